@@ -1,0 +1,28 @@
+"""The assets of one dataset, one module each. They are thin: call a stage, report."""
+
+import dagster as dg
+
+from dedup_assets.assets.centroids import build_centroids
+from dedup_assets.assets.cluster_partitions import build_cluster_partitions
+from dedup_assets.assets.curated_shards import build_curated_shards
+from dedup_assets.assets.duplicate_ids import build_duplicate_ids
+from dedup_assets.assets.embeddings import build_embeddings
+from dedup_assets.assets.pairwise_scores import build_pairwise_scores
+from dedup_assets.assets.similarity_histogram import build_similarity_histogram
+from dedup_assets.settings import Settings
+
+SCORING = (
+    build_embeddings,
+    build_centroids,
+    build_cluster_partitions,
+    build_pairwise_scores,
+    build_similarity_histogram,
+)
+"""The first half of the graph: one run over all clusters."""
+
+CURATION = (build_duplicate_ids, build_curated_shards)
+"""The second half: one run for each eps."""
+
+
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    return [build(settings) for build in (*SCORING, *CURATION)]

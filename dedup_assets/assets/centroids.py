@@ -1,0 +1,61 @@
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    CENTROIDS,
+    EMBEDDINGS,
+    GPU_POOL,
+    asset_key,
+    asset_options,
+    described,
+    stage,
+)
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID, fit_centroids
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.store import layout
+
+
+class CentroidsConfig(dg.Config):
+    """Launch configuration of `centroids`."""
+
+    refit: bool = False
+
+
+def build_centroids(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **asset_options(settings, CENTROIDS, {"numpy"}),
+        deps=[asset_key(settings, EMBEDDINGS)],
+        pool=GPU_POOL,
+    )
+    def centroids(
+        context: dg.AssetExecutionContext, config: CentroidsConfig
+    ) -> dg.MaterializeResult[None]:
+        """Directions that the clusters form around: spherical k-means on a seeded sample.
+
+        They stay when input is added. Launch with `refit: true` to fit them again.
+        """
+        with stage(context, settings) as store:
+            fitted = fit_centroids(settings, store, load_manifest(settings, store), config.refit)
+        per_centroid = fitted.info["sample_rows"] / settings.n_clusters
+        if per_centroid < FEWEST_ROWS_PER_CENTROID:
+            context.log.warning(
+                f"k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
+                f"{FEWEST_ROWS_PER_CENTROID}; clusters this small hide duplicates from each "
+                "other: consider a lower n_clusters"
+            )
+        return dg.MaterializeResult(
+            metadata=described(
+                store,
+                layout.CENTROIDS,
+                settings.n_clusters,
+                fitted.content,
+                dimension=int(fitted.values.shape[1]),
+                sample_rows=fitted.info["sample_rows"],
+                iterations=fitted.info["n_iter"],
+                inertia=fitted.info["inertia"],
+                reused=fitted.reused,
+            ),
+            data_version=dg.DataVersion(fitted.content),
+        )
+
+    return centroids

@@ -1,0 +1,62 @@
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    CENTROIDS,
+    CLUSTER_PARTITIONS,
+    EMBEDDINGS,
+    GPU_POOL,
+    asset_key,
+    asset_options,
+    column_schema,
+    described,
+    stage,
+)
+from dedup_assets.partitions import cluster_partitions_def
+from dedup_assets.settings import Settings
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.partitioning import shuffle
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.sizes import format_bytes
+
+
+def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **asset_options(settings, CLUSTER_PARTITIONS, {"parquet"}),
+        deps=[asset_key(settings, EMBEDDINGS), asset_key(settings, CENTROIDS)],
+        partitions_def=cluster_partitions_def(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=GPU_POOL,
+    )
+    def cluster_partitions(context: dg.AssetExecutionContext) -> None:
+        """The rows, normalised and validated, in one folder for each cluster."""
+        with stage(context, settings) as store:
+            result = shuffle(settings, store, list(context.partition_keys))
+            manifest = load_manifest(settings, store)
+        if result.obsolete:
+            context.log.warning(
+                f"deleted {len(result.obsolete)} obsolete partitions of another n_clusters: "
+                f"{', '.join(result.obsolete[:5])}"
+            )
+        context.log.info(
+            f"{result.groups - result.reused} of {result.groups} file groups shuffled, the others "
+            f"were current; {result.rejected} rows rejected; {result.removed} stale files deleted; "
+            f"{format_bytes(result.spilled_bytes)} spilled"
+        )
+        schema = column_schema(schemas.fragment(manifest.id_type, manifest.metadata))
+        for key, commit in result.commits.items():
+            context.add_asset_metadata(
+                described(
+                    store,
+                    layout.CLUSTERS,
+                    commit.rows,
+                    result.base,
+                    fragments=len(commit.fragments),
+                    groups=result.groups,
+                    reused_groups=result.reused,
+                    rejected_in_all=result.rejected,
+                    **{"dagster/column_schema": schema},
+                ),
+                partition_key=key,
+            )
+
+    return cluster_partitions

@@ -1,0 +1,98 @@
+"""What all assets share: their keys, how errors reach the user, and metadata in one form."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from dedup_assets.compute.arrays import DeviceError
+from dedup_assets.errors import DedupError
+from dedup_assets.progress import LogProgress, listening
+from dedup_assets.resources import store_key
+from dedup_assets.settings import Settings
+from dedup_assets.store.filesystem import Store
+
+EMBEDDINGS = "embeddings"
+CENTROIDS = "centroids"
+CLUSTER_PARTITIONS = "cluster_partitions"
+PAIRWISE_SCORES = "pairwise_scores"
+SIMILARITY_HISTOGRAM = "similarity_histogram"
+DUPLICATE_IDS = "duplicate_ids"
+CURATED_SHARDS = "curated_shards"
+
+GPU_POOL = "gpu"
+RETRY = dg.RetryPolicy(
+    max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""For faults of the storage; what a retry cannot mend is raised with ``allow_retries=False``."""
+
+
+def asset_key(settings: Settings, name: str) -> dg.AssetKey:
+    return dg.AssetKey([settings.dataset, name])
+
+
+def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, Any]:
+    """Arguments of ``@dg.asset`` that every asset of a dataset has."""
+    return {
+        "key": asset_key(settings, name),
+        "group_name": settings.dataset,
+        "kinds": kinds,
+        "required_resource_keys": {store_key(settings.dataset)},
+        "retry_policy": RETRY,
+        "output_required": True,
+    }
+
+
+@contextmanager
+def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Store]:
+    """Open the store for a stage; its progress goes to the log, its errors fail in one line."""
+    store = getattr(context.resources, store_key(settings.dataset)).open()
+    with listening(LogProgress(context.log.info)), user_errors():
+        yield store
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Let a retry have only what it may mend: faults of the storage, not of data or program."""
+    try:
+        yield
+    except (DedupError, DeviceError) as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.ENOSPC:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        raise dg.Failure(description=text, allow_retries=False) from error
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def described(store: Store, name: str, rows: int, fingerprint: str, **more: Any) -> dict[str, Any]:
+    """Metadata that every artifact has: where it is, its rows and what it was made from."""
+    return {
+        "dagster/row_count": rows,
+        "path": dg.MetadataValue.path(store.url(name)),
+        "fingerprint": fingerprint,
+        **more,
+    }
+
+
+def table(records: list[dict[str, Any]], schema: dg.TableSchema) -> dg.TableMetadataValue:
+    """A table for the UI; the schema is needed where there may be no records."""
+    return dg.MetadataValue.table([dg.TableRecord(r) for r in records], schema=schema)

@@ -1,0 +1,58 @@
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    asset_key,
+    asset_options,
+    column_schema,
+    described,
+    stage,
+)
+from dedup_assets.partitions import eps_partitions_def
+from dedup_assets.settings import Settings
+from dedup_assets.stages.duplicates import checked_eps
+from dedup_assets.stages.shards import write_shards
+from dedup_assets.store import layout
+from dedup_assets.store.sizes import format_bytes
+
+
+def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **asset_options(settings, CURATED_SHARDS, {"webdataset"}),
+        deps=[asset_key(settings, DUPLICATE_IDS)],
+        partitions_def=eps_partitions_def(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+    )
+    def curated_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """The clips kept at this eps, as WebDataset shards to train on."""
+        with stage(context, settings) as store:
+            eps = checked_eps(context.partition_key, settings.dataset)
+            curated = write_shards(settings, store, eps)
+        media = "written"
+        if settings.clips_path is None:
+            media = "none: clips_path is not set, so only the index of kept ids was written"
+            context.log.warning(media)
+        elif curated.missing:
+            context.log.warning(
+                f"{curated.missing} kept clips have no media file; "
+                f"they are listed in {store.url(layout.missing_media(eps))}"
+            )
+        return dg.MaterializeResult(
+            metadata=described(
+                store,
+                layout.shard_index(eps),
+                curated.index.num_rows,
+                curated.fingerprint,
+                kept=curated.kept,
+                missing_media=curated.missing,
+                shards=len(curated.shards),
+                size=format_bytes(curated.bytes),
+                media=media,
+                reused=curated.reused,
+                **{"dagster/column_schema": column_schema(curated.index.schema)},
+            ),
+            data_version=dg.DataVersion(curated.fingerprint),
+        )
+
+    return curated_shards

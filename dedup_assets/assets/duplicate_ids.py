@@ -1,0 +1,67 @@
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    DUPLICATE_IDS,
+    PAIRWISE_SCORES,
+    SIMILARITY_HISTOGRAM,
+    asset_key,
+    asset_options,
+    column_schema,
+    described,
+    stage,
+    table,
+)
+from dedup_assets.partitions import eps_partitions_def
+from dedup_assets.settings import Settings
+from dedup_assets.stages.duplicates import checked_eps, list_duplicates
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.store import layout, schemas
+
+PAIRS_TABLE = dg.TableSchema(
+    columns=[
+        dg.TableColumn(schemas.ID, "string"),
+        dg.TableColumn(schemas.MAX_ID, "string"),
+        dg.TableColumn(schemas.SCORE, "float"),
+    ]
+)
+
+
+def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **asset_options(settings, DUPLICATE_IDS, {"parquet", "csv"}),
+        deps=[
+            dg.AssetDep(
+                asset_key(settings, PAIRWISE_SCORES), partition_mapping=dg.AllPartitionMapping()
+            ),
+            asset_key(settings, SIMILARITY_HISTOGRAM),
+        ],
+        partitions_def=eps_partitions_def(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+    )
+    def duplicate_ids(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """The clips to remove at this eps, each with the clip it duplicates."""
+        with stage(context, settings) as store:
+            eps = checked_eps(context.partition_key, settings.dataset)
+            found = list_duplicates(settings, store, eps)
+            manifest = load_manifest(settings, store)
+        examples = [{**row, "id": str(row["id"]), "max_id": str(row["max_id"])}
+                    for row in found.examples.to_pylist()]  # fmt: skip
+        return dg.MaterializeResult(
+            metadata=described(
+                store,
+                layout.unique_ids(eps),
+                found.removed,
+                found.fingerprint,
+                kept=found.kept,
+                removed=found.removed,
+                rejected=found.rejected,
+                share_removed=round(found.removed / max(1, found.total), 6),
+                most_similar_pairs=table(examples, PAIRS_TABLE),
+                summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
+                reused_clusters=found.reused,
+                **{"dagster/column_schema": column_schema(schemas.pairs(manifest.id_type))},
+            ),
+            data_version=dg.DataVersion(found.fingerprint),
+        )
+
+    return duplicate_ids

@@ -1,0 +1,58 @@
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    CLUSTER_PARTITIONS,
+    GPU_POOL,
+    PAIRWISE_SCORES,
+    asset_key,
+    asset_options,
+    column_schema,
+    described,
+    stage,
+)
+from dedup_assets.partitions import cluster_partitions_def
+from dedup_assets.settings import Settings
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.scores import score
+from dedup_assets.store import layout, schemas
+
+
+def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
+    per_run = settings.partitions_per_run
+
+    @dg.asset(
+        **asset_options(settings, PAIRWISE_SCORES, {"parquet"}),
+        deps=[asset_key(settings, CLUSTER_PARTITIONS)],
+        partitions_def=cluster_partitions_def(settings),
+        backfill_policy=(
+            dg.BackfillPolicy.single_run()
+            if per_run is None
+            else dg.BackfillPolicy.multi_run(per_run)
+        ),
+        pool=GPU_POOL,
+    )
+    def pairwise_scores(context: dg.AssetExecutionContext) -> None:
+        """For each row, the most similar row of its cluster that is ranked before it."""
+        with stage(context, settings) as store:
+            keys = score(settings, store, list(context.partition_keys))
+            manifest = load_manifest(settings, store)
+        clusters = sum(k.clusters for k in keys.values())
+        reused = sum(k.reused for k in keys.values())
+        context.log.info(f"{clusters - reused} of {clusters} clusters compared, {reused} current")
+        schema = column_schema(schemas.pairs(manifest.id_type))
+        for key, scores in keys.items():
+            context.add_asset_metadata(
+                described(
+                    store,
+                    layout.SCORES,
+                    scores.rows,
+                    scores.fingerprint,
+                    clusters=scores.clusters,
+                    reused_clusters=scores.reused,
+                    largest_cluster=scores.largest,
+                    **{"dagster/column_schema": schema},
+                ),
+                partition_key=key,
+            )
+
+    return pairwise_scores

@@ -1,0 +1,100 @@
+"""Jobs for the two halves of the graph, and the schedule that runs both."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from dedup_assets.assets.common import (
+    CENTROIDS,
+    CLUSTER_PARTITIONS,
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    EMBEDDINGS,
+    PAIRWISE_SCORES,
+    SIMILARITY_HISTOGRAM,
+    asset_key,
+)
+from dedup_assets.partitions import cluster_partitions_def
+from dedup_assets.settings import Settings
+
+SCORING = (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES, SIMILARITY_HISTOGRAM)
+CURATION = (DUPLICATE_IDS, CURATED_SHARDS)
+
+SCHEDULED = "dedup_assets/scheduled"
+"""Tag of runs that the schedule started; only these are followed by the second half."""
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def scoring_job_name(settings: Settings) -> str:
+    return f"{settings.dataset}_scoring"
+
+
+def curation_job_name(settings: Settings) -> str:
+    return f"{settings.dataset}_curation"
+
+
+def all_clusters_tags(settings: Settings) -> dict[str, str]:
+    """Run tags that ask for every cluster partition in one run."""
+    keys = cluster_partitions_def(settings).get_partition_keys()
+    return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+
+
+def eps_assets(settings: Settings, eps: str) -> list[dg.AssetKey]:
+    """What is made at a configured eps: the list of ids, and the shards where asked for."""
+    names = CURATION if eps == settings.eps_to_extract else (DUPLICATE_IDS,)
+    return [asset_key(settings, name) for name in names]
+
+
+def build_automation(settings: Settings) -> dg.Definitions:
+    """Two jobs, the schedule (off unless ``schedule_enabled``), and the sensor that follows it."""
+    scoring = dg.define_asset_job(
+        scoring_job_name(settings),
+        selection=[asset_key(settings, name) for name in SCORING],
+        description="From the input to the similarity histogram, over all clusters.",
+    )
+    curation = dg.define_asset_job(
+        curation_job_name(settings),
+        selection=[asset_key(settings, name) for name in CURATION],
+        description="Ids to remove and curated shards at one eps.",
+    )
+
+    @dg.schedule(
+        name=f"{settings.dataset}_schedule",
+        job=scoring,
+        cron_schedule=settings.schedule,
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING
+            if settings.schedule_enabled
+            else dg.DefaultScheduleStatus.STOPPED
+        ),
+        description="The whole graph: scoring, then each configured eps.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(tags={**all_clusters_tags(settings), SCHEDULED: "true"})
+
+    @dg.run_status_sensor(
+        name=f"{settings.dataset}_after_schedule",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitored_jobs=[scoring],
+        request_job=curation,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Runs each configured eps after a scheduled scoring run, and no other.",
+    )
+    def after_schedule(
+        context: dg.RunStatusSensorContext,
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if SCHEDULED not in context.dagster_run.tags:
+            yield dg.SkipReason("this run was not started by the schedule")
+            return
+        if not settings.eps_thresholds:
+            yield dg.SkipReason("no eps is configured")
+        for eps in settings.eps_thresholds:
+            yield dg.RunRequest(
+                run_key=f"{context.dagster_run.run_id}-{eps}",
+                partition_key=eps,
+                asset_selection=eps_assets(settings, eps),
+            )
+
+    return dg.Definitions(jobs=[scoring, curation], schedules=[schedule], sensors=[after_schedule])

@@ -1,0 +1,54 @@
+"""Blocking checks: what must hold before anyone trains on the result."""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from dedup_assets.assets.common import CURATED_SHARDS, DUPLICATE_IDS, asset_key, user_errors
+from dedup_assets.partitions import eps_partitions_def
+from dedup_assets.resources import store_key
+from dedup_assets.settings import Settings
+from dedup_assets.stages.verify import (
+    Verdict,
+    verify_conservation,
+    verify_removed,
+    verify_shards,
+)
+from dedup_assets.store.filesystem import Store
+
+ROWS_CONSERVED = "rows_conserved"
+REMOVED_HAVE_MATCH = "removed_have_match"
+SHARDS_HOLD_KEPT = "shards_hold_kept"
+
+
+def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    return [
+        _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),
+        _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
+        _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
+    ]
+
+
+def _check(
+    settings: Settings,
+    asset: str,
+    name: str,
+    verify: Callable[[Settings, Store, str], Verdict],
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(settings, asset),
+        name=name,
+        description=(verify.__doc__ or "").split("\n")[0],
+        blocking=True,
+        partitions_def=eps_partitions_def(settings),
+        required_resource_keys={store_key(settings.dataset)},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        store = getattr(context.resources, store_key(settings.dataset)).open()
+        with user_errors():
+            verdict = verify(settings, store, context.partition_key)
+        return dg.AssetCheckResult(
+            passed=verdict.passed, description=verdict.description, metadata=verdict.numbers
+        )
+
+    return check

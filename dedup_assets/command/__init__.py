@@ -1,0 +1,1 @@
+"""What the ``dedup-assets`` command does; `dedup_assets.cli` reads its arguments."""

@@ -1,0 +1,77 @@
+"""Command-line flags of `Settings`, generated from its fields."""
+
+import argparse
+import types
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from dedup_assets.settings import Settings
+
+_YAML_ONLY = {"schedule", "schedule_enabled"}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting; values stay text, `Settings` checks them."""
+    for name, field in Settings.model_fields.items():
+        if name in _YAML_ONLY:
+            continue
+        options: dict[str, Any] = {
+            "dest": name,
+            "default": argparse.SUPPRESS,
+            "required": field.is_required(),
+            "help": _help(field),
+            "metavar": name.rpartition("_")[2].upper(),
+        }
+        choices = _choices(field)
+        if choices:
+            options["metavar"] = "{" + ",".join(choices) + "}"
+        if get_origin(field.annotation) is list:
+            options["nargs"] = "+"
+        parser.add_argument(flag(name), **options)
+
+
+def parse_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Settings:
+    """Settings from parsed flags; ends the process with exit code 2 if one breaks its rule."""
+    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields}
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = [part for text in value for part in text.split(",") if part]
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        parser.error("; ".join(describe(e, flag) for e in error.errors()[:3]))
+
+
+def describe(error: Any, spell: Any = str) -> str:
+    """One validation error as ``name: rule, got value``."""
+    name = spell(str(error["loc"][0])) if error["loc"] else "settings"
+    message = error["msg"].removeprefix("Value error, ")
+    if "got " in message or error["type"] in ("missing", "extra_forbidden"):
+        return f"{name}: {message}"
+    return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+
+
+def _help(field: FieldInfo) -> str:
+    text = (field.description or "").replace("%", "%%")
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    return text if default in (None, []) else f"{text} Default: {default}."
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    annotation: Any = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(a for a in get_args(annotation) if a is not type(None))
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

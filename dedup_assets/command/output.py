@@ -1,0 +1,68 @@
+"""An output folder of the command: the configuration it ran with, and its Dagster instance."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from dedup_assets.component import SemanticDedup, build_definitions
+from dedup_assets.errors import SettingsError
+from dedup_assets.settings import Settings
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
+
+TYPE = "dedup_assets.SemanticDedup"
+LOCATION = "dedup_assets"
+
+_INSTANCE_YAML = """\
+# Dagster instance of this output folder. It stores its events next to this file.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
+
+
+def write_defs(settings: Settings, store: Store) -> None:
+    """Write the component configuration; the same file works in ``defs/<name>/``."""
+    attributes = settings.model_dump(exclude_defaults=True, mode="json")
+    document = {"type": TYPE, "attributes": {"dataset": settings.dataset, **attributes}}
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    store.write_bytes(layout.DEFS, text.encode())
+
+
+def load_settings(output: str) -> SemanticDedup:
+    """Read the configuration that an output folder was made with.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    store = Store(output)
+    try:
+        text = store.read_bytes(layout.DEFS)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{store.url(layout.DEFS)} does not exist; give the output folder of dedup-assets run"
+        ) from None
+    return SemanticDedup.from_attributes_dict(attributes=yaml.safe_load(text)["attributes"])
+
+
+def load_output(output: str) -> dg.Definitions:
+    """Definitions of the dataset that an output folder describes."""
+    return build_definitions(load_settings(output))
+
+
+def use_instance(output: str) -> Path:
+    """Point Dagster at ``DAGSTER_HOME``, or if that is unset at ``<output>/.dagster``."""
+    home = os.environ.get("DAGSTER_HOME")
+    folder = Path(home) if home else Path(Store(output).path(layout.INSTANCE))
+    if not home:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "dagster.yaml"
+        if not config.exists():
+            config.write_text(_INSTANCE_YAML)
+        os.environ["DAGSTER_HOME"] = str(folder)
+    # Halves the events that a run over many partitions starts with.
+    os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
+    return folder

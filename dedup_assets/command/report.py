@@ -1,0 +1,109 @@
+"""The tables at the end of a run."""
+
+import shlex
+
+from rich.console import Console
+
+from dedup_assets.assets.common import (
+    CENTROIDS,
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    EMBEDDINGS,
+    SIMILARITY_HISTOGRAM,
+)
+from dedup_assets.command.runner import Report
+from dedup_assets.command.terminal import make_table
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
+
+_NEXT_EPS = ("0.001", "0.01", "0.05", "0.1")
+
+
+def show_report(console: Console, settings: Settings, report: Report, seconds: float) -> None:
+    """Print what a run came to: rows, eps values, where things are, time, what was reused."""
+    _stages(console, report, seconds)
+    embeddings = report.first(EMBEDDINGS)
+    console.print(
+        f"\n{embeddings['dagster/row_count']:,} rows of {embeddings['dimension']} dimensions in "
+        f"{embeddings['files']:,} files, {settings.n_clusters:,} clusters"
+    )
+    per_centroid = report.first(CENTROIDS)["sample_rows"] / settings.n_clusters
+    if per_centroid < FEWEST_ROWS_PER_CENTROID:
+        console.print(
+            f"[yellow]k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
+            f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters[/]"
+        )
+    if DUPLICATE_IDS in report.metadata:
+        _thresholds(console, report)
+    else:
+        _choose_eps(console, report)
+    _places(console, settings)
+    _what_next(console, settings, report)
+
+
+def _stages(console: Console, report: Report, seconds: float) -> None:
+    rows = [[name, f"{took:.1f}"] for name, took in report.seconds.items()]
+    rows.append(["all, with Dagster's own", f"{seconds:.1f}"])
+    console.print(make_table("Time", ["step", "seconds"], rows))
+    current = report.recomputed()
+    computed = [f"{name} {new:,} of {of:,} {unit}" for name, new, of, unit in current if new]
+    if not computed:
+        console.print("everything was current; nothing was computed again")
+    elif any(new < of for _, new, of, _ in current):
+        console.print(f"computed {', '.join(computed)}; the rest was current")
+
+
+def _thresholds(console: Console, report: Report) -> None:
+    rows = [
+        [
+            entry["partition"],
+            entry["kept"],
+            entry["removed"],
+            f"{entry['share_removed']:.2%}",
+            entry["rejected"],
+        ]
+        for entry in report.metadata[DUPLICATE_IDS]
+    ]
+    columns = ["eps", "kept", "removed", "share removed", "rejected"]
+    console.print(make_table("Duplicates", columns, rows))
+
+
+def _choose_eps(console: Console, report: Report) -> None:
+    records = report.first(SIMILARITY_HISTOGRAM)["share_removed_by_eps"]
+    rows = [[r.data["eps"], r.data["removed"], f"{r.data['share_removed']:.2%}"] for r in records]
+    console.print(make_table("What each eps would remove", ["eps", "removed", "share"], rows))
+    console.print(
+        "No eps was given, so this stops here. Look at the histogram, then run again with "
+        "--eps-thresholds (ids to remove) or --eps-to-extract (and the shards); nothing above "
+        "is computed again."
+    )
+
+
+def _places(console: Console, settings: Settings) -> None:
+    store = Store(settings.output_path)
+    rows = [["similarity histogram", layout.HISTOGRAM_PLOT], ["scores", layout.SCORES]]
+    for eps in settings.eps_thresholds:
+        rows.append([f"ids to remove, eps {eps}", layout.unique_ids(eps)])
+        rows.append([f"summary, eps {eps}", layout.summary(eps)])
+    if settings.eps_to_extract is not None:
+        rows.append(
+            [
+                f"curated clips, eps {settings.eps_to_extract}",
+                layout.shards(settings.eps_to_extract),
+            ]
+        )
+    console.print(make_table(f"Below {store.url()}", ["what", "where"], rows))
+
+
+def _what_next(console: Console, settings: Settings, report: Report) -> None:
+    for entry in report.metadata.get(CURATED_SHARDS, []):
+        if settings.clips_path is None:
+            console.print("no --clips-path: only the index of kept ids was written, no shards")
+        elif entry["missing_media"]:
+            console.print(
+                f"[yellow]{entry['missing_media']:,} kept clips have no media; see "
+                f"{layout.missing_media(entry['partition'])}[/]"
+            )
+    console.print(f"\nin the Dagster UI:  dedup-assets ui {shlex.quote(settings.output_path)}")

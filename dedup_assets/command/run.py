@@ -1,0 +1,30 @@
+"""``dedup-assets run``: the graph on an instance on disk, then what came out."""
+
+import time
+
+import dagster as dg
+from rich.console import Console
+
+from dedup_assets.command.output import use_instance, write_defs
+from dedup_assets.command.report import show_report
+from dedup_assets.command.runner import run_graph
+from dedup_assets.command.terminal import TerminalProgress
+from dedup_assets.progress import listening
+from dedup_assets.settings import Settings
+from dedup_assets.store.filesystem import Store
+
+
+def run_and_report(settings: Settings, console: Console, *, verbose: bool) -> int:
+    """Run the graph on an instance on disk and say what came out."""
+    started = time.monotonic()
+    use_instance(settings.output_path)
+    write_defs(settings, Store(settings.output_path))
+    with dg.DagsterInstance.get() as instance, listening(TerminalProgress(console)):
+        report = run_graph(
+            settings,
+            instance,
+            verbose=verbose,
+            on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+        )
+    show_report(console, settings, report, time.monotonic() - started)
+    return 0

@@ -1,0 +1,58 @@
+"""What the command shows: progress bars while it works, and tables at the end."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from dedup_assets.progress import Advance
+
+
+class TerminalProgress:
+    """A bar for each pass under way. Where the output is no terminal, nothing."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._open: list[TaskID] = []
+
+    def start(self, label: str, total: int, unit: str) -> Advance:
+        if not self._open:
+            self._bars.start()
+        task = self._bars.add_task(label, total=total, unit=unit)
+        self._open.append(task)
+        return lambda units: self._bars.advance(task, units)
+
+    def finish(self) -> None:
+        self._bars.remove_task(self._open.pop())
+        if not self._open:
+            self._bars.stop()
+
+
+def make_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
+    """A table whose numbers are right-aligned with thousands separators."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for position, name in enumerate(columns):
+        numeric = any(isinstance(row[position], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row))
+    return table

@@ -1,0 +1,52 @@
+"""eps, its one spelling, and the similarity threshold that it stands for."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+
+EPS_STEP = Decimal("0.00001")
+EPS_MAX = Decimal("0.99999")
+
+
+def canonical_eps(value: object) -> str:
+    """Return the canonical spelling of an eps: ``0.010`` is ``0.01``, ``1e-05`` is ``0.00001``.
+
+    Args:
+        value: a number or its text, 0 to 0.99999 in steps of 0.00001.
+
+    Raises:
+        ValueError: not a number, out of range, or more than 5 decimals.
+    """
+    rule = f"eps must be a number from 0 to {EPS_MAX} with at most 5 decimals"
+    if isinstance(value, bool):
+        raise ValueError(f"{rule}, got {value}")
+    try:
+        eps = Decimal(str(value).strip())
+    except InvalidOperation:
+        raise ValueError(f"{rule}, got {value!r}") from None
+    if not eps.is_finite() or not 0 <= eps <= EPS_MAX:
+        raise ValueError(f"{rule}, got {value}")
+    if eps != eps.quantize(EPS_STEP):
+        raise ValueError(f"{rule}, got {value}: round it to a multiple of {EPS_STEP}")
+    text = f"{eps.quantize(EPS_STEP):f}".rstrip("0").rstrip(".")
+    return text.removeprefix("-") or "0"
+
+
+def score_threshold(eps: str) -> np.float32:
+    """The lowest similarity that counts as a duplicate at ``eps``: float32(1 - eps)."""
+    return np.float32(1 - Decimal(eps))
+
+
+def is_removed(has_earlier: Any, score: Any, eps: str) -> Any:
+    """The one rule of removal: an earlier-ranked row is at least as similar as the threshold.
+
+    Args:
+        has_earlier: of shape (n,), bool, whether ``max_id != id``: some row is ranked earlier.
+        score: of shape (n,), float32 cosine similarities.
+        eps: canonical spelling.
+
+    Returns:
+        Array of shape (n,), bool.
+    """
+    return has_earlier & (score >= score_threshold(eps))

@@ -1,0 +1,24 @@
+"""The two kinds of partition: ranges of clusters (static), and eps values (dynamic)."""
+
+import dagster as dg
+
+from dedup_assets.settings import Settings
+from dedup_assets.stages.ranges import cluster_ranges
+
+
+def cluster_partitions_def(settings: Settings) -> dg.StaticPartitionsDefinition:
+    return dg.StaticPartitionsDefinition(list(cluster_ranges(settings)))
+
+
+def eps_partitions_def(settings: Settings) -> dg.DynamicPartitionsDefinition:
+    return dg.DynamicPartitionsDefinition(name=eps_partitions_name(settings))
+
+
+def eps_partitions_name(settings: Settings) -> str:
+    return f"{settings.dataset}/eps"
+
+
+def register_eps(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Add the configured eps values to the dataset's partitions, those that are not there yet."""
+    if settings.eps_thresholds:
+        instance.add_dynamic_partitions(eps_partitions_name(settings), settings.eps_thresholds)

@@ -1,0 +1,22 @@
+"""The store as a Dagster resource."""
+
+import dagster as dg
+
+from dedup_assets.store.filesystem import Store
+
+
+class StoreResource(dg.ConfigurableResource[None]):
+    """Files below the output folder of a dataset."""
+
+    output_path: str
+
+    def open(self) -> Store:
+        """The store, after what killed processes left half-written is deleted."""
+        store = Store(self.output_path)
+        store.sweep()
+        return store
+
+
+def store_key(dataset: str) -> str:
+    """The resource key of a dataset's store; datasets share one code location."""
+    return f"{dataset}_store"

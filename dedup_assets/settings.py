@@ -1,0 +1,160 @@
+"""What a user can set for one dataset, declared once: YAML fields and command flags alike."""
+
+import difflib
+from typing import Annotated, Literal, Self
+
+import dagster as dg
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from dedup_assets.compute.thresholds import canonical_eps
+from dedup_assets.store.schemas import COSINE_DISTANCE, EMBEDDING, ID, L2_DISTANCE
+from dedup_assets.store.sizes import parse_bytes
+
+Eps = Annotated[str, BeforeValidator(canonical_eps)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+
+MAX_PARTITION_KEYS = 128
+OWN_COLUMNS = {ID, EMBEDDING, COSINE_DISTANCE, L2_DISTANCE}
+
+
+class Settings(dg.Model):
+    """Settings of one dataset."""
+
+    dataset: str = Field(
+        default="dedup",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the dataset: prefix of its asset keys, jobs and eps partitions.",
+    )
+    input_embeddings_path: str = Field(
+        min_length=1, description="Folder of Parquet files, or one file."
+    )
+    output_path: str = Field(min_length=1, description="Folder that everything is written below.")
+    n_clusters: int = Field(
+        ge=1, description="Clusters; only rows of one cluster are compared. 1 compares all rows."
+    )
+    clusters_per_partition: int | None = Field(
+        default=None,
+        ge=1,
+        description="Clusters in one partition key; by default as few as keep the keys at "
+        f"{MAX_PARTITION_KEYS} or fewer.",
+    )
+    eps_thresholds: list[Eps] = Field(
+        default_factory=list,
+        description="eps values to list the duplicates for; 1 - eps is the lowest similarity.",
+    )
+    eps_to_extract: Eps | None = Field(
+        default=None, description="eps to write the curated shards for."
+    )
+    which_to_keep: Literal["hard", "easy", "soft", "random"] = Field(
+        default="hard",
+        description="Which of a group of duplicates is kept: farthest from its centroid (hard), "
+        "nearest (easy, or its old name soft), or by a hash of the id (random).",
+    )
+    sim_metric: Literal["cosine", "l2"] = Field(
+        default="cosine", description="Distance to the centroid that hard and easy rank by."
+    )
+    rank_by: list[str] = Field(
+        default_factory=list,
+        description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
+    )
+    max_iter: int = Field(default=100, ge=1, description="Most iterations of k-means.")
+    tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
+    random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")
+    fit_data_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="Most of the rows that k-means is fitted on."
+    )
+    files_per_partition: int | None = Field(
+        default=None,
+        ge=1,
+        description="Input files in one group of the shuffle; by default about 1 GiB of files.",
+    )
+    id_field: str = Field(default="id", min_length=1, description="Column of the clip ids.")
+    embedding_field: str = Field(
+        default="embedding", min_length=1, description="Column of the embeddings."
+    )
+    embedding_dim: int | None = Field(
+        default=None, ge=1, description="Dimension that the embeddings must have."
+    )
+    metadata_fields: list[str] = Field(
+        default_factory=list, description="Columns to carry along, into the shards too."
+    )
+    clips_path: str | None = Field(
+        default=None, description="Folder of the clips' media files; none: an index of ids only."
+    )
+    samples_per_shard: int = Field(default=10_000, ge=1, description="Clips in one tar.")
+    export: Literal["shards", "media"] = Field(
+        default="shards", description="WebDataset tars, or a folder of plain media files."
+    )
+    missing_media: Literal["fail", "skip"] = Field(
+        default="fail", description="What to do with a kept clip without a media file."
+    )
+    on_invalid: Literal["fail", "quarantine"] = Field(
+        default="fail",
+        description="What to do with NaN, infinite, zero, null or ragged embeddings and null ids: "
+        "fail naming the row, or set it aside in rejected/.",
+    )
+    pairwise_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows of a tile in the pairwise step; it changes no result.",
+    )
+    memory_budget: Bytes = Field(
+        default=parse_bytes("1GiB"),
+        ge=parse_bytes("16MiB"),
+        description="Bytes a step may hold, such as 512MiB or 4GiB.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
+    partitions_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Partition keys of pairwise_scores in one run of a backfill; by default all.",
+    )
+    schedule: str = Field(
+        default="0 3 * * *", description="Cron schedule of the whole graph, in UTC."
+    )
+    schedule_enabled: bool = Field(
+        default=False, description="Whether the schedule starts switched on."
+    )
+
+    @field_validator("eps_thresholds")
+    @classmethod
+    def _once_each(cls, values: list[str]) -> list[str]:
+        return list(dict.fromkeys(values))
+
+    @field_validator("rank_by")
+    @classmethod
+    def _directions(cls, values: list[str]) -> list[str]:
+        for value in values:
+            column, _, direction = value.rpartition(":")
+            if not column or direction not in ("asc", "desc"):
+                raise ValueError(f"rank_by takes COLUMN:asc or COLUMN:desc, got {value!r}")
+        return values
+
+    @field_validator("metadata_fields")
+    @classmethod
+    def _no_own_names(cls, values: list[str]) -> list[str]:
+        taken = set(values) & (OWN_COLUMNS - {"id", "embedding"})
+        if taken:
+            raise ValueError(f"metadata_fields cannot hold {min(taken)!r}: the output has its own")
+        return list(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _extract_is_listed(self) -> Self:
+        if self.eps_to_extract is not None and self.eps_to_extract not in self.eps_thresholds:
+            self.eps_thresholds = [*self.eps_thresholds, self.eps_to_extract]
+        return self
+
+    @property
+    def carried_columns(self) -> list[str]:
+        """Metadata columns that the fragments hold: asked for, or ranked by."""
+        ranked = [spec.rpartition(":")[0] for spec in self.rank_by]
+        columns = dict.fromkeys(
+            [*self.metadata_fields, *(c for c in ranked if c not in OWN_COLUMNS)]
+        )
+        return [c for c in columns if c not in (self.id_field, self.embedding_field)]
+
+
+def nearest_name(name: str, names: list[str]) -> str:
+    """A hint such as `` (did you mean n_clusters?)``, or nothing."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

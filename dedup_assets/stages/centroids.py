@@ -1,0 +1,212 @@
+"""Fit k-means on a seeded sample of the rows."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
+from dedup_assets.compute.kmeans import fit
+from dedup_assets.compute.normalize import REASONS, VALID, unit_rows
+from dedup_assets.errors import InputError, StaleError
+from dedup_assets.progress import track
+from dedup_assets.settings import Settings
+from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files
+from dedup_assets.store import layout
+from dedup_assets.store.arrow import hash_ids
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import digest, fingerprint
+from dedup_assets.store.inputs import Batch, RejectedRow
+
+VERSION = 1
+ROWS_PER_CENTROID = 256
+FEWEST_ROWS_PER_CENTROID = 39
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """Centroids on disk.
+
+    Attributes:
+        values: of shape (n_clusters, d), float32, unit rows, host.
+        content: digest of the file, which names them downstream.
+        info: how they were made: rows fitted on, inertia, iterations.
+        reused: whether they were there already.
+    """
+
+    values: np.ndarray
+    content: str
+    info: dict[str, Any]
+    reused: bool
+
+
+def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: bool) -> Centroids:
+    """Fit and write centroids, unless current ones are there.
+
+    New input does not make centroids stale; other k-means settings, or ``refit``, do.
+
+    Raises:
+        InputError: an invalid row in the sample (unless quarantined), or too few valid rows.
+    """
+    if not refit:
+        try:
+            found = load_centroids(settings, store, manifest)
+        except StaleError:
+            pass
+        else:
+            return Centroids(found.values, found.content, found.info, reused=True)
+    sample = _sample(settings, manifest)
+    if len(sample) < settings.n_clusters:
+        raise InputError(
+            f"n_clusters={settings.n_clusters} must be at most the number of rows it is fitted "
+            f"on, and the sample has {len(sample)} valid rows; lower n_clusters, or raise "
+            "fit_data_fraction or memory_budget"
+        )
+    xp = device_array_module(resolve_device(settings.device))
+    with track("fitting k-means", settings.max_iter, "iterations") as advance:
+        result = fit(
+            xp.asarray(sample),
+            settings.n_clusters,
+            seed=settings.random_state,
+            max_iter=settings.max_iter,
+            tol=settings.tol,
+            on_iteration=lambda _: advance(1),
+        )
+    values = to_host(result.centroids)
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    store.write_bytes(layout.CENTROIDS, buffer.getvalue())
+    info: dict[str, Any] = {
+        "fingerprint": _fingerprint(settings, manifest.dim),
+        "content": digest(buffer.getvalue()),
+        "input": manifest.fingerprint,
+        "input_rows": manifest.rows,
+        "sample_rows": len(sample),
+        "inertia": result.inertia,
+        "n_iter": result.n_iter,
+    }
+    store.write_bytes(layout.CENTROIDS_INFO, json.dumps(info, indent=1, sort_keys=True).encode())
+    return Centroids(values, info["content"], info, reused=False)
+
+
+def load_centroids(settings: Settings, store: Store, manifest: Manifest) -> Centroids:
+    """Read the centroids.
+
+    Raises:
+        StaleError: they are missing, incomplete, or made with other settings.
+    """
+    name = layout.CENTROIDS
+    try:
+        info = json.loads(store.read_bytes(layout.CENTROIDS_INFO))
+        data = store.read_bytes(name)
+    except FileNotFoundError:
+        raise StaleError(f"{store.url(name)} is missing; materialize centroids first") from None
+    if info["content"] != digest(data):
+        raise StaleError(
+            f"{store.url(name)} is not whole or was changed; materialize centroids again"
+        )
+    if info["fingerprint"] != _fingerprint(settings, manifest.dim):
+        raise StaleError(
+            f"{store.url(name)} was fitted with other settings (n_clusters, random_state, "
+            "max_iter, tol, fit_data_fraction, embedding_field or dimension); materialize "
+            "centroids again"
+        )
+    return Centroids(np.load(io.BytesIO(data)), info["content"], info, reused=True)
+
+
+def raise_invalid(row: RejectedRow) -> None:
+    """Fail on an invalid row, naming it.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        f"row {row.row} of {row.file} (id {row.id!r}) is invalid: {row.reason}; mend it, or set "
+        "on_invalid to quarantine to set such rows aside"
+    )
+
+
+def normalise(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[RejectedRow]]:
+    """Unit rows of a batch, the positions that are valid, and everything rejected in it."""
+    unit = unit_rows(batch.vectors)
+    bad = np.flatnonzero(unit.status != VALID)
+    good = np.flatnonzero(unit.status == VALID)
+    rejected = [
+        RejectedRow(
+            batch.ids[int(i)].as_py(), batch.file, int(batch.rows[i]), REASONS[int(unit.status[i])]
+        )
+        for i in bad
+    ]
+    rows = unit.rows if len(bad) == 0 else unit.rows[good]
+    return rows, good, sorted([*batch.rejected, *rejected], key=lambda r: r.row)
+
+
+def _fingerprint(settings: Settings, dim: int) -> str:
+    return fingerprint(
+        "centroids",
+        VERSION,
+        settings.n_clusters,
+        settings.random_state,
+        settings.max_iter,
+        settings.tol,
+        settings.fit_data_fraction,
+        settings.embedding_field,
+        dim,
+    )
+
+
+def sample_size(settings: Settings, manifest: Manifest) -> int:
+    """Rows to fit on: at most 256 a centroid, the fraction, and half the memory budget."""
+    size = min(manifest.rows, ROWS_PER_CENTROID * settings.n_clusters)
+    if settings.fit_data_fraction is not None:
+        size = min(size, int(np.ceil(settings.fit_data_fraction * manifest.rows)))
+    return min(size, settings.memory_budget // 2 // (4 * manifest.dim))
+
+
+def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
+    """The rows whose hashed ids are lowest, in the order of the hash; (m, d) float32.
+
+    So the sample depends on ids and vectors only, not on files or their order.
+    """
+    files = input_files(settings)
+    limit = _hash_limit(sample_size(settings, manifest), manifest.rows)
+    hashes = []
+    for file in manifest.files:
+        check_unchanged(files, file)
+        for ids in files.read_ids(file["file"]):
+            h = hash_ids(ids.drop_null(), settings.random_state)
+            hashes.append(h[h <= limit])
+    order = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
+    sample = np.empty((len(order), manifest.dim), dtype=np.float32)
+    filled = np.zeros(len(order), dtype=bool)
+    with track("sampling", manifest.rows, "rows") as advance:
+        for file in manifest.files:
+            for batch in files.read(file["file"], manifest.dim, columns=False):
+                advance(len(batch.ids) + len(batch.rejected))
+                if batch.rejected and settings.on_invalid == "fail":
+                    raise_invalid(batch.rejected[0])
+                h = hash_ids(batch.ids, settings.random_state)
+                chosen = np.flatnonzero(h <= limit)
+                if len(chosen) == 0:
+                    continue
+                drawn = Batch(
+                    batch.file,
+                    batch.ids.take(chosen),
+                    batch.vectors[chosen],
+                    batch.metadata.select([]),
+                    batch.rows[chosen],
+                    [],
+                )
+                rows, good, rejected = normalise(drawn)
+                if rejected and settings.on_invalid == "fail":
+                    raise_invalid(rejected[0])
+                place = np.searchsorted(order, h[chosen][good])
+                sample[place] = rows
+                filled[place] = True
+    return sample if filled.all() else sample[filled]
+
+
+def _hash_limit(size: int, rows: int) -> np.uint64:
+    return np.uint64(2**64 - 1 if size >= rows else size * 2**64 // rows)

@@ -1,0 +1,146 @@
+"""What the shuffle has finished: file groups, and for each partition key the fragments made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from dedup_assets.errors import StaleError
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import Centroids
+from dedup_assets.stages.embeddings import Manifest
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.tables import info_of, read_table, write_table
+
+VERSION = 1
+GROUP_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Group:
+    """Input files that are shuffled together; one fragment for each of their clusters."""
+
+    name: str
+    files: list[dict[str, Any]]
+
+    @property
+    def rows(self) -> int:
+        return sum(file["rows"] for file in self.files)
+
+
+@dataclass
+class Commit:
+    """What is finished for one partition key: the groups done, and the fragments they left."""
+
+    base: str
+    groups: list[str] = field(default_factory=list)
+    fragments: list[dict[str, Any]] = field(default_factory=list)
+
+    def by_cluster(self, clusters: range) -> dict[int, list[dict[str, Any]]]:
+        """The fragments of each cluster; an empty cluster has none."""
+        found: dict[int, list[dict[str, Any]]] = {cluster: [] for cluster in clusters}
+        for fragment in self.fragments:
+            found[fragment["cluster"]].append(fragment)
+        return found
+
+    @property
+    def rows(self) -> int:
+        return sum(f["rows"] for f in self.fragments)
+
+
+def cut_groups(settings: Settings, manifest: Manifest) -> list[Group]:
+    """File groups, a function of the sorted manifest and the configuration alone."""
+    groups: list[list[dict[str, Any]]] = []
+    size = 0
+    for file in manifest.files:
+        if settings.files_per_partition is not None:
+            full = bool(groups) and len(groups[-1]) >= settings.files_per_partition
+        else:
+            full = size + file["bytes"] > GROUP_BYTES
+        if not groups or full:
+            groups.append([])
+            size = 0
+        groups[-1].append(file)
+        size += file["bytes"]
+    return [Group(fingerprint([f["fingerprint"] for f in files]), files) for files in groups]
+
+
+def base_fingerprint(manifest: Manifest, centroids: Centroids) -> str:
+    """What all fragments of a shuffle have in common."""
+    return fingerprint(
+        "fragments",
+        VERSION,
+        centroids.content,
+        manifest.dim,
+        str(manifest.id_type),
+        [(f.name, str(f.type)) for f in manifest.metadata],
+    )
+
+
+def load_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commit:
+    """Read what is finished for a key, complete and current.
+
+    Raises:
+        StaleError: it is missing, made from something else, or lacks a group.
+    """
+    again = f"materialize cluster_partitions for partition {key}"
+    commit = _read_commit(store, key)
+    if commit is None:
+        raise StaleError(f"the fragments of partition {key} are missing; {again}")
+    if commit.base != base:
+        raise StaleError(
+            f"the fragments of partition {key} were made from other centroids; {again}"
+        )
+    if set(commit.groups) != {g.name for g in groups}:
+        raise StaleError(
+            f"the fragments of partition {key} do not cover the current input files; {again}"
+        )
+    return commit
+
+
+def count_rejected(settings: Settings, store: Store, manifest: Manifest) -> int:
+    """Invalid rows of the current input that were set aside."""
+    total = 0
+    for group in cut_groups(settings, manifest):
+        name = layout.rejected(group.name)
+        if store.exists(name):
+            total += read_table(store, name, columns=["row"]).num_rows
+    return total
+
+
+def _read_commit(store: Store, key: str) -> Commit | None:
+    try:
+        table = read_table(store, layout.partition_commit(key))
+    except FileNotFoundError:
+        return None
+    info = info_of(table.schema)
+    return Commit(info["base"], info["groups"], table.to_pylist())
+
+
+def found_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commit:
+    """The still valid part of what an earlier run finished for a key."""
+    commit = _read_commit(store, key)
+    if commit is None or commit.base != base:
+        return Commit(base)
+    current = {g.name for g in groups}
+    whole = [g for g in commit.groups if g in current]
+    missing = {
+        f["group"]
+        for f in commit.fragments
+        if f["group"] in current and not store.exists(layout.fragment(f["cluster"], f["fragment"]))
+    }
+    whole = [g for g in whole if g not in missing]
+    return Commit(base, whole, [f for f in commit.fragments if f["group"] in whole])
+
+
+def write_commit(store: Store, key: str, commit: Commit) -> None:
+    rows = sorted(commit.fragments, key=lambda f: (f["cluster"], f["fragment"]))
+    table = pa.Table.from_pylist(rows, schema=schemas.PARTITION_COMMIT)
+    write_table(
+        store,
+        layout.partition_commit(key),
+        table,
+        {"base": commit.base, "groups": sorted(commit.groups)},
+    )

@@ -1,0 +1,181 @@
+"""Apply a threshold: which clips to remove, and the summary that accounts for every row."""
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup_assets.compute.thresholds import canonical_eps, is_removed
+from dedup_assets.errors import IntegrityError, SettingsError, StaleError
+from dedup_assets.progress import track
+from dedup_assets.settings import Settings
+from dedup_assets.stages.commits import count_rejected
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.scores import Cluster, current_scores
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.tables import read_info, read_table, write_table
+
+VERSION = 1
+EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What an eps removes.
+
+    Attributes:
+        examples: the most similar removed pairs, ``id, max_id, cosine_sim_score``.
+        reused: clusters whose list was there already.
+    """
+
+    eps: str
+    kept: int
+    removed: int
+    rejected: int
+    clusters: int
+    reused: int
+    examples: pa.Table
+    fingerprint: str
+
+    @property
+    def total(self) -> int:
+        return self.kept + self.removed
+
+
+def checked_eps(key: str, dataset: str) -> str:
+    """The eps of a partition key, which must be spelled canonically.
+
+    Raises:
+        SettingsError: it is no eps, or spelled otherwise.
+    """
+    partitions = f"{dataset}/eps"
+    way_out = (
+        f"delete the partition {key!r} of {partitions} (UI: the asset's page, Manage partitions)"
+    )
+    try:
+        eps = canonical_eps(key)
+    except ValueError as error:
+        raise SettingsError(f"{error}; {way_out}") from None
+    if eps != key:
+        raise SettingsError(
+            f"eps partition {key!r} must be spelled {eps!r}; {way_out} and add {eps!r}"
+        )
+    return eps
+
+
+def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
+    """Write the ids to remove at ``eps``, cluster by cluster, and last the summary.
+
+    Raises:
+        StaleError: a pruning table is missing or stale.
+        IntegrityError: kept, removed and rejected rows do not add up to the input.
+    """
+    clusters = current_scores(settings, store)
+    manifest = load_manifest(settings, store)
+    schema = schemas.pairs(manifest.id_type)
+    total = removed = reused = 0
+    examples = schema.empty_table()
+    with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
+        for cluster in clusters:
+            name = layout.unique_ids_part(eps, cluster.number)
+            expected = _part_fingerprint(cluster, eps)
+            pairs = read_table(store, layout.scores(cluster.number))
+            total += pairs.num_rows
+            part = removed_pairs(pairs, eps).sort_by(schemas.ID)
+            if (read_info(store, name) or {}).get("fingerprint") == expected:
+                reused += 1
+            else:
+                # Until the new summary is there, nothing may look finished.
+                store.delete(layout.summary(eps))
+                write_table(store, name, part.cast(schema), {"fingerprint": expected})
+            removed += part.num_rows
+            examples = _most_similar(pa.concat_tables([examples, part.cast(schema)]))
+            advance(1)
+    _delete_beyond(settings, store, eps)
+    rejected = count_rejected(settings, store, manifest)
+    if total + rejected != manifest.rows:
+        raise IntegrityError(
+            f"kept {total - removed} + removed {removed} + rejected {rejected} must equal the "
+            f"{manifest.rows} input rows; materialize cluster_partitions again"
+        )
+    result = Duplicates(
+        eps=eps,
+        kept=total - removed,
+        removed=removed,
+        rejected=rejected,
+        clusters=len(clusters),
+        reused=reused,
+        examples=examples,
+        fingerprint=duplicates_fingerprint(clusters, eps),
+    )
+    _write_summary(store, result)
+    return result
+
+
+def removed_pairs(pairs: pa.Table, eps: str) -> pa.Table:
+    """Rows of a pruning table that are removed at ``eps``."""
+    has_earlier = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
+    return pairs.filter(pa.array(is_removed(has_earlier, pairs[schemas.SCORE].to_numpy(), eps)))
+
+
+def duplicates_fingerprint(clusters: list[Cluster], eps: str) -> str:
+    return fingerprint("duplicates", VERSION, eps, [c.fingerprint for c in clusters])
+
+
+def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Cluster]:
+    """All clusters, after checking that the ids to remove at ``eps`` are whole and current.
+
+    Raises:
+        StaleError: they are not.
+    """
+    clusters = current_scores(settings, store)
+    whole = read_summary(store, eps) is not None and all(
+        (read_info(store, layout.unique_ids_part(eps, c.number)) or {}).get("fingerprint")
+        == _part_fingerprint(c, eps)
+        for c in clusters
+    )
+    if not whole:
+        raise StaleError(
+            f"the duplicates at eps {eps} are missing or stale; materialize duplicate_ids for "
+            f"partition {eps}"
+        )
+    return clusters
+
+
+def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
+    """The summary of an eps as numbers, or None if there is none."""
+    try:
+        text = store.read_bytes(layout.summary(eps)).decode()
+    except FileNotFoundError:
+        return None
+    row = next(csv.DictReader(io.StringIO(text)))
+    return {name: value if name == "eps" else int(value) for name, value in row.items()}
+
+
+def _part_fingerprint(cluster: Cluster, eps: str) -> str:
+    return fingerprint("unique_ids", VERSION, cluster.fingerprint, eps)
+
+
+def _most_similar(pairs: pa.Table) -> pa.Table:
+    order = [(schemas.SCORE, "descending"), (schemas.ID, "ascending")]
+    return pairs.sort_by(order).slice(0, EXAMPLES)
+
+
+def _write_summary(store: Store, result: Duplicates) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["eps", "kept", "removed", "total", "rejected"])
+    writer.writerow([result.eps, result.kept, result.removed, result.total, result.rejected])
+    store.write_bytes(layout.summary(result.eps), text.getvalue().encode())
+
+
+def _delete_beyond(settings: Settings, store: Store, eps: str) -> None:
+    for name in store.list(layout.unique_ids(eps), ".parquet"):
+        number = name.removeprefix("part.").removesuffix(".parquet")
+        if number.isdigit() and int(number) >= settings.n_clusters:
+            store.delete(f"{layout.unique_ids(eps)}/{name}")

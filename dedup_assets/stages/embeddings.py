@@ -1,0 +1,224 @@
+"""List the input, check it as far as footers and ids tell, and write the manifest."""
+
+import base64
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from dedup_assets.errors import InputError, StaleError
+from dedup_assets.progress import track
+from dedup_assets.settings import Settings
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.ids import find_duplicate_ids
+from dedup_assets.store.inputs import InputFile, InputFiles
+from dedup_assets.store.tables import info_of, read_table, write_table
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the input is.
+
+    Attributes:
+        files: name, rows, bytes and fingerprint of each file, sorted by name.
+        dim: length of the vectors.
+        id_type: type of the ids in our files.
+        metadata: fields of the carried columns.
+        fingerprint: digest of the files and of how they are read.
+    """
+
+    files: list[dict[str, Any]]
+    dim: int
+    id_type: pa.DataType
+    metadata: pa.Schema
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        return sum(file["rows"] for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file["bytes"] for file in self.files)
+
+
+def input_files(settings: Settings) -> InputFiles:
+    return InputFiles(
+        settings.input_embeddings_path,
+        settings.id_field,
+        settings.embedding_field,
+        settings.carried_columns,
+    )
+
+
+def list_embeddings(settings: Settings, store: Store) -> Manifest:
+    """Check the input and write its manifest.
+
+    Raises:
+        InputError: no files or rows, a missing column, files that disagree, a repeated id, or
+            more clusters than rows.
+    """
+    files = input_files(settings)
+    names = files.names()
+    with track("reading footers", len(names), "files") as advance:
+        probed = []
+        for name in names:
+            probed.append(files.probe(name))
+            advance(1)
+    rows = sum(file.rows for file in probed)
+    if rows == 0:
+        raise InputError(f"{files.store.url()} holds no rows in {len(names)} files; nothing to do")
+    if settings.n_clusters > rows:
+        raise InputError(
+            f"n_clusters={settings.n_clusters} must be at most the number of rows, and "
+            f"{files.store.url()} has {rows}; lower n_clusters"
+        )
+    reference = _agree(probed, settings)
+    dim = _dimension(probed, settings)
+    _refuse_duplicate_ids(files, names, rows, settings)
+    table = pa.table(
+        {
+            "file": names,
+            "rows": pa.array([f.rows for f in probed], pa.int64()),
+            "bytes": pa.array([f.bytes for f in probed], pa.int64()),
+            "fingerprint": [f.fingerprint for f in probed],
+        },
+        schema=schemas.MANIFEST,
+    )
+    manifest = Manifest(
+        table.to_pylist(),
+        dim,
+        reference.id_type,
+        reference.metadata,
+        _fingerprint(settings, dim, [f.fingerprint for f in probed]),
+    )
+    carried = pa.schema([pa.field("id", manifest.id_type), *manifest.metadata])
+    write_table(
+        store,
+        layout.MANIFEST,
+        table,
+        {
+            "fingerprint": manifest.fingerprint,
+            "dim": dim,
+            "columns": base64.b64encode(carried.serialize().to_pybytes()).decode(),
+            "input": files.store.url(),
+        },
+    )
+    return manifest
+
+
+def load_manifest(settings: Settings, store: Store) -> Manifest:
+    """Read the manifest.
+
+    Raises:
+        StaleError: there is none, or it was made with other settings.
+    """
+    try:
+        table = read_table(store, layout.MANIFEST)
+    except FileNotFoundError:
+        raise StaleError(
+            f"{store.url(layout.MANIFEST)} is missing; materialize embeddings first"
+        ) from None
+    info = info_of(table.schema)
+    files = table.to_pylist()
+    columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(info["columns"])))
+    prints = [file["fingerprint"] for file in files]
+    if info["fingerprint"] != _fingerprint(settings, info["dim"], prints):
+        raise StaleError(
+            f"{store.url(layout.MANIFEST)} was made with another id_field, embedding_field or "
+            "metadata_fields; materialize embeddings again"
+        )
+    return Manifest(
+        files, info["dim"], columns.field(0).type, columns.remove(0), info["fingerprint"]
+    )
+
+
+def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
+    """Refuse a file that is not the one the manifest lists.
+
+    Raises:
+        StaleError: it changed, or is gone.
+    """
+    try:
+        now = files.probe(file["file"]).fingerprint
+    except FileNotFoundError:
+        now = None
+    if now != file["fingerprint"]:
+        what = "is gone" if now is None else "changed"
+        raise StaleError(
+            f"{file['file']} {what} since embeddings was materialized; materialize embeddings again"
+        )
+
+
+def _fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
+    return fingerprint(
+        "embeddings",
+        1,
+        settings.id_field,
+        settings.embedding_field,
+        settings.carried_columns,
+        dim,
+        files,
+    )
+
+
+def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
+    """The first file, after checking that all others have its id and metadata types."""
+    reference = probed[0]
+    for file in probed[1:]:
+        if file.id_type != reference.id_type:
+            raise InputError(
+                f"id column {settings.id_field!r} is {reference.id_type} in {reference.name} and "
+                f"{file.id_type} in {file.name}; write all files with one type"
+            )
+        for ours, theirs in zip(reference.metadata, file.metadata, strict=True):
+            if ours.type != theirs.type:
+                raise InputError(
+                    f"column {ours.name!r} is {ours.type} in {reference.name} and {theirs.type} "
+                    f"in {file.name}; write all files with one type"
+                )
+    return reference
+
+
+def _dimension(probed: list[InputFile], settings: Settings) -> int:
+    found: Counter[int] = Counter()
+    for file in probed:
+        if file.dim:
+            found[file.dim] += file.rows
+    if settings.embedding_dim is not None:
+        expected, where = settings.embedding_dim, "embedding_dim says"
+    elif found:
+        expected = found.most_common(1)[0][0]
+        where = "most rows have"
+    else:
+        raise InputError(
+            f"no first rows of {probed[0].name} hold an embedding; set embedding_dim if others do"
+        )
+    odd = next((f for f in probed if f.dim not in (None, expected)), None)
+    if odd is not None and settings.on_invalid == "fail":
+        raise InputError(
+            f"embeddings of {odd.name} have {odd.dim} numbers, {where} {expected}; embed all "
+            "clips with one model, or set on_invalid to quarantine"
+        )
+    if odd is not None and all(f.dim != expected for f in probed):
+        raise InputError(
+            f"no file has embeddings of {expected} numbers; {odd.name} has {odd.dim}: "
+            "set embedding_dim to that"
+        )
+    return expected
+
+
+def _refuse_duplicate_ids(
+    files: InputFiles, names: list[str], rows: int, settings: Settings
+) -> None:
+    count, examples = find_duplicate_ids(files, names, rows, settings.memory_budget)
+    if count:
+        first, places = next(iter(examples.items()))
+        listed = ", ".join(repr(key) for key in examples)
+        raise InputError(
+            f"ids must be unique, and {count} occur more than once: {listed} ({first!r} in "
+            f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
+        )

@@ -1,0 +1,124 @@
+"""How similar the rows are: a histogram, its ECDF, and what each eps would remove."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup_assets.compute.histogram import bin_edges, count_scores, eps_grid
+from dedup_assets.progress import track
+from dedup_assets.settings import Settings
+from dedup_assets.stages.scores import current_scores
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.tables import info_of, read_table, write_table
+
+VERSION = 1
+SHOWN_EPS = (
+    *("0", "0.0001", "0.001", "0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.07"),
+    *("0.1", "0.15", "0.2", "0.3", "0.5"),
+)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The histogram.
+
+    Attributes:
+        table: rows of `schemas.HISTOGRAM`, ascending by similarity.
+        rows: rows of all clusters.
+        compared: rows that have an earlier-ranked one; the histogram counts these.
+        plot: the picture, PNG.
+        fingerprint: digest of the pruning tables and eps values.
+        reused: whether it was there already.
+    """
+
+    table: pa.Table
+    rows: int
+    compared: int
+    plot: bytes
+    fingerprint: str
+    reused: bool
+
+    def at(self, eps: str) -> dict[str, Any]:
+        """What ``eps`` would remove; it must be one of the grid's, or configured."""
+        row = self.table.filter(pc.equal(self.table["eps"], eps)).to_pylist()[0]
+        return {
+            "eps": eps,
+            "similarity_at_least": round(float(row["score_low"]), 5),
+            "removed": row["removed"],
+            "share_removed": round(row["removed_share"], 6),
+        }
+
+
+def build_histogram(settings: Settings, store: Store) -> Histogram:
+    """Count the similarities of all clusters and write the table and the picture.
+
+    Raises:
+        StaleError: a pruning table is missing or stale.
+    """
+    clusters = current_scores(settings, store)
+    print_ = fingerprint(
+        "histogram", VERSION, settings.eps_thresholds, [c.fingerprint for c in clusters]
+    )
+    found = _found(store, print_)
+    if found is not None:
+        return found
+    grid = eps_grid([*settings.eps_thresholds, *SHOWN_EPS])
+    edges = bin_edges(grid)
+    counts = np.zeros(len(edges), dtype=np.int64)
+    rows = 0
+    with track("histogram", len(clusters), "clusters") as advance:
+        for cluster in clusters:
+            table = read_table(store, layout.scores(cluster.number))
+            compared = table.filter(pc.not_equal(table[schemas.ID], table[schemas.MAX_ID]))
+            counts += count_scores(compared[schemas.SCORE].to_numpy(), edges)
+            rows += table.num_rows
+            advance(1)
+    table = _table(edges, counts, rows, grid)
+    info: dict[str, Any] = {"fingerprint": print_, "rows": rows, "compared": int(counts.sum())}
+    from dedup_assets.stages.plot import draw  # matplotlib takes a second to import
+
+    picture = draw(table, rows, settings.eps_thresholds)
+    store.write_bytes(layout.HISTOGRAM_PLOT, picture)
+    write_table(store, layout.HISTOGRAM, table, info)
+    return Histogram(table, rows, info["compared"], picture, print_, reused=False)
+
+
+def _table(edges: np.ndarray, counts: np.ndarray, rows: int, grid: list[str]) -> pa.Table:
+    compared = max(1, int(counts.sum()))
+    removed = counts[::-1].cumsum()[::-1]
+    eps = [*[None] * (len(edges) - len(grid)), *grid[::-1]]
+    return pa.table(
+        {
+            "score_low": edges,
+            "score_high": np.append(edges[1:], np.float32(1.0)),
+            "count": counts,
+            "ecdf": counts.cumsum() / compared,
+            "eps": pa.array(eps, pa.string()),
+            "removed": removed,
+            "removed_share": removed / max(1, rows),
+        },
+        schema=schemas.HISTOGRAM,
+    )
+
+
+def _found(store: Store, print_: str) -> Histogram | None:
+    try:
+        table = read_table(store, layout.HISTOGRAM)
+        picture = store.read_bytes(layout.HISTOGRAM_PLOT)
+    except FileNotFoundError:
+        return None
+    info = info_of(table.schema)
+    if info.get("fingerprint") != print_:
+        return None
+    return Histogram(table, info["rows"], info["compared"], picture, print_, reused=True)
+
+
+def shown_eps(settings: Settings) -> list[str]:
+    """The eps values of the table in the UI: a fixed grid and the configured ones, ascending."""
+    return sorted({*SHOWN_EPS, *settings.eps_thresholds}, key=Decimal)

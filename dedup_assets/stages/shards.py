@@ -1,0 +1,298 @@
+"""Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
+
+import json
+import math
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup_assets.errors import InputError
+from dedup_assets.progress import track
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import load_centroids
+from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commit
+from dedup_assets.stages.duplicates import current_duplicates, duplicates_fingerprint
+from dedup_assets.stages.embeddings import Manifest, load_manifest
+from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.scores import Cluster
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.media import MediaFiles, sample_key
+from dedup_assets.store.tables import read_info, read_table, write_table
+
+VERSION = 1
+_NAMED = 10
+_CLUSTER = "cluster"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What was written for an eps.
+
+    Attributes:
+        index: rows of `schemas.shard_index`.
+        kept: kept clips, those without media included.
+        missing: kept clips without media, skipped.
+        reused: whether all of it was there already.
+    """
+
+    eps: str
+    index: pa.Table
+    kept: int
+    missing: int
+    fingerprint: str
+    reused: bool
+
+    @property
+    def shards(self) -> list[str]:
+        return sorted(set(self.index["shard"].drop_null().to_pylist()))
+
+    @property
+    def bytes(self) -> int:
+        return pc.sum(self.index["size"]).as_py() or 0
+
+
+@dataclass(frozen=True)
+class _Sample:
+    id: Any
+    key: str
+    media: dict[str, str]
+    record: bytes
+
+
+def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
+    """Write the kept clips at ``eps``; nothing if what is there is current.
+
+    Raises:
+        StaleError: the duplicates at this eps are missing or stale.
+        InputError: a kept clip has no media file (unless skipped), or two of one name.
+    """
+    clusters = current_duplicates(settings, store, eps)
+    manifest = load_manifest(settings, store)
+    kept = kept_rows(settings, store, manifest, clusters, eps)
+    media = MediaFiles(settings.clips_path) if settings.clips_path is not None else None
+    found, missing = _match_media(settings, kept, media)
+    set_print = _fingerprint(settings, clusters, eps, media, found)
+    index_name = layout.shard_index(eps)
+    if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
+        index = read_table(store, index_name)
+        current = Curated(eps, index, kept.num_rows, len(missing), set_print, reused=True)
+        if settings.export == "media" or all(
+            store.exists(f"{layout.shards(eps)}/{name}") for name in current.shards
+        ):
+            return current
+    if media is None:
+        rows = [_index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
+    else:
+        samples = _samples(settings, kept, found)
+        write = _write_tars if settings.export == "shards" else _write_media
+        total = kept.num_rows - len(missing)
+        with track(f"writing clips at eps {eps}", total, "clips") as advance:
+            rows = []
+            for row in write(settings, store, media, eps, set_print, samples):
+                rows.append(row)
+                advance(1)
+    _write_missing(store, manifest, eps, missing)
+    index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
+    write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
+    _delete_other_sets(store, eps, set_print)
+    return Curated(eps, index, kept.num_rows, len(missing), set_print, reused=False)
+
+
+def kept_rows(
+    settings: Settings, store: Store, manifest: Manifest, clusters: list[Cluster], eps: str
+) -> pa.Table:
+    """Kept clips in order of id: ``id, cluster, score`` (null without an earlier clip), metadata.
+
+    What is kept is what the list of ids to remove does not name.
+    """
+    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
+    groups = cut_groups(settings, manifest)
+    parts = []
+    numbers = iter(clusters)
+    for key, range_ in cluster_ranges(settings).items():
+        fragments = load_commit(store, key, base, groups).by_cluster(range_)
+        for cluster, listed in fragments.items():
+            number = next(numbers).number
+            pairs = read_table(store, layout.scores(number))
+            removed = read_table(store, layout.unique_ids_part(eps, number), [schemas.ID])
+            keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
+            rows = pairs.filter(keep)
+            first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
+            score = pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE])
+            table = pa.table(
+                {
+                    schemas.ID: rows[schemas.ID],
+                    _CLUSTER: pa.array([number] * rows.num_rows, pa.int32()),
+                    schemas.SCORE: score,
+                }
+            )
+            names = [layout.fragment(cluster, f["fragment"]) for f in listed]
+            parts.append(_with_metadata(settings, store, table, names))
+    return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
+
+
+def _with_metadata(
+    settings: Settings, store: Store, table: pa.Table, fragments: list[str]
+) -> pa.Table:
+    columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
+    if not columns or not fragments:
+        return table
+    wanted = [schemas.ID, *columns]
+    source = pa.concat_tables([read_table(store, name, wanted) for name in fragments])
+    source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
+    for column in columns:
+        table = table.append_column(column, source[column])
+    return table
+
+
+def _match_media(
+    settings: Settings, kept: pa.Table, media: MediaFiles | None
+) -> tuple[dict[Any, dict[str, str]], list[Any]]:
+    """Media files of each kept id, and the ids that have none."""
+    if media is None:
+        return {}, []
+    found = {id_: media.of(id_) for id_ in kept[schemas.ID].to_pylist()}
+    missing = [id_ for id_, files in found.items() if not files]
+    if missing and settings.missing_media == "fail":
+        named = ", ".join(repr(id_) for id_ in missing[:_NAMED])
+        raise InputError(
+            f"{len(missing)} of {len(found)} kept clips have no media file below "
+            f"{media.store.url()}: {named}{' ...' if len(missing) > _NAMED else ''}; add the "
+            "files, or set missing_media to skip"
+        )
+    return {id_: files for id_, files in found.items() if files}, missing
+
+
+def _fingerprint(
+    settings: Settings,
+    clusters: list[Cluster],
+    eps: str,
+    media: MediaFiles | None,
+    found: dict[Any, dict[str, str]],
+) -> str:
+    files = (
+        sorted((name, media.versions[name]) for f in found.values() for name in f.values())
+        if media
+        else None
+    )
+    return fingerprint(
+        "shards",
+        VERSION,
+        duplicates_fingerprint(clusters, eps),
+        settings.export,
+        settings.samples_per_shard,
+        settings.metadata_fields,
+        files,
+    )
+
+
+def _samples(
+    settings: Settings, kept: pa.Table, found: dict[Any, dict[str, str]]
+) -> Iterator[_Sample]:
+    for batch in kept.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            media = found.get(row[schemas.ID])
+            if media is None:
+                continue
+            record: dict[str, Any] = {
+                "id": row.pop(schemas.ID),
+                "cluster": row.pop(_CLUSTER),
+                "score": row.pop(schemas.SCORE),
+            }
+            if row:
+                record["metadata"] = {k: _json_value(v) for k, v in row.items()}
+            text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
+            yield _Sample(record["id"], sample_key(record["id"]), media, text.encode())
+
+
+def _json_value(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_tars(
+    settings: Settings,
+    store: Store,
+    media: MediaFiles,
+    eps: str,
+    set_print: str,
+    samples: Iterator[_Sample],
+) -> Iterator[dict[str, Any]]:
+    import webdataset  # takes half a second to import
+
+    number, sample = 0, next(samples, None)
+    while sample is not None:
+        name = layout.shard(set_print, number)
+        with store.write(f"{layout.shards(eps)}/{name}") as file:
+            # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
+            # because ustar refuses names beyond 100 characters.
+            writer = webdataset.TarWriter(
+                file, user="", group="", mode=0o644, mtime=0, encoder=False,
+                format=tarfile.PAX_FORMAT,
+            )  # fmt: skip
+            with writer:
+                for _ in range(settings.samples_per_shard):
+                    start = writer.tarstream.offset
+                    writer.write(_tar_entry(media, sample))
+                    size = writer.tarstream.offset - start
+                    yield _index_row(sample.id, name, start, size)
+                    sample = next(samples, None)
+                    if sample is None:
+                        break
+        number += 1
+
+
+def _tar_entry(media: MediaFiles, sample: _Sample) -> dict[str, Any]:
+    entry: dict[str, Any] = {"__key__": sample.key, "json": sample.record}
+    for extension, name in sample.media.items():
+        entry[_extension(extension)] = media.store.read_bytes(name)
+    return entry
+
+
+def _extension(extension: str) -> str:
+    """A clip's own JSON file must not hide ours."""
+    return "source.json" if extension == "json" else extension
+
+
+def _write_media(
+    settings: Settings,
+    store: Store,
+    media: MediaFiles,
+    eps: str,
+    set_print: str,
+    samples: Iterator[_Sample],
+) -> Iterator[dict[str, Any]]:
+    folder = layout.media_folder(set_print)
+    for sample in samples:
+        entry = _tar_entry(media, sample)
+        key = entry.pop("__key__")
+        for extension, data in entry.items():
+            store.write_bytes(f"{layout.shards(eps)}/{folder}/{key}.{extension}", data)
+        yield _index_row(sample.id, folder, None, sum(map(len, entry.values())))
+
+
+def _index_row(id_: Any, shard: str | None, offset: int | None, size: int | None) -> dict[str, Any]:
+    return {"id": id_, "key": sample_key(id_), "shard": shard, "offset": offset, "size": size}
+
+
+def _write_missing(store: Store, manifest: Manifest, eps: str, missing: list[Any]) -> None:
+    name = layout.missing_media(eps)
+    if missing:
+        schema = schemas.missing_media(manifest.id_type)
+        write_table(store, name, pa.table({schemas.ID: missing}, schema=schema), {"eps": eps})
+    else:
+        store.delete(name)
+
+
+def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
+    """Delete the sets that the index, which is written by now, does not name."""
+    for name in store.list(layout.shards(eps)):
+        folder = name.split("/")[0] if "/" in name else None
+        if folder is not None and folder != set_print:
+            store.delete(f"{layout.shards(eps)}/{name}")

@@ -1,0 +1,160 @@
+"""What the product promises about its artifacts, checked on the artifacts themselves."""
+
+import tarfile
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup_assets.compute.thresholds import score_threshold
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import load_centroids
+from dedup_assets.stages.commits import (
+    base_fingerprint,
+    count_rejected,
+    cut_groups,
+    load_commit,
+)
+from dedup_assets.stages.duplicates import current_duplicates, read_summary
+from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.arrow import column_to_vectors
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.tables import read_table
+
+SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Result of one check: whether it holds, a sentence, and the numbers."""
+
+    passed: bool
+    description: str
+    numbers: dict[str, int]
+
+
+def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
+    """kept + removed + rejected = input rows, each counted from its own files."""
+    manifest = load_manifest(settings, store)
+    clusters = current_duplicates(settings, store, eps)
+    scored = sum(_rows(store, layout.scores(c.number)) for c in clusters)
+    removed = sum(_rows(store, layout.unique_ids_part(eps, c.number)) for c in clusters)
+    rejected = count_rejected(settings, store, manifest)
+    expected = {
+        "kept": scored - removed,
+        "removed": removed,
+        "total": scored,
+        "rejected": rejected,
+    }
+    summary = read_summary(store, eps) or {}
+    same = all(summary.get(name) == value for name, value in expected.items())
+    whole = scored + rejected == manifest.rows
+    text = (
+        f"kept {scored - removed} + removed {removed} + rejected {rejected} "
+        f"{'=' if whole else 'is not'} {manifest.rows} input rows"
+    )
+    if not same:
+        text += f"; the summary says otherwise: {summary}"
+    return Verdict(whole and same, text, {**expected, "input": manifest.rows})
+
+
+def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
+    """Each sampled removed id has its match in the same cluster, at the similarity it states.
+
+    The similarity is recomputed from the stored vectors by another route than the one that made
+    it, so it may differ in the last digit of float32.
+    """
+    manifest = load_manifest(settings, store)
+    clusters = current_duplicates(settings, store, eps)
+    parts = [read_table(store, layout.unique_ids_part(eps, c.number)) for c in clusters]
+    sizes = np.array([part.num_rows for part in parts])
+    total = int(sizes.sum())
+    rng = np.random.default_rng(settings.random_state)
+    drawn = np.sort(rng.choice(total, min(SAMPLE, total), replace=False))
+    ends = sizes.cumsum()
+    owner = np.searchsorted(ends, drawn, side="right")
+    fragments = _fragments(settings, store)
+    wrong = 0
+    for position in np.unique(owner):
+        number = clusters[position].number
+        rows = drawn[owner == position] - (ends[position] - sizes[position])
+        pairs = parts[position].take(pa.array(rows))
+        tables = [read_table(store, name, ["id", "embedding"]) for name in fragments[number]]
+        wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+    return Verdict(
+        wrong == 0,
+        f"{len(drawn) - wrong} of {len(drawn)} sampled removals match as stated",
+        {"removed": total, "sampled": len(drawn), "wrong": wrong},
+    )
+
+
+def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
+    """The index names each kept id once, and each tar holds the samples that the index names."""
+    clusters = current_duplicates(settings, store, eps)
+    kept = 0
+    index = read_table(store, layout.shard_index(eps))
+    listed = index[schemas.ID]
+    if store.exists(layout.missing_media(eps)):
+        missing = read_table(store, layout.missing_media(eps))[schemas.ID]
+        listed = pa.chunked_array([*listed.chunks, *missing.chunks])
+    lacking = 0
+    for cluster in clusters:
+        ids = read_table(store, layout.scores(cluster.number), [schemas.ID])[schemas.ID]
+        removed = read_table(store, layout.unique_ids_part(eps, cluster.number), [schemas.ID])
+        ids = ids.filter(pc.invert(pc.is_in(ids, value_set=removed[schemas.ID])))
+        kept += len(ids)
+        lacking += len(ids) - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
+    surplus = len(listed) - (kept - lacking)
+    wrong_shards = sum(
+        not _shard_holds(store, eps, shard, index)
+        for shard in sorted(set(index["shard"].drop_null().to_pylist()))
+        if shard.endswith(".tar")
+    )
+    passed = lacking == surplus == wrong_shards == 0
+    text = f"the index names {len(listed)} ids for {kept} kept ones"
+    if not passed:
+        text += f"; {lacking} lacking, {surplus} too many, {wrong_shards} shards hold others"
+    numbers = {"kept": kept, "listed": len(listed), "lacking": lacking, "surplus": surplus}
+    return Verdict(passed, text, {**numbers, "wrong_shards": wrong_shards})
+
+
+def _rows(store: Store, name: str) -> int:
+    return read_table(store, name, [schemas.ID]).num_rows
+
+
+def _fragments(settings: Settings, store: Store) -> dict[int, list[str]]:
+    manifest = load_manifest(settings, store)
+    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
+    groups = cut_groups(settings, manifest)
+    return {
+        cluster: [layout.fragment(cluster, f["fragment"]) for f in listed]
+        for key, range_ in cluster_ranges(settings).items()
+        for cluster, listed in load_commit(store, key, base, groups).by_cluster(range_).items()
+    }
+
+
+def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:
+    vectors = column_to_vectors(rows[schemas.EMBEDDING], dim)
+    left = pc.index_in(pairs[schemas.ID], value_set=rows[schemas.ID])
+    right = pc.index_in(pairs[schemas.MAX_ID], value_set=rows[schemas.ID])
+    there = pc.and_(left.is_valid(), right.is_valid()).to_numpy()
+    a = vectors[pc.fill_null(left, 0).to_numpy()].astype(np.float64)
+    b = vectors[pc.fill_null(right, 0).to_numpy()].astype(np.float64)
+    cosine = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    stated = pairs[schemas.SCORE].to_numpy()
+    right_score = np.abs(cosine - stated) <= np.spacing(np.float32(1.0))
+    other = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
+    return int((~(there & right_score & other & (stated >= score_threshold(eps)))).sum())
+
+
+def _shard_holds(store: Store, eps: str, shard: str, index: pa.Table) -> bool:
+    expected = index.filter(pc.equal(index["shard"], shard))["key"].to_pylist()
+    name = f"{layout.shards(eps)}/{shard}"
+    if not store.exists(name):
+        return False
+    with store.open(name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        found = [member.name.partition(".")[0] for member in tar]
+    return list(dict.fromkeys(found)) == expected

@@ -1,0 +1,1 @@
+"""Every path, schema and file format; local disk and object stores alike."""

@@ -1,0 +1,154 @@
+"""One root folder, local or remote, in which a file is either whole or not there."""
+
+import contextlib
+import itertools
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+
+TEMPORARY = ".tmp"
+"""Folder under a root for files being written; never read, safe to delete when nothing runs."""
+
+_sequence = itertools.count()
+
+
+class Store:
+    """Files below one root.
+
+    Args:
+        root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
+        storage_options: passed to fsspec for a URL; never logged.
+    """
+
+    def __init__(self, root: str, storage_options: dict[str, Any] | None = None) -> None:
+        self.fs, path = fsspec.core.url_to_fs(root, **(storage_options or {}))
+        self.root = path.rstrip("/") or "/"
+        self.is_local = "file" in _protocols(self.fs)
+
+    def path(self, name: str) -> str:
+        """The full path of ``name``, relative to the root."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def url(self, name: str = "") -> str:
+        """What a user can paste elsewhere: a plain path, or a URL with its protocol."""
+        path = self.path(name)
+        return path if self.is_local else self.fs.unstrip_protocol(path)
+
+    def exists(self, name: str) -> bool:
+        return bool(self.fs.exists(self.path(name)))
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading in binary.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return self.fs.open(self.path(name), "rb")
+
+    def read_bytes(self, name: str) -> bytes:
+        with self.open(name) as file:
+            return file.read()
+
+    @contextlib.contextmanager
+    def write(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for writing that appears under its name whole, or not at all."""
+        if self.is_local:
+            with self._write_local(name) as file:
+                yield file
+        else:
+            # Written here first, so that a large object does not have to fit into memory.
+            with tempfile.NamedTemporaryFile(prefix="dedup-assets-") as file:
+                yield file
+                file.flush()
+                self.fs.put_file(file.name, self.path(name))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        with self.write(name) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def _write_local(self, name: str) -> Iterator[IO[bytes]]:
+        target = Path(self.path(name))
+        folder = Path(self.path(TEMPORARY))
+        temporary = folder / f"{socket.gethostname()}-{os.getpid()}-{next(_sequence)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def list(self, folder: str, suffix: str = "") -> list[str]:
+        """Names of all files below ``folder``, relative to it, sorted; empty if it is absent."""
+        return sorted(self.list_versions(folder, suffix))
+
+    def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
+        """As `list`, with a text for each file that changes when its content does."""
+        base = self.path(folder)
+        self.fs.invalidate_cache(base)
+        try:
+            found = self.fs.find(base, detail=True)
+        except FileNotFoundError:
+            return {}
+        names = {path[len(base) :].lstrip("/"): version_of(info) for path, info in found.items()}
+        return {
+            name: version
+            for name, version in names.items()
+            if name.endswith(suffix) and not name.startswith(f"{TEMPORARY}/")
+        }
+
+    def version(self, name: str) -> str:
+        """A text that changes when the content of the file does.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return version_of(self.fs.info(self.path(name)))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; it is no error if it is gone already. Empty local folders go with it."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+        if self.is_local:
+            parent = Path(self.path(name)).parent
+            with contextlib.suppress(OSError):  # it is not empty
+                parent.rmdir()
+
+    def sweep(self) -> None:
+        """Delete what processes of this host that are gone left half-written."""
+        if not self.is_local:
+            return
+        for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
+            process = int(leftover.name.split("-")[-2])
+            if not _is_alive(process):
+                leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is absent, or in use
+            Path(self.path(TEMPORARY)).rmdir()
+
+
+def version_of(info: dict[str, Any]) -> str:
+    """Size, and what the file system knows of the content: its ETag, or when it was written."""
+    changed = info.get("ETag") or info.get("mtime") or info.get("LastModified")
+    return f"{info['size']} {changed}"
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

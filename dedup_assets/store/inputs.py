@@ -1,0 +1,255 @@
+"""The user's Parquet files: which there are, what they hold, and their rows in batches."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dedup_assets.errors import InputError
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import digest, fingerprint
+
+_BATCH_BYTES = 32 << 20
+_PROBE_ROWS = 1_000
+_FLOATS = (pa.float16(), pa.float32(), pa.float64())
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """What the footer and first rows of a file say.
+
+    Attributes:
+        name: relative to the input folder.
+        dim: most frequent vector length among its first rows; None if there are no rows.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    fingerprint: str
+    id_type: pa.DataType
+    metadata: pa.Schema
+    dim: int | None
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that cannot be compared, and why. ``id`` is None if it is null."""
+
+    id: Any
+    file: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive rows of one file that have an id and a vector of the right length.
+
+    Attributes:
+        ids: of length n, without nulls.
+        vectors: of shape (n, d), float16, float32 or float64, host.
+        metadata: n rows of the carried columns.
+        rows: of shape (n,), row numbers in the file.
+        rejected: rows left out, with the reason.
+    """
+
+    file: str
+    ids: pa.Array
+    vectors: np.ndarray
+    metadata: pa.Table
+    rows: np.ndarray
+    rejected: list[RejectedRow]
+
+
+class InputFiles:
+    """The Parquet files of one input.
+
+    Args:
+        path: a folder searched recursively, or one file; local or a URL of fsspec.
+        id_field: column of the ids.
+        embedding_field: column of the vectors.
+        carried: further columns to read.
+        storage_options: passed to fsspec; never logged.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        id_field: str,
+        embedding_field: str,
+        carried: list[str],
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        whole = Store(path, storage_options)
+        self._single = None
+        if whole.fs.isfile(whole.root):
+            folder, _, self._single = path.rpartition("/")
+            whole = Store(folder or ".", storage_options)
+        self.store = whole
+        self.id_field = id_field
+        self.embedding_field = embedding_field
+        self.carried = carried
+
+    def names(self) -> list[str]:
+        """Relative names, sorted. Names that start with a dot or an underscore are not data.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self._single is not None:
+            return [self._single]
+        names = [
+            name
+            for name in self.store.list("", ".parquet")
+            if not any(part.startswith((".", "_")) for part in name.split("/"))
+        ]
+        if not names:
+            there = "holds no .parquet file" if self.store.exists("") else "does not exist"
+            raise InputError(
+                f"input_embeddings_path {self.store.url()} {there}; point it at the folder of "
+                f"embeddings (columns {self.id_field!r} and {self.embedding_field!r})"
+            )
+        return names
+
+    def probe(self, name: str) -> InputFile:
+        """Read a file's footer and first rows.
+
+        Raises:
+            InputError: it is not Parquet, or lacks a column, or a column has a wrong type.
+        """
+        file = self._open(name)
+        with file:
+            schema = file.schema_arrow
+            version = self.store.version(name)
+            for field in (self.id_field, self.embedding_field, *self.carried):
+                if field not in schema.names:
+                    raise InputError(
+                        f"{name} has no column {field!r}; it has {', '.join(schema.names)}; set "
+                        "id_field, embedding_field and metadata_fields to columns of the input"
+                    )
+            return InputFile(
+                name=name,
+                rows=file.metadata.num_rows,
+                bytes=int(version.split()[0]),
+                fingerprint=self._fingerprint(name, version),
+                id_type=_id_type(schema.field(self.id_field).type, name, self.id_field),
+                metadata=pa.schema([schema.field(c).remove_metadata() for c in self.carried]),
+                dim=self._dimension(file, name, schema.field(self.embedding_field).type),
+            )
+
+    def read_ids(self, name: str) -> Iterator[pa.Array]:
+        """The id column of a file in batches, nulls included."""
+        with self._open(name) as file:
+            for batch in file.iter_batches(columns=[self.id_field], batch_size=1 << 18):
+                column = batch.column(0)
+                yield pc.cast(column, _id_type(column.type, name, self.id_field))
+
+    def read(self, name: str, dim: int, columns: bool = True) -> Iterator[Batch]:
+        """The rows of a file in batches of about 32 MiB.
+
+        Args:
+            name: a file of `names`.
+            dim: length that a vector must have.
+            columns: whether to read the carried columns too.
+        """
+        carried = self.carried if columns else []
+        wanted = list(dict.fromkeys([self.id_field, self.embedding_field, *carried]))
+        first = 0
+        with self._open(name) as file:
+            size = max(1, _BATCH_BYTES // (4 * dim))
+            for raw in file.iter_batches(columns=wanted, batch_size=size):
+                table = pa.Table.from_batches([raw])
+                ids = raw.column(self.id_field)
+                ids = pc.cast(ids, _id_type(ids.type, name, self.id_field))
+                vectors, good, reasons = _vectors(raw.column(self.embedding_field), dim)
+                null_ids = ids.is_null().to_numpy(zero_copy_only=False)
+                if null_ids.any():
+                    reasons |= {int(i): "null id" for i in np.flatnonzero(null_ids)}
+                    vectors = vectors[~null_ids[good]]
+                    good = good[~null_ids[good]]
+                rejected = [
+                    RejectedRow(ids[i].as_py(), name, first + i, reason)
+                    for i, reason in sorted(reasons.items())
+                ]
+                if reasons:
+                    ids, table = ids.take(pa.array(good)), table.take(pa.array(good))
+                yield Batch(name, ids, vectors, table.select(carried), good + first, rejected)
+                first += len(raw)
+
+    def _open(self, name: str) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self.store.open(name), pre_buffer=False, buffer_size=1 << 20)
+        except pa.ArrowInvalid as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.store.url(name)} is not a readable Parquet file ({reason}); "
+                "write it again or move it out of the input"
+            ) from error
+
+    def _fingerprint(self, name: str, version: str) -> str:
+        """Digest of name, footer and what the file system knows of the content."""
+        with self.store.open(name) as file:
+            file.seek(-8, 2)
+            length = int.from_bytes(file.read(4), "little")
+            file.seek(-8 - length, 2)
+            footer = digest(file.read(length))
+        return fingerprint(name, version, footer)
+
+    def _dimension(self, file: pq.ParquetFile, name: str, type_: pa.DataType) -> int | None:
+        is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+        is_fixed = pa.types.is_fixed_size_list(type_)
+        if not (is_list or is_fixed) or type_.value_type not in _FLOATS:
+            raise InputError(
+                f"column {self.embedding_field!r} of {name} has type {type_}; it must be a list "
+                "or fixed-size list of float16, float32 or float64"
+            )
+        if is_fixed:
+            return type_.list_size
+        column = next(
+            file.iter_batches(columns=[self.embedding_field], batch_size=_PROBE_ROWS), None
+        )
+        lengths = pc.list_value_length(column.column(0)).drop_null().to_pylist() if column else []
+        return Counter(lengths).most_common(1)[0][0] if lengths else None
+
+
+def _id_type(type_: pa.DataType, name: str, field: str) -> pa.DataType:
+    """The type an id column has in our files: text of any kind is string, integers stay."""
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if (
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    ):
+        return pa.string()
+    if pa.types.is_integer(type_):
+        return type_
+    raise InputError(f"id column {field!r} of {name} has type {type_}; it must be text or integers")
+
+
+def _vectors(column: pa.Array, dim: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Vectors of the right length as a matrix, their positions, and what is wrong with the rest."""
+    n = len(column)
+    if pa.types.is_fixed_size_list(column.type):
+        column = pc.cast(column, pa.list_(column.type.value_type))
+    lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
+    reasons = {
+        int(i): "null embedding" if lengths[i] < 0 else f"{lengths[i]} numbers instead of {dim}"
+        for i in np.flatnonzero(lengths != dim)
+    }
+    good = np.flatnonzero(lengths == dim)
+    kept = column if len(good) == n else column.take(pa.array(good))
+    flat = kept.flatten()
+    if flat.null_count:
+        holes = flat.is_null().to_numpy(zero_copy_only=False).reshape(-1, dim).any(axis=1)
+        reasons |= {int(i): "null inside the embedding" for i in good[holes]}
+        kept, good = kept.take(pa.array(np.flatnonzero(~holes))), good[~holes]
+        flat = kept.flatten()
+    matrix = flat.to_numpy(zero_copy_only=False).reshape(len(good), dim)
+    return matrix, good, reasons

@@ -1,0 +1,66 @@
+"""Sample keys, and the media files that belong to an id."""
+
+from collections import defaultdict
+from typing import Any
+from urllib.parse import quote
+
+from dedup_assets.errors import InputError
+from dedup_assets.store.filesystem import Store
+
+
+def sample_key(id_: Any) -> str:
+    """The id, percent-encoded (UTF-8) outside ``[A-Za-z0-9_-]``.
+
+    WebDataset splits a name at its first dot and takes a slash for a folder.
+    """
+    # quote() never encodes these two, whatever it is told is safe.
+    return quote(str(id_), safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+class MediaFiles:
+    """The files of a clips folder by the id that they belong to.
+
+    Args:
+        path: a folder, searched recursively; local or a URL of fsspec.
+
+    Raises:
+        InputError: the folder is missing or empty.
+    """
+
+    def __init__(self, path: str, storage_options: dict[str, Any] | None = None) -> None:
+        self.store = Store(path, storage_options)
+        self.versions = self.store.list_versions("")
+        if not self.versions:
+            there = "holds no files" if self.store.exists("") else "does not exist"
+            raise InputError(
+                f"clips_path {self.store.url()} {there}; point it at the folder of the clips, or "
+                "leave it out for an index of ids only"
+            )
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self.versions):
+            stem, dot, _ = name.rpartition("/")[2].partition(".")
+            if stem and dot:
+                self._by_stem[stem].append(name)
+
+    def of(self, id_: Any) -> dict[str, str]:
+        """Files of an id by extension: those whose name up to the first dot is the id's key, or
+        the id itself if that has no dot or slash. Empty if there is none.
+
+        Raises:
+            InputError: two files have the same name in different folders.
+        """
+        stems = {sample_key(id_): None}
+        raw = str(id_)
+        if "." not in raw and "/" not in raw:
+            stems[raw] = None
+        found: dict[str, str] = {}
+        for stem in stems:
+            for name in self._by_stem.get(stem, []):
+                extension = name.rpartition("/")[2].partition(".")[2]
+                if extension in found:
+                    raise InputError(
+                        f"id {id_!r} has two media files, {found[extension]} and {name}, below "
+                        f"{self.store.url()}; leave one of them"
+                    )
+                found[extension] = name
+        return found

@@ -1,0 +1,93 @@
+"""Every schema. Ids keep the type that they have in the input."""
+
+import pyarrow as pa
+
+ID, EMBEDDING = "id", "embedding"
+COSINE_DISTANCE, L2_DISTANCE = "cosine_dist_to_cent", "l2_dist_to_cent"
+MAX_ID, SCORE = "max_id", "cosine_sim_score"
+
+MANIFEST = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+    ]
+)
+
+PARTITION_COMMIT = pa.schema(
+    [
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("fragment", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+    ]
+)
+
+HISTOGRAM = pa.schema(
+    [
+        pa.field("score_low", pa.float32(), nullable=False),
+        pa.field("score_high", pa.float32(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("ecdf", pa.float64(), nullable=False),
+        pa.field("eps", pa.string()),
+        pa.field("removed", pa.int64(), nullable=False),
+        pa.field("removed_share", pa.float64(), nullable=False),
+    ]
+)
+
+
+def fragment(id_type: pa.DataType, metadata: pa.Schema) -> pa.Schema:
+    """Rows of one cluster: unit vectors, both distances to the centroid, the user's columns."""
+    return pa.schema(
+        [
+            pa.field(ID, id_type, nullable=False),
+            pa.field(
+                EMBEDDING,
+                pa.list_(pa.field("element", pa.float32(), nullable=False)),
+                nullable=False,
+            ),
+            pa.field(COSINE_DISTANCE, pa.float32(), nullable=False),
+            pa.field(L2_DISTANCE, pa.float32(), nullable=False),
+            *metadata,
+        ]
+    )
+
+
+def rejected(id_type: pa.DataType) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field(ID, id_type),
+            pa.field("file", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+        ]
+    )
+
+
+def pairs(id_type: pa.DataType) -> pa.Schema:
+    """Pruning tables and the ids to remove: each row, its best earlier match, their cosine."""
+    return pa.schema(
+        [
+            pa.field(ID, id_type, nullable=False),
+            pa.field(MAX_ID, id_type, nullable=False),
+            pa.field(SCORE, pa.float32(), nullable=False),
+        ]
+    )
+
+
+def shard_index(id_type: pa.DataType) -> pa.Schema:
+    """Kept clips. Shard, offset and size are null where there was no clips folder."""
+    return pa.schema(
+        [
+            pa.field(ID, id_type, nullable=False),
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("shard", pa.string()),
+            pa.field("offset", pa.int64()),
+            pa.field("size", pa.int64()),
+        ]
+    )
+
+
+def missing_media(id_type: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(ID, id_type, nullable=False)])

@@ -1,0 +1,75 @@
+"""Reading and writing Parquet, with what the table was made from in its footer."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dedup_assets.errors import StaleError
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.schemas import EMBEDDING
+
+_ROWS_PER_GROUP = 10_000
+_INFO_KEY = b"dedup_assets"
+
+
+def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) -> None:
+    """Write ``table`` whole; equal content gives equal bytes.
+
+    ``info`` (what it was made from) goes into the footer as JSON. Vectors are stored plain: they
+    neither compress nor repeat, and a dictionary makes them several times slower to read.
+    """
+    encoded = json.dumps(info, sort_keys=True).encode()
+    table = table.replace_schema_metadata({_INFO_KEY: encoded})
+    other = [field.name for field in table.schema if field.name != EMBEDDING]
+    compression: Any = "zstd"
+    if EMBEDDING in table.column_names:
+        leaf = f"{EMBEDDING}.list.element"
+        compression = {**dict.fromkeys(other, "zstd"), leaf: "none"}
+    with store.write(name) as file:
+        pq.write_table(
+            table,
+            file,
+            row_group_size=_ROWS_PER_GROUP,
+            use_dictionary=[
+                n for n in other if not pa.types.is_floating(table.schema.field(n).type)
+            ],
+            compression=compression,
+            write_statistics=other,
+            store_schema=True,
+        )
+
+
+def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a table, or some of its columns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with store.open(name) as file:
+        return pq.ParquetFile(file).read(columns=columns)
+
+
+def read_info(store: Store, name: str) -> dict[str, Any] | None:
+    """What the table was made from, or None if there is no such file.
+
+    Raises:
+        StaleError: the file is not one that this product wrote.
+    """
+    try:
+        with store.open(name) as file:
+            schema = pq.ParquetFile(file).schema_arrow
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StaleError(
+            f"{store.url(name)} cannot be read as Parquet ({error}); delete it and "
+            "materialize again"
+        ) from error
+    return info_of(schema)
+
+
+def info_of(schema: pa.Schema) -> dict[str, Any]:
+    """The ``info`` that `write_table` put into a table of this schema."""
+    return json.loads((schema.metadata or {}).get(_INFO_KEY, b"{}"))

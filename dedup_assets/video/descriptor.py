@@ -1,0 +1,261 @@
+"""A description of a clip that needs no model weights, so that the demo runs without any.
+
+What it is: four classical image descriptions, side by side, computed from `N_SAMPLES` frames spread
+evenly over the clip and averaged down to `SIDE` x `SIDE` pixels. Luminance is 0.299 R + 0.587 G +
+0.114 B, shifted and scaled to mean 0 and deviation 1 over the whole clip, which takes a change of
+brightness or contrast out.
+
+| block | dims | what it holds |
+|---|---|---|
+| layout | 107 | the lowest 3 x 6 x 6 coefficients (time, rows, columns) of the cosine transform of the luminance volume, without the constant one, each times its spatio-temporal frequency |
+| edges | 128 | histograms of 8 gradient orientations (modulo 180 degrees) in 4 x 4 cells, weighted by the gradient's length; square roots, minus their mean |
+| colour | 32 | mean blue and red difference from luminance (B - Y, R - Y) in 4 x 4 cells |
+| motion | 48 | mean absolute change of luminance between neighbouring samples in 4 x 4 cells, for each third of the clip, minus the mean |
+
+Each block is scaled to length 1, or less where it holds hardly more than noise (below `FLOOR`), so
+the cosine of two clips is about the mean of the four blocks' cosines.
+
+Why these numbers (argued, not fitted to any files):
+- Natural pictures have amplitudes that fall as 1 / frequency; times the frequency each coefficient
+  counts alike. Without it two pictures that are both light above and dark below look alike.
+- The 6th basis function has 5 half-waves across a side, so a shift by 5 % of the side, as a small
+  crop makes, is an eighth of its wave; finer detail would not survive. The same holds for 3 in time.
+- 4 x 4 cells and 8 orientations are the grid of GIST and SIFT.
+- Mean and noise carry no identity: taking the mean from what cannot be negative keeps the cosine of
+  unrelated clips near 0. Colour differences have a sign already.
+- Nothing says that one block is better than another, so all weigh the same.
+
+What it is not: it is not Cosmos-Embed1 or InternVideo2 and knows nothing of what a clip shows. It
+misses mirrored clips (layout, edges and colour have sides), large crops, overlaid text or borders,
+changed speed, clips cut from the middle of another; it can take for the same two takes of one
+scene in which only something small moves differently. Use a trained model for real data.
+"""  # noqa: E501
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dedup_assets.video.parallel import in_processes
+
+N_SAMPLES = 12
+SIDE = 64
+CELLS = 4
+ORIENTATIONS = 8
+LOW = (3, 6, 6)  # how many cosine frequencies are kept in time, rows, columns
+THIRDS = 3
+DIM = (
+    LOW[0] * LOW[1] * LOW[2] - 1
+    + CELLS * CELLS * ORIENTATIONS
+    + 2 * CELLS * CELLS
+    + THIRDS * CELLS * CELLS
+)  # fmt: skip
+#: What 8-bit rounding alone may amount to, in grey levels: contrast below it is noise.
+FLOOR = 1.0
+LUMA = np.array([0.299, 0.587, 0.114])
+MAX_ROW_GROUP = 10_000
+
+EMBEDDING_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field(
+            "embedding", pa.list_(pa.field("item", pa.float32(), nullable=False)), nullable=False
+        ),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+    ]
+)
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DescribedClip:
+    """A row of the embeddings: the vector, of shape (DIM,) float32, and facts about the file."""
+
+    id: str
+    embedding: NDArray[np.float32]
+    duration_s: float
+    width: int
+    height: int
+    bytes: int
+
+
+def describe_frames(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Describe frames spread evenly over a clip, RGB of shape (t, h, w, 3) with t >= 4.
+
+    Returns shape (DIM,), of length at most 2 and not normalised further; the module's docstring
+    says what the numbers are.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise ValueError(
+            f"frames of shape {frames.shape}, {frames.dtype}, should be (t, h, w, 3), uint8."
+        )
+    if len(frames) <= THIRDS:
+        raise ValueError(f"frames.shape[0]={len(frames)} should be >= {THIRDS + 1}.")
+    small = np.stack([_shrink(frame) for frame in frames])
+    luma = small @ LUMA
+    # One floor for all blocks, in the unit in which each is measured.
+    deviation = np.hypot(luma.std(), FLOOR)
+    grey = (luma - luma.mean()) / deviation
+    floor = FLOOR / deviation
+    colour = _colour(small, luma)
+    blocks = (
+        _unit(_layout(grey), floor),
+        _unit(_edges(grey), floor),
+        _unit(colour, FLOOR),
+        _unit(_motion(grey), floor),
+    )
+    return np.concatenate(blocks).astype(np.float32)
+
+
+def describe_clip(path: Path) -> NDArray[np.float32]:
+    """Decode a clip and describe it; shape (DIM,)."""
+    return _described((path.stem, path)).embedding
+
+
+def embed_clips(
+    clips: Mapping[str, Path] | Path,
+    out: Path,
+    *,
+    workers: int | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
+    rows_per_file: int = 10_000,
+) -> None:
+    """Describe clips and write `out/part-{n:05d}.parquet` in `EMBEDDING_SCHEMA`, rows by id.
+
+    `clips` maps ids to files, or is a folder whose `{id}.mp4` are taken. The files appear under
+    their names after the last clip is described; parts of an earlier, longer run are deleted then.
+    `on_clip(done, total)` is called after each clip; `workers` as in `make_clips`.
+    """
+    if rows_per_file < 1:
+        raise ValueError(f"rows_per_file={rows_per_file} should be >= 1.")
+    if isinstance(clips, Path):
+        clips = {path.stem: path for path in clips.glob("[!.]*.mp4")}
+    if not clips:
+        raise ValueError("clips should name at least one clip; a folder needs *.mp4 files.")
+    tasks = sorted(clips.items())
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        rows: list[DescribedClip] = []
+        for done, row in enumerate(in_processes(_described, tasks, workers), start=1):
+            rows.append(row)
+            if len(rows) == rows_per_file or done == len(tasks):
+                _write_part(Path(scratch), (done - 1) // rows_per_file, rows)
+                rows = []
+            if on_clip is not None:
+                on_clip(done, len(tasks))
+        parts = sorted(Path(scratch).iterdir())
+        for part in parts:
+            part.replace(out / part.name)
+    kept = {part.name for part in parts}
+    for stale in out.glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"):
+        if stale.name not in kept:
+            stale.unlink()
+
+
+def _described(task: tuple[str, Path]) -> DescribedClip:
+    from dedup_assets.video.codec import sample_frames
+
+    clip_id, path = task
+    clip = sample_frames(path, N_SAMPLES)
+    return DescribedClip(
+        id=clip_id,
+        embedding=describe_frames(clip.frames),
+        duration_s=clip.duration_s,
+        width=clip.width,
+        height=clip.height,
+        bytes=path.stat().st_size,
+    )
+
+
+def _write_part(folder: Path, number: int, rows: list[DescribedClip]) -> None:
+    columns = {name: [getattr(row, name) for row in rows] for name in EMBEDDING_SCHEMA.names}
+    pq.write_table(
+        pa.table(columns, schema=EMBEDDING_SCHEMA),
+        folder / f"part-{number:05d}.parquet",
+        row_group_size=MAX_ROW_GROUP,
+        use_dictionary=False,
+    )
+
+
+def _layout(grey: Float) -> Float:
+    """Low frequencies of (t, SIDE, SIDE), each times its frequency, without the constant."""
+    in_time, in_space = _cosines(LOW[0], len(grey)), _cosines(LOW[1], SIDE)
+    low = np.einsum("at,tyx,by,cx->abc", in_time, grey, in_space, in_space, optimize=True)
+    a, b, c = np.ogrid[: LOW[0], : LOW[1], : LOW[2]]
+    # Orthonormal in time and space, so divide by the root of the number of pixels: unit of `grey`.
+    return (low * np.sqrt(a * a + b * b + c * c)).ravel()[1:] / np.sqrt(grey.size)
+
+
+def _edges(grey: Float) -> Float:
+    """Gradient orientations of (t, SIDE, SIDE) in a grid of cells, summed over time."""
+    dy, dx = np.gradient(grey, axis=(1, 2))
+    # An orientation between two bins belongs to both, in proportion, so that noise moves little.
+    at = np.mod(np.arctan2(dy, dx), np.pi) * (ORIENTATIONS / np.pi)
+    low = at.astype(np.int64)
+    share = at - low
+    length = np.hypot(dy, dx)
+    cell = np.arange(SIDE) * CELLS // SIDE
+    base = (cell[:, None] * CELLS + cell) * ORIENTATIONS
+    histogram = np.zeros(CELLS * CELLS * ORIENTATIONS)
+    for bin_, weight in ((low, length * (1 - share)), (low + 1, length * share)):
+        index = base + bin_ % ORIENTATIONS
+        histogram += np.bincount(index.ravel(), weight.ravel(), len(histogram))
+    root = np.sqrt(histogram / grey.size)
+    return root - root.mean()
+
+
+def _colour(small: Float, luma: Float) -> Float:
+    """Blue and red differences of (t, SIDE, SIDE, 3), in grey levels, per cell over all time."""
+    differences = np.stack([small[..., 2] - luma, small[..., 0] - luma])
+    return _cell_means(differences.mean(axis=1)).ravel() / np.sqrt(2 * CELLS * CELLS)
+
+
+def _motion(grey: Float) -> Float:
+    """Change of (t, SIDE, SIDE) between neighbouring samples, per cell and third of the clip."""
+    change = np.abs(np.diff(grey, axis=0))
+    thirds = [third.mean(axis=0) for third in np.array_split(change, THIRDS)]
+    energy = _cell_means(np.stack(thirds)).ravel()
+    return (energy - energy.mean()) / np.sqrt(energy.size)
+
+
+def _cell_means(images: Float) -> Float:
+    """Means over CELLS x CELLS cells of images of shape (n, SIDE, SIDE)."""
+    step = SIDE // CELLS
+    return images.reshape(len(images), CELLS, step, CELLS, step).mean(axis=(2, 4))
+
+
+def _unit(block: Float, floor: float) -> Float:
+    """Scale to length 1, less where the length does not stand out from `floor`."""
+    return block / np.hypot(np.linalg.norm(block), floor)
+
+
+def _shrink(frame: NDArray[np.uint8]) -> Float:
+    """Area averages of a frame of shape (h, w, 3) on a grid of SIDE x SIDE."""
+    rows, columns = _averages(frame.shape[0]), _averages(frame.shape[1])
+    narrow = np.einsum("hwc,xw->hxc", frame.astype(np.float64), columns, optimize=True)
+    return np.einsum("hxc,yh->yxc", narrow, rows, optimize=True)
+
+
+def _averages(n: int) -> Float:
+    """The matrix, of shape (SIDE, n), that averages n pixels over SIDE equal spans."""
+    edges = np.arange(SIDE + 1) * (n / SIDE)
+    pixel = np.arange(n)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return np.clip(overlap, 0, None) * (SIDE / n)
+
+
+def _cosines(count: int, n: int) -> Float:
+    """The first `count` orthonormal cosine functions (DCT-II) on n points, shape (count, n)."""
+    k = np.arange(count)[:, None]
+    basis = np.cos(np.pi * k * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
+    basis[0] = np.sqrt(1 / n)
+    return basis

@@ -1,0 +1,7 @@
+"""Errors of this package, apart from the codec so that catching one does not import PyAV."""
+
+from dedup_assets.errors import DedupError
+
+
+class ClipError(DedupError):
+    """A clip cannot be read or written; the message is one line that names the file."""
