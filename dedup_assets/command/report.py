@@ -44,8 +44,8 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
 
 
 def _stages(console: Console, report: Report, seconds: float) -> None:
-    rows = [[name, f"{took:.1f}"] for name, took in report.seconds.items()]
-    rows.append(["all, with Dagster's own", f"{seconds:.1f}"])
+    rows = [[name, took] for name, took in report.seconds.items()]
+    rows.append(["all, with Dagster's own", seconds])
     console.print(make_table("Time", ["step", "seconds"], rows))
     current = report.recomputed()
     computed = [f"{name} {new:,} of {of:,} {unit}" for name, new, of, unit in current if new]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -234,7 +233,7 @@ def _write_tars(
             # because ustar refuses names beyond 100 characters.
             writer = webdataset.TarWriter(
                 file, user="", group="", mode=0o644, mtime=0, encoder=False,
-                format=tarfile.PAX_FORMAT,
+                format="PAX_FORMAT",
             )  # fmt: skip
             with writer:
                 for _ in range(settings.samples_per_shard):
