@@ -14,7 +14,7 @@ from dedup_assets.assets.common import (
     SIMILARITY_HISTOGRAM,
     asset_key,
 )
-from dedup_assets.partitions import cluster_partitions_def
+from dedup_assets.partitions import cluster_partitions_def, register_eps
 from dedup_assets.settings import Settings
 
 SCORING = (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES, SIMILARITY_HISTOGRAM)
@@ -97,4 +97,18 @@ def build_automation(settings: Settings) -> dg.Definitions:
                 asset_selection=eps_assets(settings, eps),
             )
 
-    return dg.Definitions(jobs=[scoring, curation], schedules=[schedule], sensors=[after_schedule])
+    @dg.sensor(
+        name=f"{settings.dataset}_register_eps",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Adds the configured eps values as partitions, so that they can be chosen.",
+    )
+    def register_configured_eps(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        register_eps(context.instance, settings)
+        return dg.SkipReason(f"configured eps: {', '.join(settings.eps_thresholds) or 'none'}")
+
+    return dg.Definitions(
+        jobs=[scoring, curation],
+        schedules=[schedule],
+        sensors=[after_schedule, register_configured_eps],
+    )

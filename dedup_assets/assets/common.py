@@ -14,6 +14,7 @@ from dedup_assets.progress import LogProgress, listening
 from dedup_assets.resources import store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.schemas import DESCRIPTIONS
 
 EMBEDDINGS = "embeddings"
 CENTROIDS = "centroids"
@@ -76,6 +77,7 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
             dg.TableColumn(
                 field.name,
                 str(field.type),
+                description=DESCRIPTIONS.get(field.name),
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in schema
@@ -86,10 +88,10 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
 def described(store: Store, name: str, rows: int, fingerprint: str, **more: Any) -> dict[str, Any]:
     """Metadata that every artifact has: where it is, its rows and what it was made from."""
     return {
+        **more,
         "dagster/row_count": rows,
         "path": dg.MetadataValue.path(store.url(name)),
         "fingerprint": fingerprint,
-        **more,
     }
 
 

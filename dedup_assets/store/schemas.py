@@ -6,6 +6,29 @@ ID, EMBEDDING = "id", "embedding"
 COSINE_DISTANCE, L2_DISTANCE = "cosine_dist_to_cent", "l2_dist_to_cent"
 MAX_ID, SCORE = "max_id", "cosine_sim_score"
 
+DESCRIPTIONS = {
+    ID: "the clip",
+    EMBEDDING: "unit vector",
+    COSINE_DISTANCE: "1 - cosine with the centroid of its cluster",
+    L2_DISTANCE: "Euclidean distance to that centroid",
+    MAX_ID: "its most similar earlier-ranked clip of the cluster; itself if there is none",
+    SCORE: "cosine similarity with that clip; 0 if there is none",
+    "file": "relative to the input folder",
+    "fingerprint": "changes when the file does",
+    "key": "name of the sample in its shard",
+    "shard": "tar, relative to the folder of this index",
+    "offset": "where the sample starts in the tar, in bytes",
+    "size": "bytes of the sample in the tar, headers included",
+    "score_low": "lower end of the bin, inclusive",
+    "score_high": "upper end of the bin",
+    "count": "compared clips in the bin",
+    "ecdf": "share of compared clips at or below the bin",
+    "eps": "1 - score_low, where that is an eps of the grid",
+    "removed": "clips with a score of at least score_low",
+    "removed_share": "the same as a share of all clips",
+}
+"""What a column holds, where the name alone does not say it; shown in the UI."""
+
 MANIFEST = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),
