@@ -1,7 +1,6 @@
 """The ``dedup-assets`` command."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -61,26 +60,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from dedup_assets.command.output import LOCATION, load_settings, use_instance
-    from dedup_assets.definitions import OUTPUT
+    from dedup_assets.command.output import open_ui
 
-    output = str(Path(arguments.output).absolute())
-    load_settings(output)
-    home = use_instance(output)
-    os.environ[OUTPUT] = output
-    workspace = Path(home) / "workspace.yaml"
-    workspace.write_text(
-        "load_from:\n  - python_module:\n      module_name: dedup_assets.definitions\n"
-        f"      location_name: {LOCATION}\n"
-    )
-    print(f"http://127.0.0.1:{arguments.port}  (stop with Ctrl-C)", flush=True)
-    os.execv(
-        sys.executable,
-        [
-            *(sys.executable, "-m", "dagster", "dev", "-w", str(workspace)),
-            *("-h", "127.0.0.1", "-p", str(arguments.port)),
-        ],
-    )
+    return open_ui(str(Path(arguments.output).absolute()), arguments.port)
 
 
 if __name__ == "__main__":

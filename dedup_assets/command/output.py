@@ -1,6 +1,7 @@
 """An output folder of the command: the configuration it ran with, and its Dagster instance."""
 
 import os
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +15,8 @@ from dedup_assets.store.filesystem import Store
 
 TYPE = "dedup_assets.SemanticDedup"
 LOCATION = "dedup_assets"
+OUTPUT = "DEDUP_ASSETS_OUTPUT"
+"""Environment variable: an output folder whose ``defs.yaml`` is loaded instead of ``defs/``."""
 
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
@@ -53,11 +56,20 @@ def load_output(output: str) -> dg.Definitions:
     return build_definitions(load_settings(output))
 
 
-def use_instance(output: str) -> Path:
-    """Point Dagster at ``DAGSTER_HOME``, or if that is unset at ``<output>/.dagster``."""
+def use_instance(output: str) -> None:
+    """Point Dagster at ``DAGSTER_HOME``, or if that is unset at ``<output>/.dagster``.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` is no folder.
+    """
     home = os.environ.get("DAGSTER_HOME")
-    folder = Path(home) if home else Path(Store(output).path(layout.INSTANCE))
+    if home and not Path(home).is_dir():
+        raise SettingsError(
+            f"DAGSTER_HOME is {home}, which is no folder; make it, or unset DAGSTER_HOME to keep "
+            f"the events in {_own_instance(output)}"
+        )
     if not home:
+        folder = _own_instance(output)
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "dagster.yaml"
         if not config.exists():
@@ -65,4 +77,33 @@ def use_instance(output: str) -> Path:
         os.environ["DAGSTER_HOME"] = str(folder)
     # Halves the events that a run over many partitions starts with.
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
-    return folder
+
+
+def _own_instance(output: str) -> Path:
+    return Path(Store(output).path(layout.INSTANCE)).absolute()
+
+
+def open_ui(output: str, port: int) -> int:
+    """Become a Dagster web server and daemon on what an output folder describes.
+
+    Raises:
+        SettingsError: the folder is not one of the command's.
+    """
+    load_settings(output)
+    use_instance(output)
+    workspace = _own_instance(output) / "workspace.yaml"
+    workspace.parent.mkdir(parents=True, exist_ok=True)
+    workspace.write_text(
+        "load_from:\n  - python_module:\n      module_name: dedup_assets.definitions\n"
+        f"      location_name: {LOCATION}\n"
+    )
+    os.environ[OUTPUT] = output
+    sys.stdout.write(f"http://127.0.0.1:{port}  (stop with Ctrl-C)\n")
+    sys.stdout.flush()
+    os.execv(
+        sys.executable,
+        [
+            *(sys.executable, "-m", "dagster", "dev", "-w", str(workspace)),
+            *("-h", "127.0.0.1", "-p", str(port)),
+        ],
+    )

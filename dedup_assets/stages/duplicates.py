@@ -55,7 +55,8 @@ def checked_eps(key: str, dataset: str) -> str:
     """
     partitions = f"{dataset}/eps"
     way_out = (
-        f"delete the partition {key!r} of {partitions} (UI: the asset's page, Manage partitions)"
+        f"delete the partition {key!r} of {partitions} (in the UI: the menu beside Materialize on "
+        "the asset's page, Delete partitions)"
     )
     try:
         eps = canonical_eps(key)
