@@ -19,3 +19,7 @@ class StaleError(DedupError):
 
 class IntegrityError(DedupError):
     """A promise of the product does not hold for the artifacts found (rows lost, say)."""
+
+
+class LockedError(DedupError):
+    """Another run is writing what this one would write or read."""

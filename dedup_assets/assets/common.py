@@ -14,6 +14,7 @@ from dedup_assets.progress import LogProgress, listening
 from dedup_assets.resources import store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.locks import WHOLE, writing
 from dedup_assets.store.schemas import DESCRIPTIONS
 
 EMBEDDINGS = "embeddings"
@@ -23,6 +24,26 @@ PAIRWISE_SCORES = "pairwise_scores"
 SIMILARITY_HISTOGRAM = "similarity_histogram"
 DUPLICATE_IDS = "duplicate_ids"
 CURATED_SHARDS = "curated_shards"
+
+READS = {
+    EMBEDDINGS: (),
+    CENTROIDS: (EMBEDDINGS,),
+    CLUSTER_PARTITIONS: (EMBEDDINGS, CENTROIDS),
+    PAIRWISE_SCORES: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS),
+    SIMILARITY_HISTOGRAM: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES),
+    DUPLICATE_IDS: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES),
+    CURATED_SHARDS: (
+        EMBEDDINGS,
+        CENTROIDS,
+        CLUSTER_PARTITIONS,
+        PAIRWISE_SCORES,
+        DUPLICATE_IDS,
+    ),
+}
+"""The assets whose files each one reads; none of them may be rewritten meanwhile."""
+
+SAME_KEYS = {PAIRWISE_SCORES: (CLUSTER_PARTITIONS,), CURATED_SHARDS: (DUPLICATE_IDS,)}
+"""Of these it reads the keys that it writes, and no others."""
 
 GPU_POOL = "gpu"
 RETRY = dg.RetryPolicy(
@@ -49,9 +70,20 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
 
 @contextmanager
 def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Store]:
-    """Open the store for a stage; its progress goes to the log, its errors fail in one line."""
+    """Open the store for the asset that ``context`` computes, under a lease on its keys.
+
+    Progress goes to the log, and errors fail in one line.
+    """
     store = getattr(context.resources, store_key(settings.dataset)).open()
-    with listening(LogProgress(context.log.info)), user_errors():
+    name = context.asset_key.path[-1]
+    partitioned = context.assets_def.partitions_def is not None
+    keys = list(context.partition_keys) if partitioned else [WHOLE]
+    reads = {read: keys if read in SAME_KEYS.get(name, ()) else [WHOLE] for read in READS[name]}
+    with (
+        listening(LogProgress(context.log.info)),
+        user_errors(),
+        writing(store, name, keys, reads=reads, run=context.run_id),
+    ):
         yield store
 
 

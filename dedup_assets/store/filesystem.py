@@ -128,7 +128,7 @@ class Store:
             return
         for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
             process = int(leftover.name.split("-")[-2])
-            if not _is_alive(process):
+            if not is_alive(process):
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use
             Path(self.path(TEMPORARY)).rmdir()
@@ -144,7 +144,8 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this host is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
