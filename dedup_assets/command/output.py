@@ -1,5 +1,6 @@
 """An output folder of the command: the configuration it ran with, and its Dagster instance."""
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -77,6 +78,13 @@ def use_instance(output: str) -> None:
         os.environ["DAGSTER_HOME"] = str(folder)
     # Halves the events that a run over many partitions starts with.
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The instance of `use_instance`. One process at a time: the first one makes its tables."""
+    with (Path(os.environ["DAGSTER_HOME"]) / ".dedup-assets.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return dg.DagsterInstance.get()
 
 
 def _own_instance(output: str) -> Path:

@@ -2,10 +2,9 @@
 
 import time
 
-import dagster as dg
 from rich.console import Console
 
-from dedup_assets.command.output import use_instance, write_defs
+from dedup_assets.command.output import open_instance, use_instance, write_defs
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import TerminalProgress
@@ -19,7 +18,7 @@ def run_and_report(settings: Settings, console: Console, *, verbose: bool) -> in
     started = time.monotonic()
     use_instance(settings.output_path)
     write_defs(settings, Store(settings.output_path))
-    with dg.DagsterInstance.get() as instance, listening(TerminalProgress(console)):
+    with open_instance() as instance, listening(TerminalProgress(console)):
         report = run_graph(
             settings,
             instance,
