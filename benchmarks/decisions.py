@@ -1,0 +1,136 @@
+"""The numbers behind ``docs/adr``: ``python -m benchmarks.decisions``.
+
+Ratios within one run; absolute times depend on the machine and on who else uses it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from dedup_assets.compute.exact import pair_dots
+from dedup_assets.compute.kmeans import fit
+from dedup_assets.compute.normalize import unit_rows
+from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.store.arrow import hash_ids
+
+ROWS, DIM = 8_000, 768
+
+
+def seconds(work: Callable[[], object], repeat: int = 3) -> float:
+    """Median time of a call, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def half_product(x: np.ndarray, tile: int = 1024) -> None:
+    """The float32 products that any triangular search needs, and nothing else."""
+    for begin in range(0, len(x), tile):
+        for left in range(0, begin + tile, tile):
+            x[begin : begin + tile] @ x[left : left + tile].T
+
+
+def full_float64(x: np.ndarray, tile: int = 1024) -> None:
+    """The plain way to float64 maxima: multiply everything, mask half."""
+    wide = x.astype(np.float64)
+    for begin in range(0, len(x), tile):
+        product = wide[begin : begin + tile] @ wide.T
+        product[np.arange(len(x))[None, :] >= np.arange(begin, begin + len(product))[:, None]] = -1
+        product.argmax(axis=1)
+
+
+def exactness(x: np.ndarray) -> None:
+    floor = seconds(lambda: half_product(x))
+    ours = seconds(lambda: best_earlier_match(x))
+    wide = seconds(lambda: full_float64(x))
+    print(f"exact best earlier match, {ROWS:,} x {DIM}: {ours / floor:.2f} times the float32 half")
+    print(f"  product alone; the full float64 product takes {wide / floor:.2f} times as long")
+
+
+def order_of_summation(x: np.ndarray) -> None:
+    """How often a library's float64 dot product depends on the shape of the batch."""
+    a, b = x[:4000].astype(np.float64), x[4000:8000].astype(np.float64)
+    by_tile = np.concatenate(
+        [np.diag(a[i : i + 100] @ b[i : i + 100].T) for i in range(0, 4000, 100)]
+    )
+    by_row = np.array([u @ v for u, v in zip(a, b, strict=True)])
+    rows = np.arange(4000)
+    fixed = pair_dots(x[:4000], rows, x[4000:8000], rows)
+    again = np.concatenate(
+        [
+            pair_dots(x[:4000], rows[i : i + 7], x[4000:8000], rows[i : i + 7])
+            for i in range(0, 4000, 7)
+        ]
+    )
+    print(
+        f"float64 dot products that differ between tile and row: {np.mean(by_tile != by_row):.1%}"
+    )
+    print(f"  in the fixed order, between batches of 4,000 and of 7: {np.mean(fixed != again):.1%}")
+
+
+def copies() -> None:
+    """A cluster of one clip, copied with rounding noise, against one of unrelated rows."""
+    rng = np.random.default_rng(1)
+    n = 4_000
+    noise = 1e-8 * rng.standard_normal((n, DIM))
+    same = unit_rows((rng.standard_normal(DIM) + noise).astype(np.float32)).rows
+    unlike = unit_rows(rng.standard_normal((n, DIM)).astype(np.float32)).rows
+    a, b = rng.integers(n, size=100_000), rng.integers(n, size=100_000)
+    each = seconds(lambda: pair_dots(same, a, same, b)) / 100_000
+    usual = seconds(lambda: best_earlier_match(unlike))
+    print(
+        f"{n:,} near-copies: {seconds(lambda: best_earlier_match(same)) / usual:.1f} times the "
+        f"time of unlike rows; rescoring every pair: {each * n * n / 2 / usual:.0f} times"
+    )
+
+
+def sampling() -> None:
+    """What it costs to sample by a hash of the id instead of by position."""
+    ids = pa.array([f"clip-{i:032d}" for i in range(1_000_000)])
+    rows = np.random.default_rng(0).standard_normal((10_000, DIM)).astype(np.float32)
+    hashing, normalising = seconds(lambda: hash_ids(ids, 1)), 100 * seconds(lambda: unit_rows(rows))
+    print(f"hashing ids: {hashing / normalising:.1%} of normalising as many rows of {DIM}")
+
+
+def seeding() -> None:
+    """k-means++ against random rows on blobs, by inertia, over ten seeds."""
+    from dedup_assets.compute import kmeans
+
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((50, 64))
+    noisy = centres[rng.integers(50, size=5000)] + 0.3 * rng.standard_normal((5000, 64))
+    x = unit_rows(noisy.astype(np.float32)).rows
+
+    def inertias() -> list[float]:
+        return [fit(x, 50, seed=s, max_iter=100, tol=1e-4).inertia for s in range(10)]
+
+    plus = inertias()
+    limit, kmeans._SEEDING_CLUSTERS = kmeans._SEEDING_CLUSTERS, 0
+    random = inertias()
+    kmeans._SEEDING_CLUSTERS = limit
+    print(
+        f"inertia on 50 blobs, random rows over k-means++: median "
+        f"{statistics.median(random) / statistics.median(plus):.2f}, "
+        f"worst {max(random) / max(plus):.2f}"
+    )
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    x = unit_rows(rng.standard_normal((ROWS, DIM)).astype(np.float32)).rows
+    exactness(x)
+    order_of_summation(x)
+    copies()
+    sampling()
+    seeding()
+
+
+if __name__ == "__main__":
+    main()
