@@ -114,7 +114,8 @@ def _show(console: Console, eps: str, results: list[KindResult]) -> None:
         for result in results
     ]
     columns = ["kind of clip", "clips", "found (recall)", "removed", "wrongly", "precision"]
-    console.print(make_table(f"\nTruth at eps {eps}", columns, rows))
+    console.print()
+    console.print(make_table(f"Truth at eps {eps}", columns, rows))
 
 
 def _explain(console: Console, folder: Path, seconds: float) -> None:

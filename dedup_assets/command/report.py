@@ -27,7 +27,7 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
     embeddings = report.first(EMBEDDINGS)
     console.print(
         f"\n{embeddings['dagster/row_count']:,} rows of {embeddings['dimension']} dimensions in "
-        f"{embeddings['files']:,} files, {settings.n_clusters:,} clusters"
+        f"{_count(embeddings['files'], 'file')}, {_count(settings.n_clusters, 'cluster')}"
     )
     per_centroid = report.first(CENTROIDS)["sample_rows"] / settings.n_clusters
     if per_centroid < FEWEST_ROWS_PER_CENTROID:
@@ -107,3 +107,7 @@ def _what_next(console: Console, settings: Settings, report: Report) -> None:
                 f"{layout.missing_media(entry['partition'])}[/]"
             )
     console.print(f"\nin the Dagster UI:  dedup-assets ui {shlex.quote(settings.output_path)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
