@@ -144,6 +144,13 @@ class Settings(dg.Model):
             self.eps_thresholds = [*self.eps_thresholds, self.eps_to_extract]
         return self
 
+    @model_validator(mode="after")
+    def _carried_hide_nothing(self) -> Self:
+        taken = set(self.carried_columns) & OWN_COLUMNS
+        if taken:
+            raise ValueError(f"metadata_fields cannot hold {min(taken)!r}: the output has its own")
+        return self
+
     @property
     def carried_columns(self) -> list[str]:
         """Metadata columns that the fragments hold: asked for, or ranked by."""

@@ -37,6 +37,7 @@ class Commit:
     base: str
     groups: list[str] = field(default_factory=list)
     fragments: list[dict[str, Any]] = field(default_factory=list)
+    rejected: dict[str, int] = field(default_factory=dict)
 
     def by_cluster(self, clusters: range) -> dict[int, list[dict[str, Any]]]:
         """The fragments of each cluster; an empty cluster has none."""
@@ -64,7 +65,11 @@ def cut_groups(settings: Settings, manifest: Manifest) -> list[Group]:
             size = 0
         groups[-1].append(file)
         size += file["bytes"]
-    return [Group(fingerprint([f["fingerprint"] for f in files]), files) for files in groups]
+    # Rows of other columns, or of another length, are other rows.
+    columns = [settings.id_field, settings.embedding_field, manifest.dim]
+    return [
+        Group(fingerprint(columns, [f["fingerprint"] for f in files]), files) for files in groups
+    ]
 
 
 def base_fingerprint(manifest: Manifest, centroids: Centroids) -> str:
@@ -116,11 +121,17 @@ def _read_commit(store: Store, key: str) -> Commit | None:
     except FileNotFoundError:
         return None
     info = info_of(table.schema)
-    return Commit(info["base"], info["groups"], table.to_pylist())
+    return Commit(info["base"], info["groups"], table.to_pylist(), info["rejected"])
 
 
-def found_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commit:
-    """The still valid part of what an earlier run finished for a key."""
+def found_commit(
+    settings: Settings, store: Store, key: str, base: str, groups: list[Group]
+) -> Commit:
+    """The still valid part of what an earlier run finished for a key.
+
+    A group is not finished if a file of it is gone, or if it has invalid rows that were set aside
+    and must now fail the run.
+    """
     commit = _read_commit(store, key)
     if commit is None or commit.base != base:
         return Commit(base)
@@ -131,8 +142,18 @@ def found_commit(store: Store, key: str, base: str, groups: list[Group]) -> Comm
         for f in commit.fragments
         if f["group"] in current and not store.exists(layout.fragment(f["cluster"], f["fragment"]))
     }
+    missing |= {
+        group
+        for group in commit.rejected
+        if settings.on_invalid == "fail" or not store.exists(layout.rejected(group))
+    }
     whole = [g for g in whole if g not in missing]
-    return Commit(base, whole, [f for f in commit.fragments if f["group"] in whole])
+    return Commit(
+        base,
+        whole,
+        [f for f in commit.fragments if f["group"] in whole],
+        {g: n for g, n in commit.rejected.items() if g in whole},
+    )
 
 
 def write_commit(store: Store, key: str, commit: Commit) -> None:
@@ -142,5 +163,5 @@ def write_commit(store: Store, key: str, commit: Commit) -> None:
         store,
         layout.partition_commit(key),
         table,
-        {"base": commit.base, "groups": sorted(commit.groups)},
+        {"base": commit.base, "groups": sorted(commit.groups), "rejected": commit.rejected},
     )

@@ -77,6 +77,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             f"{files.store.url()} has {rows}; lower n_clusters"
         )
     reference = _agree(probed, settings)
+    _check_rank_columns(reference, settings)
     dim = _dimension(probed, settings)
     _refuse_duplicate_ids(files, names, rows, settings)
     table = pa.table(
@@ -181,6 +182,21 @@ def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
                     f"in {file.name}; write all files with one type"
                 )
     return reference
+
+
+def _check_rank_columns(file: InputFile, settings: Settings) -> None:
+    for spec in settings.rank_by:
+        name = spec.rpartition(":")[0]
+        if name in (settings.embedding_field, schemas.EMBEDDING):
+            raise InputError(f"rank_by cannot take {name!r}: an embedding has no order")
+        if name not in file.metadata.names:
+            continue
+        type_ = file.metadata.field(name).type
+        if pa.types.is_nested(type_) or pa.types.is_null(type_):
+            raise InputError(
+                f"rank_by cannot take {name!r}: it has type {type_}, which has no order; name a "
+                "column of numbers, text or times"
+            )
 
 
 def _dimension(probed: list[InputFile], settings: Settings) -> int:

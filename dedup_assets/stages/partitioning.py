@@ -69,7 +69,7 @@ def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
     base = base_fingerprint(manifest, centroids)
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
-    commits = {key: found_commit(store, key, base, groups) for key in keys}
+    commits = {key: found_commit(settings, store, key, base, groups) for key in keys}
     spilled = reused = 0
     with track("partitioning", manifest.rows, "rows") as advance:
         for group in groups:
@@ -81,7 +81,7 @@ def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
             with Spool(settings.n_clusters, manifest.dim, settings.memory_budget // 2) as spool:
                 rejected = _fill(spool, settings, manifest, centroids, group, advance)
                 _write_rejected(store, manifest, group, rejected)
-                _write_group(store, manifest, group, spool, needed, commits)
+                _write_group(store, manifest, group, spool, needed, commits, len(rejected))
                 spilled += spool.spilled_bytes
     removed, obsolete = _clean(settings, store, groups, commits)
     return Shuffled(
@@ -140,6 +140,7 @@ def _write_group(
     spool: Spool,
     needed: dict[str, range],
     commits: dict[str, Commit],
+    rejected: int,
 ) -> None:
     schema = schemas.fragment(manifest.id_type, manifest.metadata)
     clusters = sum(len(r) for r in needed.values())
@@ -171,6 +172,8 @@ def _write_group(
                     }
                 )
             commit.groups.append(group.name)
+            if rejected:
+                commit.rejected[group.name] = rejected
             write_commit(store, key, commit)
 
 

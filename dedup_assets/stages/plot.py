@@ -37,8 +37,9 @@ def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
     binned = np.clip(np.floor(low / _BAR_WIDTH + 1e-6), -100, 99).astype(int) + 100
     heights = np.bincount(binned, weights=counts, minlength=200)
     axes.bar(edges[:-1], heights, width=_BAR_WIDTH, align="edge", color=_COUNT, alpha=0.85)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=0.5)
+    if compared:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.5)
     axes.set_xlim(left, 1.01)
     axes.set_xlabel("cosine similarity with the best earlier-ranked clip of the cluster")
     axes.set_ylabel("clips (log)", color=_COUNT)

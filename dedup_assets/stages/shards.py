@@ -27,6 +27,7 @@ from dedup_assets.store.tables import read_info, read_table, write_table
 VERSION = 1
 _NAMED = 10
 _CLUSTER = "cluster"
+_METADATA = "metadata."  # so that no column of the user hides one of ours
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
         index = read_table(store, index_name)
         current = Curated(eps, index, kept.num_rows, len(missing), set_print, reused=True)
-        if settings.export == "media" or all(
-            store.exists(f"{layout.shards(eps)}/{name}") for name in current.shards
-        ):
+        if _is_whole(settings, store, current, found):
+            _delete_other_sets(store, eps, set_print)
             return current
     if media is None:
         rows = [_index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
@@ -101,6 +101,20 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
     _delete_other_sets(store, eps, set_print)
     return Curated(eps, index, kept.num_rows, len(missing), set_print, reused=False)
+
+
+def _is_whole(
+    settings: Settings, store: Store, current: Curated, found: dict[Any, dict[str, str]]
+) -> bool:
+    there = set(store.list(layout.shards(current.eps)))
+    if settings.export == "shards":
+        return there.issuperset(current.shards)
+    folder = layout.media_folder(current.fingerprint)
+    return there.issuperset(
+        f"{folder}/{sample_key(id_)}.{extension}"
+        for id_, files in found.items()
+        for extension in ("json", *map(_extension, files))
+    )
 
 
 def kept_rows(
@@ -146,7 +160,7 @@ def _with_metadata(
     source = pa.concat_tables([read_table(store, name, wanted) for name in fragments])
     source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
     for column in columns:
-        table = table.append_column(column, source[column])
+        table = table.append_column(_METADATA + column, source[column])
     return table
 
 
@@ -205,14 +219,22 @@ def _samples(
                 "score": row.pop(schemas.SCORE),
             }
             if row:
-                record["metadata"] = {k: _json_value(v) for k, v in row.items()}
+                record["metadata"] = {
+                    k.removeprefix(_METADATA): _json_value(v) for k, v in row.items()
+                }
             text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
             yield _Sample(record["id"], sample_key(record["id"]), media, text.encode())
 
 
 def _json_value(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_json_value(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _json_value(v) for k, v in value.items()}
+    return value
 
 
 def _write_tars(

@@ -127,8 +127,9 @@ class Store:
         if not self.is_local:
             return
         for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
-            process = int(leftover.name.split("-")[-2])
-            if not is_alive(process):
+            host, process, _ = leftover.name.rsplit("-", 2)
+            ours = host == socket.gethostname() and process.isdigit()
+            if ours and not is_alive(int(process)):
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use
             Path(self.path(TEMPORARY)).rmdir()

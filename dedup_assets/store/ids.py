@@ -57,9 +57,8 @@ def _repeated_hashes(
             for part in np.unique(bucket):
                 with paths[int(part)].open("ab") as spill:
                     h[bucket == part].tofile(spill)
-        return np.concatenate(
-            [_repeats(np.fromfile(path, dtype=np.uint64)) for path in paths if path.exists()]
-        )
+        spilled = [np.fromfile(path, dtype=np.uint64) for path in paths if path.exists()]
+        return np.concatenate([np.empty(0, np.uint64), *map(_repeats, spilled)])
 
 
 def _hashes(files: InputFiles, names: list[str], rows: int) -> Any:

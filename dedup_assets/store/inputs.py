@@ -139,7 +139,7 @@ class InputFiles:
                 bytes=int(version.split()[0]),
                 fingerprint=self._fingerprint(name, version),
                 id_type=_id_type(schema.field(self.id_field).type, name, self.id_field),
-                metadata=pa.schema([schema.field(c).remove_metadata() for c in self.carried]),
+                metadata=pa.schema([_carried(schema.field(c)) for c in self.carried]),
                 dim=self._dimension(file, name, schema.field(self.embedding_field).type),
             )
 
@@ -179,7 +179,10 @@ class InputFiles:
                 ]
                 if reasons:
                     ids, table = ids.take(pa.array(good)), table.take(pa.array(good))
-                yield Batch(name, ids, vectors, table.select(carried), good + first, rejected)
+                metadata = table.select(carried)
+                if carried:  # a cast of no columns forgets the number of rows
+                    metadata = metadata.cast(pa.schema([_carried(f) for f in metadata.schema]))
+                yield Batch(name, ids, vectors, metadata, good + first, rejected)
                 first += len(raw)
 
     def _open(self, name: str) -> pq.ParquetFile:
@@ -216,6 +219,13 @@ class InputFiles:
         )
         lengths = pc.list_value_length(column.column(0)).drop_null().to_pylist() if column else []
         return Counter(lengths).most_common(1)[0][0] if lengths else None
+
+
+def _carried(field: pa.Field) -> pa.Field:
+    """The field that a carried column has in our files: another file may hold nulls."""
+    # Arrow cannot take rows of a string view.
+    type_ = pa.string() if pa.types.is_string_view(field.type) else field.type
+    return pa.field(field.name, type_)
 
 
 def _id_type(type_: pa.DataType, name: str, field: str) -> pa.DataType:

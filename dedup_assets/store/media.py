@@ -38,8 +38,8 @@ class MediaFiles:
             )
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.versions):
-            stem, dot, _ = name.rpartition("/")[2].partition(".")
-            if stem and dot:
+            stem, _, extension = name.rpartition("/")[2].partition(".")
+            if stem and extension:
                 self._by_stem[stem].append(name)
 
     def of(self, id_: Any) -> dict[str, str]:

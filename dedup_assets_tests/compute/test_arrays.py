@@ -1,0 +1,38 @@
+"""The compute layer stands on NumPy alone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dedup_assets.compute import arrays
+from dedup_assets.compute.arrays import DeviceError, array_module, resolve_device, to_host
+
+
+def test_compute_imports_without_dagster_cupy_and_arrow():
+    modules = "arrays assign exact hashing histogram kmeans normalize pairwise ranking thresholds"
+    code = (
+        "import sys; sys.modules.update(dagster=None, cupy=None, pyarrow=None, fsspec=None)\n"
+        f"for m in {modules.split()!r}: __import__(f'dedup_assets.compute.{{m}}')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numpy_arrays_are_computed_with_numpy():
+    x = np.ones(2)
+    assert array_module(x) is np
+    assert to_host(x) is x
+
+
+def test_auto_falls_back_to_the_cpu_and_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: "CuPy is not installed")
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(DeviceError, match=r"device=cuda needs .* CuPy is not installed; install"):
+        resolve_device("cuda")
+
+
+def test_auto_takes_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
+    assert resolve_device("auto") == resolve_device("cuda") == "cuda"
+    assert resolve_device("cpu") == "cpu"
