@@ -1,16 +1,23 @@
-"""Blocking checks: what must hold before anyone trains on the result."""
+"""Checks: what must hold before anyone trains on the result, and when to fit again."""
 
 from collections.abc import Callable
 
 import dagster as dg
 
-from dedup_assets.assets.common import CURATED_SHARDS, DUPLICATE_IDS, asset_key, user_errors
+from dedup_assets.assets.common import (
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    SIMILARITY_HISTOGRAM,
+    asset_key,
+    user_errors,
+)
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.resources import store_key
 from dedup_assets.settings import Settings
 from dedup_assets.stages.verify import (
     Verdict,
     verify_conservation,
+    verify_fit,
     verify_removed,
     verify_shards,
 )
@@ -19,6 +26,7 @@ from dedup_assets.store.filesystem import Store
 ROWS_CONSERVED = "rows_conserved"
 REMOVED_HAVE_MATCH = "removed_have_match"
 SHARDS_HOLD_KEPT = "shards_hold_kept"
+CENTROIDS_FIT = "centroids_fit"
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -26,6 +34,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
         _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
+        _drift_check(settings),
     ]
 
 
@@ -49,6 +58,27 @@ def _check(
             verdict = verify(settings, store, context.partition_key)
         return dg.AssetCheckResult(
             passed=verdict.passed, description=verdict.description, metadata=verdict.numbers
+        )
+
+    return check
+
+
+def _drift_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(settings, SIMILARITY_HISTOGRAM),
+        name=CENTROIDS_FIT,
+        description=(verify_fit.__doc__ or "").split("\n")[0],
+        required_resource_keys={store_key(settings.dataset)},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        store = getattr(context.resources, store_key(settings.dataset)).open()
+        with user_errors():
+            verdict = verify_fit(settings, store)
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=verdict.description,
+            metadata=verdict.numbers,
         )
 
     return check

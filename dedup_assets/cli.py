@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="deduplicate embeddings and write curated shards")
     add_settings(run)
+    run.add_argument("--refit", action="store_true", help="Fit the centroids again.")
     run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
     run.set_defaults(command=lambda arguments: _run(run, arguments))
 
@@ -50,7 +51,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.component import rooted
 
     settings = rooted(parse_settings(parser, arguments), Path.cwd())
-    return run_and_report(settings, Console(), verbose=arguments.verbose)
+    return run_and_report(settings, Console(), verbose=arguments.verbose, refit=arguments.refit)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
             f"[yellow]k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
             f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters[/]"
         )
+    for warning in report.warnings:
+        console.print(f"[yellow]{warning}[/]")
     if DUPLICATE_IDS in report.metadata:
         _thresholds(console, report)
     else:

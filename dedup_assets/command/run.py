@@ -13,7 +13,9 @@ from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 
 
-def run_and_report(settings: Settings, console: Console, *, verbose: bool) -> int:
+def run_and_report(
+    settings: Settings, console: Console, *, verbose: bool, refit: bool = False
+) -> int:
     """Run the graph on an instance on disk and say what came out."""
     started = time.monotonic()
     use_instance(settings.output_path)
@@ -23,6 +25,7 @@ def run_and_report(settings: Settings, console: Console, *, verbose: bool) -> in
             settings,
             instance,
             verbose=verbose,
+            refit=refit,
             on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
         )
     show_report(console, settings, report, time.monotonic() - started)

@@ -13,6 +13,7 @@ from dedup_assets.assets.common import (
     DUPLICATE_IDS,
     PAIRWISE_SCORES,
     SIMILARITY_HISTOGRAM,
+    asset_key,
 )
 from dedup_assets.automation import (
     all_clusters_tags,
@@ -39,10 +40,12 @@ class Report:
     Attributes:
         seconds: time of each step, by asset name (and eps).
         metadata: of each materialization, by asset name; partitioned ones a list.
+        warnings: what checks that do not block have found.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def total(self, asset: str, name: str) -> int:
         return sum(entry[name] for entry in self.metadata[asset])
@@ -80,6 +83,7 @@ def run_graph(
     instance: dg.DagsterInstance,
     *,
     verbose: bool = False,
+    refit: bool = False,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
     """Materialize the graph: all clusters up to the histogram, then each configured eps.
@@ -92,10 +96,11 @@ def run_graph(
     register_eps(instance, settings)
     scoring = definitions.resolve_job_def(scoring_job_name(settings))
     curation = definitions.resolve_job_def(curation_job_name(settings))
-    config = {} if verbose else _QUIET
+    config: dict[str, Any] = {} if verbose else dict(_QUIET)
+    fit = {"ops": {"__".join(asset_key(settings, CENTROIDS).path): {"config": {"refit": refit}}}}
     if on_half is not None:
         on_half("up to the similarity histogram")
-    _execute(scoring, instance, config, report, tags=all_clusters_tags(settings))
+    _execute(scoring, instance, config | fit, report, tags=all_clusters_tags(settings))
     for eps in settings.eps_thresholds:
         if on_half is not None:
             on_half(f"eps {eps}")
@@ -120,6 +125,10 @@ def _execute(
         if event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             label = f"{name} (eps {eps})" if eps else name
             report.seconds[label] = event.step_success_data.duration_ms / 1000
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.WARN:
+                report.warnings.append(check.description or check.check_name)
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             materialization = event.step_materialization_data.materialization
             entry = {k: v.value for k, v in materialization.metadata.items()}

@@ -169,12 +169,17 @@ def _write_group(
                         "group": group.name,
                         "fragment": name,
                         "rows": table.num_rows,
+                        "squared_distance": _sum_of_squares(table[schemas.L2_DISTANCE]),
                     }
                 )
             commit.groups.append(group.name)
             if rejected:
                 commit.rejected[group.name] = rejected
             write_commit(store, key, commit)
+
+
+def _sum_of_squares(distances: pa.ChunkedArray) -> float:
+    return float(np.square(distances.to_numpy().astype(np.float64)).sum())
 
 
 def _write_rejected(

@@ -25,6 +25,7 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
 
 SAMPLE = 200
+DRIFT_LIMIT = 1.25
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Verdict:
 
     passed: bool
     description: str
-    numbers: dict[str, int]
+    numbers: dict[str, int | float]
 
 
 def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
@@ -119,6 +120,30 @@ def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
         text += f"; {lacking} lacking, {surplus} too many, {wrong_shards} shards hold others"
     numbers = {"kept": kept, "listed": len(listed), "lacking": lacking, "surplus": surplus}
     return Verdict(passed, text, {**numbers, "wrong_shards": wrong_shards})
+
+
+def verify_fit(settings: Settings, store: Store) -> Verdict:
+    """The rows lie about as close to their centroids as those that the centroids were fitted on.
+
+    New input does not make centroids stale; this says when it has drifted away from them.
+    """
+    manifest = load_manifest(settings, store)
+    centroids = load_centroids(settings, store, manifest)
+    base = base_fingerprint(manifest, centroids)
+    groups = cut_groups(settings, manifest)
+    rows, total = 0, 0.0
+    for key in cluster_ranges(settings):
+        commit = load_commit(store, key, base, groups)
+        rows += commit.rows
+        total += sum(f["squared_distance"] for f in commit.fragments)
+    now = total / max(1, rows)
+    fitted = centroids.info["inertia"] / centroids.info["sample_rows"]
+    # Below this all rows are copies of centroids, and a ratio would be one of rounding errors.
+    passed = now <= max(DRIFT_LIMIT * fitted, 1e-6)
+    text = f"mean squared distance to the centroid is {now:.4g}, and was {fitted:.4g} at the fit"
+    if not passed:
+        text += "; fit the centroids again (refit: true, or --refit)"
+    return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
 
 
 def _rows(store: Store, name: str) -> int:

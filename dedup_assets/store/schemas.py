@@ -44,6 +44,7 @@ PARTITION_COMMIT = pa.schema(
         pa.field("group", pa.string(), nullable=False),
         pa.field("fragment", pa.string(), nullable=False),
         pa.field("rows", pa.int64(), nullable=False),
+        pa.field("squared_distance", pa.float64(), nullable=False),
     ]
 )
 
