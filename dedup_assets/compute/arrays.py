@@ -1,5 +1,6 @@
 """The array module of some data, and the device a user asked for."""
 
+import functools
 import importlib.util
 import sys
 from types import ModuleType
@@ -57,6 +58,7 @@ def device_array_module(device: Literal["cpu", "cuda"]) -> ModuleType:
     return importlib.import_module("cupy") if device == "cuda" else np
 
 
+@functools.cache
 def _missing_for_cuda() -> str | None:
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed"

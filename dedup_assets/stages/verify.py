@@ -95,19 +95,16 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
 def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
     """The index names each kept id once, and each tar holds the samples that the index names."""
     clusters = current_duplicates(settings, store, eps)
-    kept = 0
     index = read_table(store, layout.shard_index(eps))
     listed = index[schemas.ID]
     if store.exists(layout.missing_media(eps)):
         missing = read_table(store, layout.missing_media(eps))[schemas.ID]
         listed = pa.chunked_array([*listed.chunks, *missing.chunks])
-    lacking = 0
-    for cluster in clusters:
-        ids = read_table(store, layout.scores(cluster.number), [schemas.ID])[schemas.ID]
-        removed = read_table(store, layout.unique_ids_part(eps, cluster.number), [schemas.ID])
-        ids = ids.filter(pc.invert(pc.is_in(ids, value_set=removed[schemas.ID])))
-        kept += len(ids)
-        lacking += len(ids) - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
+    scored = _ids(store, [layout.scores(c.number) for c in clusters])
+    removed = _ids(store, [layout.unique_ids_part(eps, c.number) for c in clusters])
+    ids = scored.filter(pc.invert(pc.is_in(scored, value_set=removed)))
+    kept = len(ids)
+    lacking = kept - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
     surplus = len(listed) - (kept - lacking)
     wrong_shards = sum(
         not _shard_holds(store, eps, shard, index)
@@ -148,6 +145,10 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
 
 def _rows(store: Store, name: str) -> int:
     return read_table(store, name, [schemas.ID]).num_rows
+
+
+def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
+    return pa.concat_tables([read_table(store, name, [schemas.ID]) for name in names])[schemas.ID]
 
 
 def _fragments(settings: Settings, store: Store) -> dict[int, list[str]]:

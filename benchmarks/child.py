@@ -1,0 +1,82 @@
+"""One measurement in one process, so that its peak memory is its own.
+
+Run as ``python -m benchmarks.child MODULE FUNCTION RESULT_FILE``, with the arguments as JSON on
+the standard input. The calling process stays small and imports nothing heavy.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_DAGSTER = ("DAGSTER_HOME", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS")
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class ChildFailedError(RuntimeError):
+    """A measurement did not come to its end; the message holds what it wrote."""
+
+
+def in_child(
+    module: str, function: str, *, one_thread: bool = False, **arguments: Any
+) -> dict[str, Any]:
+    """Call ``module.function(**arguments)`` in a new process and return the dict it returns.
+
+    ``one_thread`` keeps the linear algebra to one thread.
+
+    Raises:
+        ChildFailedError: it raised, or was killed.
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in _DAGSTER}
+    if one_thread:
+        environment |= dict.fromkeys(_THREADS, "1")
+    if hasattr(os, "sync"):
+        os.sync()  # what earlier runs wrote must not slow down this one's commits
+    with tempfile.TemporaryDirectory(prefix="benchmark-child-") as folder:
+        result = Path(folder) / "result.json"
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.child", module, function, str(result)],
+            input=json.dumps(arguments),
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        if done.returncode != 0 or not result.exists():
+            raise ChildFailedError(
+                f"{module}.{function} ended with code {done.returncode}:\n{done.stderr[-4000:]}"
+            )
+        return json.loads(result.read_text())
+
+
+def peak_memory_mib() -> float | None:
+    """Highest resident memory of this process so far, in MiB."""
+    try:
+        # ru_maxrss would also count what the parent held when it started this process.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except FileNotFoundError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main() -> None:
+    module, function, result = sys.argv[1:]
+    arguments = json.load(sys.stdin)
+    returned = getattr(importlib.import_module(module), function)(**arguments)
+    returned["peak_mib"] = peak_memory_mib()
+    Path(result).write_text(json.dumps(returned))
+
+
+if __name__ == "__main__":
+    main()

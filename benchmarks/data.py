@@ -1,0 +1,114 @@
+"""Embeddings that look like real ones: uneven groups, and duplicates at many distances.
+
+Unit rows are drawn around as many centres as there will be clusters. Sizes of the groups follow a
+power law, and how tight a group is differs from group to group. A share of the rows repeats an
+earlier row, some of them exactly and the others at a cosine distance from 1e-6 to 0.3, drawn
+evenly on a logarithmic scale; so every usual eps removes something.
+"""
+
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROWS_PER_FILE = 12_500
+FEWEST_FILES = 4
+SHARE_PLANTED = 0.2
+SHARE_EXACT = 0.1  # of the planted ones
+NEAREST, FARTHEST = 1e-6, 0.3
+REMEMBERED = 512  # rows of earlier files that later files may repeat
+SIZE_EXPONENT, SIZE_OFFSET = 0.8, 10.0
+TIGHTEST, LOOSEST = 0.4, 1.2  # length of the noise against the centre's
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What data to make."""
+
+    rows: int
+    dim: int
+    centres: int
+    seed: int
+
+
+def make_data(folder: str, **spec: Any) -> dict[str, Any]:
+    """Write Parquet files of ``id`` and ``embedding``, one file in memory at a time."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = DataSpec(**spec)
+    rng = np.random.default_rng(data.seed)
+    centres = _unit(rng.standard_normal((data.centres, data.dim), dtype=np.float32))
+    looseness = rng.uniform(TIGHTEST, LOOSEST, data.centres).astype(np.float32)
+    weights = (np.arange(data.centres) + SIZE_OFFSET) ** -SIZE_EXPONENT
+    weights /= weights.sum()
+    schema = pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field(
+                "embedding",
+                pa.list_(pa.field("element", pa.float32(), nullable=False)),
+                nullable=False,
+            ),
+        ]
+    )
+    remembered = np.empty((0, data.dim), dtype=np.float32)
+    Path(folder).mkdir(parents=True)
+    per_file = min(ROWS_PER_FILE, -(-data.rows // FEWEST_FILES))
+    files = size = planted = 0
+    for start in range(0, data.rows, per_file):
+        n = min(per_file, data.rows - start)
+        group = rng.choice(data.centres, n, p=weights)
+        noise = rng.standard_normal((n, data.dim), dtype=np.float32) / np.sqrt(data.dim)
+        rows = _unit(centres[group] + looseness[group, None] * noise.astype(np.float32))
+        planted += _plant(rng, rows, remembered)
+        keep = rng.choice(n, min(n, REMEMBERED // 4), replace=False)
+        remembered = np.concatenate([rows[keep], remembered])[:REMEMBERED]
+        ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(n)]
+        offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(data.dim))
+        vectors = pa.ListArray.from_arrays(
+            offsets, pa.array(rows.reshape(-1)), type=schema.field("embedding").type
+        )
+        path = Path(folder) / f"part-{files:05d}.parquet"
+        pq.write_table(
+            pa.table([pa.array(ids), vectors], schema=schema),
+            path,
+            row_group_size=10_000,
+            use_dictionary=False,
+            compression={"id": "zstd", "embedding.list.element": "none"},
+        )
+        files += 1
+        size += path.stat().st_size
+    return {**asdict(data), "files": files, "bytes": size, "planted_duplicates": planted}
+
+
+def _unit(rows: Any) -> Any:
+    import numpy as np
+
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def _plant(rng: Any, rows: Any, remembered: Any) -> int:
+    """Replace some rows by repetitions of others, in place. Returns how many."""
+    import numpy as np
+
+    n = len(rows)
+    order = rng.permutation(n)
+    count = min(int(SHARE_PLANTED * n), n // 2)
+    if count == 0:
+        return 0
+    targets, others = order[:count], order[count:]
+    pool = np.concatenate([rows[others[: 4 * count]], remembered])
+    sources = pool[rng.integers(len(pool), size=count)]
+    distance = np.exp(rng.uniform(np.log(NEAREST), np.log(FARTHEST), count))
+    aside = rng.standard_normal(sources.shape, dtype=np.float32)
+    aside -= (aside * sources).sum(axis=1, keepdims=True) * sources
+    aside = _unit(aside)
+    cosine = (1.0 - distance)[:, None]
+    moved = _unit((cosine * sources + np.sqrt(1.0 - cosine * cosine) * aside).astype(np.float32))
+    exact = rng.random(count) < SHARE_EXACT
+    moved[exact] = sources[exact]
+    rows[targets] = moved
+    return count

@@ -1,0 +1,106 @@
+"""The product's stage functions in the order of the graph, called directly or timed in place."""
+
+import functools
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from dedup_assets.settings import Settings
+from dedup_assets.store.filesystem import Store
+
+CALLS = (
+    ("embeddings", "dedup_assets.assets.embeddings", "list_embeddings"),
+    ("centroids", "dedup_assets.assets.centroids", "fit_centroids"),
+    ("cluster_partitions", "dedup_assets.assets.cluster_partitions", "shuffle"),
+    ("pairwise_scores", "dedup_assets.assets.pairwise_scores", "score"),
+    ("similarity_histogram", "dedup_assets.assets.similarity_histogram", "build_histogram"),
+    ("duplicate_ids", "dedup_assets.assets.duplicate_ids", "list_duplicates"),
+    ("rows_conserved", "dedup_assets.checks", "verify_conservation"),
+    ("removed_have_match", "dedup_assets.checks", "verify_removed"),
+    ("curated_shards", "dedup_assets.assets.curated_shards", "write_shards"),
+    ("shards_hold_kept", "dedup_assets.checks", "verify_shards"),
+)
+"""Of each asset and check: its name, the module that calls its stage, and the function."""
+
+
+class Stopwatch:
+    """Wall and processor seconds by name."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.processor: dict[str, float] = {}
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            wall, processor = time.perf_counter(), time.process_time()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.wall[name] = self.wall.get(name, 0.0) + time.perf_counter() - wall
+                self.processor[name] = (
+                    self.processor.get(name, 0.0) + time.process_time() - processor
+                )
+
+        return call
+
+
+@contextmanager
+def stages_timed_in_place(watch: Stopwatch) -> Iterator[None]:
+    """Time the stages where the assets and checks call them."""
+    patches = []
+    for name, module_name, function in CALLS:
+        module = importlib.import_module(module_name)
+        original = getattr(module, function)
+        patches.append(patch.object(module, function, watch.timed(name, original)))
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in patches:
+            one.stop()
+
+
+def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
+    """Do what the assets and checks do, without Dagster. Returns what came out at each eps."""
+    from dedup_assets.stages.embeddings import load_manifest
+    from dedup_assets.stages.ranges import cluster_ranges
+
+    run = {
+        name: watch.timed(name, getattr(importlib.import_module(module), function))
+        for name, module, function in CALLS
+    }
+
+    def store() -> Store:
+        opened = Store(settings.output_path)
+        opened.sweep()
+        return opened
+
+    keys = list(cluster_ranges(settings))
+    run["embeddings"](settings, store())
+    opened = store()
+    run["centroids"](settings, opened, load_manifest(settings, opened), False)
+    for name in ("cluster_partitions", "pairwise_scores"):
+        opened = store()
+        run[name](settings, opened, keys)
+        load_manifest(settings, opened)
+    run["similarity_histogram"](settings, store())
+    out = {}
+    for eps in settings.eps_thresholds:
+        opened = store()
+        found = run["duplicate_ids"](settings, opened, eps)
+        load_manifest(settings, opened)
+        checks = ["rows_conserved", "removed_have_match"]
+        out[eps] = {"kept": found.kept, "removed": found.removed, "fingerprint": found.fingerprint}
+        if eps == settings.eps_to_extract:
+            run["curated_shards"](settings, store(), eps)
+            checks.append("shards_hold_kept")
+        for check in checks:
+            verdict = run[check](settings, store(), eps)
+            if not verdict.passed:
+                raise RuntimeError(f"{check}: {verdict.description}")
+    return out
