@@ -1,6 +1,7 @@
 """The component: what a user writes in YAML for one dataset."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -21,7 +22,10 @@ class SemanticDedup(dg.Component, Settings, dg.Resolvable):
     """
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        return build_definitions(rooted(self, context.project_root))
+        root = context.project_root
+        everyone = context.component_tree.get_all_components(of_type=SemanticDedup)
+        refuse_shared([rooted(settings, root) for settings in everyone])
+        return build_definitions(rooted(self, root))
 
 
 def build_definitions(*datasets: Settings) -> dg.Definitions:
@@ -33,17 +37,26 @@ def build_definitions(*datasets: Settings) -> dg.Definitions:
     Raises:
         SettingsError: two of them have one name, or write to one place.
     """
-    for field in ("dataset", "output_path"):
-        values = [getattr(d, field) for d in datasets]
-        repeated = next((v for v in values if values.count(v) > 1), None)
-        if repeated is not None:
-            raise SettingsError(f"each dataset needs its own {field}, and two have {repeated!r}")
+    refuse_shared(datasets)
     with warnings.catch_warnings():
         # Backfill policies and partitioned checks may change in a later Dagster; the version is
         # pinned below the next minor one, so users need not hear of it at every start.
         warnings.simplefilter("ignore", BetaWarning)
         warnings.simplefilter("ignore", PreviewWarning)
         return dg.Definitions.merge(*(_definitions(settings) for settings in datasets))
+
+
+def refuse_shared(datasets: Sequence[Settings]) -> None:
+    """Refuse datasets that would overwrite each other.
+
+    Raises:
+        SettingsError: two of them have one name, or write to one place.
+    """
+    for field in ("dataset", "output_path"):
+        values = [getattr(settings, field) for settings in datasets]
+        repeated = next((v for v in values if values.count(v) > 1), None)
+        if repeated is not None:
+            raise SettingsError(f"each dataset needs its own {field}, and two have {repeated!r}")
 
 
 def _definitions(settings: Settings) -> dg.Definitions:

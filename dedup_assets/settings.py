@@ -1,6 +1,5 @@
 """What a user can set for one dataset, declared once: YAML fields and command flags alike."""
 
-import difflib
 from typing import Annotated, Literal, Self
 
 import dagster as dg
@@ -159,9 +158,3 @@ class Settings(dg.Model):
             [*self.metadata_fields, *(c for c in ranked if c not in OWN_COLUMNS)]
         )
         return [c for c in columns if c not in (self.id_field, self.embedding_field)]
-
-
-def nearest_name(name: str, names: list[str]) -> str:
-    """A hint such as `` (did you mean n_clusters?)``, or nothing."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -6,13 +6,14 @@ from dedup_assets.assets.common import (
     GPU_POOL,
     asset_key,
     asset_options,
+    column_schema,
     described,
     stage,
 )
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID, fit_centroids
 from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.store import layout
+from dedup_assets.store import layout, schemas
 
 
 class CentroidsConfig(dg.Config):
@@ -43,17 +44,19 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
                 f"{FEWEST_ROWS_PER_CENTROID}; clusters this small hide duplicates from each "
                 "other: consider a lower n_clusters"
             )
+        dimension = int(fitted.values.shape[1])
         return dg.MaterializeResult(
             metadata=described(
                 store,
                 layout.CENTROIDS,
                 settings.n_clusters,
                 fitted.content,
-                dimension=int(fitted.values.shape[1]),
+                dimension=dimension,
                 sample_rows=fitted.info["sample_rows"],
                 iterations=fitted.info["n_iter"],
                 inertia=fitted.info["inertia"],
                 reused=fitted.reused,
+                **{"dagster/column_schema": column_schema(schemas.centroids(dimension))},
             ),
             data_version=dg.DataVersion(fitted.content),
         )

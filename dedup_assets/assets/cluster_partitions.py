@@ -27,7 +27,7 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=GPU_POOL,
     )
-    def cluster_partitions(context: dg.AssetExecutionContext) -> None:
+    def cluster_partitions(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The rows, normalised and validated, in one folder for each cluster."""
         with stage(context, settings) as store:
             result = shuffle(settings, store, list(context.partition_keys))
@@ -58,5 +58,7 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
                 ),
                 partition_key=key,
             )
+
+        return dg.MaterializeResult(data_version=dg.DataVersion(result.fingerprint))
 
     return cluster_partitions

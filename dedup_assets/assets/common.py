@@ -82,7 +82,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sto
     with (
         listening(LogProgress(context.log.info)),
         user_errors(),
-        writing(store, name, keys, reads=reads, run=context.run_id),
+        writing(store, name, keys, reads=reads, run=context.run.run_id),
     ):
         yield store
 

@@ -13,7 +13,7 @@ from dedup_assets.assets.common import (
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.stages.scores import score
+from dedup_assets.stages.scores import score, scores_fingerprint
 from dedup_assets.store import layout, schemas
 
 
@@ -31,11 +31,12 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
         ),
         pool=GPU_POOL,
     )
-    def pairwise_scores(context: dg.AssetExecutionContext) -> None:
+    def pairwise_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """For each row, the most similar row of its cluster that is ranked before it."""
         with stage(context, settings) as store:
             keys = score(settings, store, list(context.partition_keys))
             manifest = load_manifest(settings, store)
+            version = scores_fingerprint(settings, store)
         clusters = sum(k.clusters for k in keys.values())
         reused = sum(k.reused for k in keys.values())
         context.log.info(f"{clusters - reused} of {clusters} clusters compared, {reused} current")
@@ -54,5 +55,7 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
                 ),
                 partition_key=key,
             )
+
+        return dg.MaterializeResult(data_version=dg.DataVersion(version))
 
     return pairwise_scores

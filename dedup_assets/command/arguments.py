@@ -1,6 +1,7 @@
 """Command-line flags of `Settings`, generated from its fields."""
 
 import argparse
+import difflib
 import types
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -14,6 +15,18 @@ _YAML_ONLY = {"schedule", "schedule_enabled"}
 
 class OneLineParser(argparse.ArgumentParser):
     """Reports wrong arguments in one line, with exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = _flags(self, found)
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -75,3 +88,13 @@ def _choices(field: FieldInfo) -> tuple[str, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(a for a in get_args(annotation) if a is not type(None))
     return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
+    """Every flag of a parser and of the command that was chosen."""
+    flags: list[str] = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            flags += _flags(action.choices[found.name], found)
+        flags += action.option_strings
+    return flags

@@ -73,7 +73,7 @@ def _thresholds(console: Console, report: Report) -> None:
 
 
 def _choose_eps(console: Console, report: Report) -> None:
-    records = report.first(SIMILARITY_HISTOGRAM)["share_removed_by_eps"]
+    records = report.first(SIMILARITY_HISTOGRAM)["share_removed_by_eps"].records
     rows = [[r.data["eps"], r.data["removed"], f"{r.data['share_removed']:.2%}"] for r in records]
     console.print(make_table("What each eps would remove", ["eps", "removed", "share"], rows))
     console.print(

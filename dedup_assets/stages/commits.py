@@ -84,6 +84,11 @@ def base_fingerprint(manifest: Manifest, centroids: Centroids) -> str:
     )
 
 
+def shuffle_fingerprint(base: str, groups: list[Group]) -> str:
+    """What the fragments of every key are made from: the same for any subset of keys."""
+    return fingerprint(base, sorted(group.name for group in groups))
+
+
 def load_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commit:
     """Read what is finished for a key, complete and current.
 

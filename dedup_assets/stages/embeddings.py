@@ -15,6 +15,7 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.ids import find_duplicate_ids
 from dedup_assets.store.inputs import InputFile, InputFiles
+from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.tables import info_of, read_table, write_table
 
 
@@ -61,6 +62,8 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         InputError: no files or rows, a missing column, files that disagree, a repeated id, or
             more clusters than rows.
     """
+    if settings.clips_path is not None:  # now, rather than after hours
+        refuse_missing_folder(Store(settings.clips_path))
     files = input_files(settings)
     names = files.names()
     with track("reading footers", len(names), "files") as advance:

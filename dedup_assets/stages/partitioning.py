@@ -19,6 +19,7 @@ from dedup_assets.stages.commits import (
     count_rejected,
     cut_groups,
     found_commit,
+    shuffle_fingerprint,
     write_commit,
 )
 from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files, load_manifest
@@ -42,6 +43,7 @@ class Shuffled:
         rejected: invalid rows of the whole input.
         spilled_bytes: vectors that went through scratch files.
         removed: stale files deleted; ``obsolete``: partition keys no longer in use.
+        base: what all fragments have in common; ``fingerprint``: that, and the groups.
     """
 
     commits: dict[str, Commit]
@@ -52,6 +54,7 @@ class Shuffled:
     removed: int
     obsolete: list[str]
     base: str
+    fingerprint: str
 
 
 def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
@@ -93,6 +96,7 @@ def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
         removed=removed,
         obsolete=obsolete,
         base=base,
+        fingerprint=shuffle_fingerprint(base, groups),
     )
 
 

@@ -13,7 +13,12 @@ from dedup_assets.errors import StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commit
+from dedup_assets.stages.commits import (
+    base_fingerprint,
+    cut_groups,
+    load_commit,
+    shuffle_fingerprint,
+)
 from dedup_assets.stages.embeddings import Manifest, load_manifest
 from dedup_assets.stages.ranges import cluster_ranges, clusters_of
 from dedup_assets.store import layout, schemas
@@ -109,6 +114,14 @@ def current_scores(settings: Settings, store: Store) -> list[Cluster]:
             f"pairwise_scores for partitions {listed}{more}"
         )
     return clusters
+
+
+def scores_fingerprint(settings: Settings, store: Store) -> str:
+    """What the pruning tables of every key are made from: the same for any subset of keys."""
+    manifest = load_manifest(settings, store)
+    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
+    shuffled = shuffle_fingerprint(base, cut_groups(settings, manifest))
+    return fingerprint("scores", VERSION, shuffled, ranking(settings))
 
 
 def table_fingerprint(settings: Settings, base: str, fragments: list[str]) -> str:

@@ -17,6 +17,19 @@ def sample_key(id_: Any) -> str:
     return quote(str(id_), safe="").replace(".", "%2E").replace("~", "%7E")
 
 
+def refuse_missing_folder(store: Store) -> None:
+    """Refuse a clips folder that is not there.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if not store.exists(""):
+        raise InputError(
+            f"clips_path {store.url()} does not exist; point it at the folder of the clips, or "
+            "leave it out for an index of ids only"
+        )
+
+
 class MediaFiles:
     """The files of a clips folder by the id that they belong to.
 
@@ -29,12 +42,12 @@ class MediaFiles:
 
     def __init__(self, path: str, storage_options: dict[str, Any] | None = None) -> None:
         self.store = Store(path, storage_options)
+        refuse_missing_folder(self.store)
         self.versions = self.store.list_versions("")
         if not self.versions:
-            there = "holds no files" if self.store.exists("") else "does not exist"
             raise InputError(
-                f"clips_path {self.store.url()} {there}; point it at the folder of the clips, or "
-                "leave it out for an index of ids only"
+                f"clips_path {self.store.url()} holds no files; point it at the folder of the "
+                "clips, or leave it out for an index of ids only"
             )
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.versions):

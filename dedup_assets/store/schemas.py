@@ -13,6 +13,7 @@ DESCRIPTIONS = {
     L2_DISTANCE: "Euclidean distance to that centroid",
     MAX_ID: "its most similar earlier-ranked clip of the cluster; itself if there is none",
     SCORE: "cosine similarity with that clip; 0 if there is none",
+    "centroid": "unit vector; its row number is the cluster",
     "file": "relative to the input folder",
     "fingerprint": "changes when the file does",
     "key": "name of the sample in its shard",
@@ -59,6 +60,11 @@ HISTOGRAM = pa.schema(
         pa.field("removed_share", pa.float64(), nullable=False),
     ]
 )
+
+
+def centroids(dim: int) -> pa.Schema:
+    """The matrix of centroids, a row each, seen as a table."""
+    return pa.schema([pa.field("centroid", pa.list_(pa.float32(), dim), nullable=False)])
 
 
 def fragment(id_type: pa.DataType, metadata: pa.Schema) -> pa.Schema:

@@ -1,0 +1,180 @@
+"""Backfills as the UI launches them: Dagster's own daemons, one iteration at a time."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_backfill_id
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
+    QueuedRunCoordinatorDaemon,
+)
+
+from dedup_assets.assets.common import asset_key
+from dedup_assets.automation import RANGE_END, RANGE_START
+from dedup_assets.command.output import write_defs
+from dedup_assets.definitions import OUTPUT
+from dedup_assets.partitions import eps_partitions_name
+from dedup_assets.settings import Settings
+from dedup_assets.store.filesystem import Store
+from dedup_assets_tests.assets.helpers import (
+    KEYS,
+    make_settings,
+    metadata_of,
+    open_instance,
+    run_scoring,
+)
+
+LAUNCHER = yaml.safe_dump(
+    {
+        "run_launcher": {
+            "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+            "class": "SyncInMemoryRunLauncher",
+        }
+    }
+)
+MOST_ITERATIONS = 20
+
+# Dagster's daemon calls what Dagster itself has deprecated.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* is deprecated and will be removed in 2.0:DeprecationWarning"
+)
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A workspace of one data set whose runs are executed as they are launched."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    workspace: WorkspaceProcessContext
+
+    def backfill(self, assets: list[str], keys: list[str]) -> PartitionBackfill:
+        """Launch a backfill of some keys and go on until it has ended."""
+        location = next(
+            iter(self.workspace.create_request_context().get_code_location_entries().values())
+        )
+        assert location.code_location is not None, location.load_error
+        launched = PartitionBackfill.from_asset_partitions(
+            backfill_id=make_new_backfill_id(),
+            asset_graph=self.workspace.create_request_context().asset_graph,
+            partition_names=keys,
+            asset_selection=[asset_key(self.settings, name) for name in assets],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=self.instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            # Steps in the process of the run; by default each would start a process of its own.
+            run_config={"execution": {"config": {"in_process": {}}}},
+        )
+        self.instance.add_backfill(launched)
+        for _ in range(MOST_ITERATIONS):
+            errors = [
+                *execute_backfill_iteration(self.workspace, logging.getLogger("test")),
+                *QueuedRunCoordinatorDaemon(interval_seconds=1).run_iteration(self.workspace),
+            ]
+            assert not any(errors), errors
+            backfill = self.instance.get_backfill(launched.backfill_id)
+            assert backfill is not None
+            if backfill.status != BulkActionStatus.REQUESTED:
+                return backfill
+        raise AssertionError(f"not done after {MOST_ITERATIONS} iterations")
+
+    def runs(self, backfill: PartitionBackfill) -> list[dg.DagsterRun]:
+        filters = dg.RunsFilter(tags={"dagster/backfill": backfill.backfill_id})
+        return self.instance.get_runs(filters)
+
+
+def key_of(run: dg.DagsterRun) -> str:
+    assert run.tags[RANGE_START] == run.tags[RANGE_END]
+    return run.tags[RANGE_START]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    root = tmp_path_factory.mktemp("backfill")
+    settings = make_settings(root, eps_thresholds=[], eps_to_extract=None)
+    write_defs(settings, Store(settings.output_path))
+    origin = InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(module_name="dedup_assets.definitions"), location_name="dedup_assets"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OUTPUT, settings.output_path)
+        with (
+            open_instance(root / "dagster", LAUNCHER) as instance,
+            create_test_daemon_workspace_context(
+                InProcessWorkspaceLoadTarget(origin), instance
+            ) as workspace,
+        ):
+            assert run_scoring(settings, instance).success
+            yield Daemon(settings, instance, workspace)
+
+
+def test_backfill_over_eps_makes_one_run_for_each(daemon: Daemon) -> None:
+    eps = ["0.001", "0.02", "0.05"]
+    daemon.instance.add_dynamic_partitions(eps_partitions_name(daemon.settings), eps)
+    backfill = daemon.backfill(["duplicate_ids", "curated_shards"], eps)
+    assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS
+    runs = daemon.runs(backfill)
+    assert sorted(key_of(run) for run in runs) == eps
+    assert {run.asset_selection for run in runs} == {
+        frozenset(asset_key(daemon.settings, name) for name in ("duplicate_ids", "curated_shards"))
+    }
+    output = Path(daemon.settings.output_path)
+    removed = []
+    for value in eps:
+        numbers = metadata_of(daemon.instance, daemon.settings, "duplicate_ids", value)
+        removed.append(numbers["removed"])
+        assert (output / f"shards/eps={value}/index.parquet").exists()
+        assert numbers["kept"] + numbers["removed"] == 60
+    assert removed == sorted(removed)
+    assert removed[0] < removed[-1]
+
+
+def test_backfill_with_a_misspelt_eps_fails_that_one_and_finishes_the_others(
+    daemon: Daemon,
+) -> None:
+    eps = ["0.03", "0.030"]
+    name = eps_partitions_name(daemon.settings)
+    daemon.instance.add_dynamic_partitions(name, eps)
+    backfill = daemon.backfill(["duplicate_ids", "curated_shards"], eps)
+    assert backfill.status == BulkActionStatus.COMPLETED_FAILED
+    by_key = {key_of(run): run.status for run in daemon.runs(backfill)}
+    assert by_key == {"0.03": dg.DagsterRunStatus.SUCCESS, "0.030": dg.DagsterRunStatus.FAILURE}
+    daemon.instance.delete_dynamic_partition(name, "0.030")
+    assert "0.030" not in daemon.instance.get_dynamic_partitions(name)
+
+
+def test_backfill_over_all_clusters_is_one_run(daemon: Daemon) -> None:
+    """One pass over the data serves all keys, so they must not be cut into runs."""
+    backfill = daemon.backfill(["cluster_partitions", "pairwise_scores"], KEYS)
+    assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS
+    (run,) = daemon.runs(backfill)
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == (KEYS[0], KEYS[-1])
+
+
+def test_backfill_over_clusters_with_a_gap_makes_what_was_asked_and_no_more(
+    daemon: Daemon,
+) -> None:
+    backfill = daemon.backfill(["cluster_partitions", "pairwise_scores"], [KEYS[0], KEYS[2]])
+    assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS
+    runs = {run.run_id for run in daemon.runs(backfill)}
+    records = daemon.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset_key(daemon.settings, "pairwise_scores")), limit=100
+    ).records
+    assert {r.partition_key for r in records if r.run_id in runs} == {KEYS[0], KEYS[2]}
+    histogram = run_scoring(daemon.settings, daemon.instance, only=["similarity_histogram"])
+    assert histogram.success

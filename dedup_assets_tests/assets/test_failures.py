@@ -1,0 +1,194 @@
+"""What stops a run, what a retry may mend, and what the blocking checks find on disk."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from dedup_assets.assets import duplicate_ids as duplicate_ids_module
+from dedup_assets.assets.common import RETRY
+from dedup_assets.settings import Settings
+from dedup_assets.stages.duplicates import list_duplicates
+from dedup_assets_tests.assets.helpers import (
+    clip_ids,
+    failure,
+    make_settings,
+    materialized,
+    near_duplicates,
+    run_curation,
+    run_scoring,
+    steps,
+    write_clips,
+    write_part,
+)
+
+EPS = "0.05"
+
+
+@pytest.fixture
+def scored(tmp_path: Path, instance: dg.DagsterInstance) -> Settings:
+    """A data set with clips, scored; its duplicates listed, its shards written."""
+    write_clips(tmp_path / "clips", clip_ids())
+    settings = make_settings(tmp_path, clips_path=str(tmp_path / "clips"))
+    assert run_scoring(settings, instance).success
+    assert run_curation(settings, instance, EPS).success
+    return settings
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Change the rows of a table as an accident would, leaving its footer's fingerprint."""
+    table = pq.read_table(path)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
+
+
+def first_part_with_rows(output: Path) -> Path:
+    parts = sorted((output / f"extraction/unique_ids_{EPS}.parquet").iterdir())
+    return next(part for part in parts if pq.read_table(part).num_rows)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    return {
+        e.check_name: e.description or ""
+        for e in result.get_asset_check_evaluations()
+        if not e.passed
+    }
+
+
+def test_lost_removal_fails_the_conservation_check_and_no_shards_are_written(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    rewrite(first_part_with_rows(output), lambda table: table.slice(1))
+    (output / f"shards/eps={EPS}/index.parquet").unlink()
+    result = run_curation(scored, instance, EPS)
+    assert not result.success
+    assert "the summary says otherwise" in failed_checks(result)["rows_conserved"]
+    assert materialized(result) == [("duplicate_ids", EPS)]
+    assert "curated_shards" not in steps(result, dg.DagsterEventType.STEP_START)
+    assert not (output / f"shards/eps={EPS}/index.parquet").exists()
+
+
+def test_wrong_match_fails_the_check_on_removed_ids_and_stops_the_shards(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A removal whose match is not in its cluster would be a clip lost for nothing."""
+
+    def point_elsewhere(table: Any) -> Any:
+        ids = ["no-such-clip", *table["max_id"].to_pylist()[1:]]
+        return table.set_column(1, table.schema.field("max_id"), [ids])
+
+    rewrite(first_part_with_rows(tmp_path / "output"), point_elsewhere)
+    result = run_curation(scored, instance, EPS)
+    assert set(failed_checks(result)) == {"removed_have_match"}
+    assert materialized(result) == [("duplicate_ids", EPS)]
+
+
+def test_shard_that_holds_other_clips_fails_its_check(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    tar = next((tmp_path / f"output/shards/eps={EPS}").glob("*/00000.tar"))
+    data = tar.read_bytes()
+    index = pq.read_table(tmp_path / f"output/shards/eps={EPS}/index.parquet").to_pylist()
+    tar.write_bytes(data[index[1]["offset"] :])
+    result = run_curation(scored, instance, EPS)
+    assert not result.success
+    assert "1 shards hold others" in failed_checks(result)["shards_hold_kept"]
+
+
+def test_unreadable_part_file_fails_naming_it_and_what_to_do(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    part = first_part_with_rows(tmp_path / "output")
+    part.write_bytes(part.read_bytes()[:100])
+    asset, message = failure(run_curation(scored, instance, EPS))
+    assert asset == "duplicate_ids"
+    assert str(part) in message
+    assert "delete it and materialize again" in message
+
+
+def test_changed_summary_is_written_again(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    summary = tmp_path / f"output/extraction/dedup_summary_{EPS}.csv"
+    text = summary.read_text()
+    summary.write_text(text.replace(",0\n", ",7\n"))
+    assert run_curation(scored, instance, EPS).success
+    assert summary.read_text() == text
+
+
+def test_user_error_is_tried_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    settings = make_settings(tmp_path, embedding_field="vector")
+    result = run_scoring(settings, instance)
+    asset, message = failure(result)
+    assert asset == "embeddings"
+    assert message.startswith("part-0.parquet has no column 'vector'; it has id, embedding")
+    assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
+    assert steps(result, dg.DagsterEventType.STEP_START) == ["embeddings"]
+
+
+def test_programming_error_is_tried_once(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+
+    def broken(*_: Any) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", broken)
+    result = run_curation(settings, instance, EPS)
+    assert failure(result) == ("duplicate_ids", "KeyError: 'oops'")
+    assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
+
+
+def test_full_disk_is_not_retried(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", full)
+    result = run_curation(settings, instance, EPS)
+    assert "No space left on device" in failure(result)[1]
+    assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
+
+
+def test_storage_fault_is_retried_and_the_run_succeeds(
+    scored: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def flaky(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return list_duplicates(*arguments)
+
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", flaky)
+    result = run_curation(scored, instance, EPS)
+    assert result.success
+    assert len(calls) == 2 <= RETRY.max_retries
+    assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == ["duplicate_ids"]
+    assert materialized(result) == [("curated_shards", EPS), ("duplicate_ids", EPS)]
+
+
+def test_invalid_rows_set_aside_are_counted_by_the_check(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    vectors = near_duplicates()
+    vectors[3] = 0
+    vectors[7, 2] = float("nan")
+    write_part(tmp_path / "embeddings", vectors)
+    settings = make_settings(tmp_path, on_invalid="quarantine")
+    assert run_scoring(settings, instance).success
+    result = run_curation(settings, instance, EPS)
+    assert result.success
+    conserved = next(
+        e for e in result.get_asset_check_evaluations() if e.check_name == "rows_conserved"
+    )
+    assert conserved.metadata["rejected"].value == 2
+    assert "rejected 2 = 60 input rows" in (conserved.description or "")

@@ -1,0 +1,171 @@
+"""The whole graph on an instance on disk: what each asset leaves there."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dedup_assets.assets.common import asset_key
+from dedup_assets.automation import CURATION, SCORING
+from dedup_assets.partitions import eps_partitions_name
+from dedup_assets_tests.assets.conftest import Finished
+from dedup_assets_tests.assets.helpers import (
+    KEYS,
+    ROWS,
+    latest,
+    materialized,
+    metadata_of,
+)
+
+PARTITIONS: dict[str, list[str | None]] = {
+    "embeddings": [None],
+    "centroids": [None],
+    "cluster_partitions": [*KEYS],
+    "pairwise_scores": [*KEYS],
+    "similarity_histogram": [None],
+    "duplicate_ids": ["0.05"],
+    "curated_shards": ["0.05"],
+}
+EACH = [(name, partition) for name, keys in PARTITIONS.items() for partition in keys]
+
+
+def test_scoring_over_all_clusters_succeeds_in_one_run(finished: Finished) -> None:
+    assert [run.success for run in finished.scoring] == [True, True]
+    assert [run.success for run in finished.curation] == [True, True]
+
+
+def test_one_materialization_event_for_each_key_and_asset(finished: Finished) -> None:
+    """An event costs 20 to 45 ms, so a second one for a key would double the bookkeeping."""
+    for scoring, curation in zip(finished.scoring, finished.curation, strict=True):
+        assert sorted(materialized(scoring) + materialized(curation), key=str) == sorted(
+            EACH, key=str
+        )
+
+
+def test_every_asset_and_partition_shows_as_materialized(finished: Finished) -> None:
+    for name in (*SCORING, *CURATION):
+        key = asset_key(finished.settings, name)
+        record = finished.instance.get_asset_records([key])[0]
+        assert record.asset_entry.last_materialization is not None
+        partitions = {p for p in PARTITIONS[name] if p is not None}
+        assert finished.instance.get_materialized_partitions(key) == partitions
+
+
+@pytest.mark.parametrize(("name", "partition"), EACH)
+def test_every_materialization_says_rows_place_fingerprint_and_columns(
+    finished: Finished, name: str, partition: str | None
+) -> None:
+    metadata = metadata_of(finished.instance, finished.settings, name, partition)
+    assert metadata["dagster/row_count"] >= 0
+    assert Path(metadata["path"]).exists()
+    assert str(metadata["path"]).startswith(finished.settings.output_path)
+    assert len(metadata["fingerprint"]) == 24
+    assert isinstance(metadata["dagster/column_schema"], dg.TableSchema)
+
+
+def test_row_counts_add_up_to_the_input(finished: Finished) -> None:
+    def rows(name: str, partition: str | None = None) -> int:
+        return metadata_of(finished.instance, finished.settings, name, partition)[
+            "dagster/row_count"
+        ]
+
+    assert rows("embeddings") == ROWS
+    assert rows("centroids") == finished.settings.n_clusters
+    assert sum(rows("cluster_partitions", key) for key in KEYS) == ROWS
+    assert sum(rows("pairwise_scores", key) for key in KEYS) == ROWS
+    removed = rows("duplicate_ids", "0.05")
+    assert 0 < removed < ROWS
+    assert removed + rows("curated_shards", "0.05") == ROWS
+
+
+def test_column_schemas_are_those_of_the_files(finished: Finished) -> None:
+    def columns(name: str, partition: str | None = None) -> list[tuple[str, str]]:
+        metadata = metadata_of(finished.instance, finished.settings, name, partition)
+        return [(c.name, c.type) for c in metadata["dagster/column_schema"].columns]
+
+    pairs = [("id", "string"), ("max_id", "string"), ("cosine_sim_score", "float")]
+    assert columns("pairwise_scores", KEYS[0]) == pairs
+    assert columns("duplicate_ids", "0.05") == pairs
+    assert [name for name, _ in columns("embeddings")] == ["file", "rows", "bytes", "fingerprint"]
+    assert [name for name, _ in columns("cluster_partitions", KEYS[0])] == [
+        *("id", "embedding", "cosine_dist_to_cent", "l2_dist_to_cent")
+    ]
+    assert [name for name, _ in columns("curated_shards", "0.05")] == [
+        *("id", "key", "shard", "offset", "size")
+    ]
+
+
+def test_histogram_shows_a_plot_and_the_share_removed_by_eps(finished: Finished) -> None:
+    metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
+    assert metadata["plot"].startswith("![similarity](data:image/png;base64,iVBOR")
+    records = [r.data for r in metadata["share_removed_by_eps"].records]
+    eps = [float(r["eps"]) for r in records]
+    assert eps == sorted(eps)
+    assert {"0.05", "0.001"} <= {r["eps"] for r in records}
+    removed = [r["removed"] for r in records]
+    assert removed == sorted(removed)
+    at_eps = next(r["removed"] for r in records if r["eps"] == "0.05")
+    listed = metadata_of(finished.instance, finished.settings, "duplicate_ids", "0.05")
+    assert at_eps == listed["removed"] == listed["dagster/row_count"]
+
+
+def test_metadata_holds_no_nan(finished: Finished) -> None:
+    """NaN is no JSON; the UI cannot load an asset that has one."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for name, partition in EACH:
+        metadata = latest(finished.instance, finished.settings, name, partition).metadata
+        for value in metadata.values():
+            json.loads(dg.serialize_value(value), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(("name", "partition"), EACH)
+def test_data_version_stays_when_a_rerun_finds_everything_current(
+    finished: Finished, name: str, partition: str | None
+) -> None:
+    """Otherwise the UI calls all downstream eps partitions stale after a run that did nothing."""
+    records = finished.instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=asset_key(finished.settings, name),
+            asset_partitions=None if partition is None else [partition],
+        ),
+        limit=10,
+    ).records
+    versions = []
+    for record in records:
+        assert record.asset_materialization is not None
+        versions.append((record.asset_materialization.tags or {})["dagster/data_version"])
+    assert len(versions) == 2
+    assert versions[0] == versions[1]
+
+
+def test_rerun_reuses_everything(finished: Finished) -> None:
+    for name in ("centroids", "similarity_histogram"):
+        assert metadata_of(finished.instance, finished.settings, name)["reused"] is True
+    for key in KEYS:
+        scores = metadata_of(finished.instance, finished.settings, "pairwise_scores", key)
+        assert scores["reused_clusters"] == scores["clusters"] == 2
+        rows = metadata_of(finished.instance, finished.settings, "cluster_partitions", key)
+        assert rows["reused_groups"] == rows["groups"]
+    shards = metadata_of(finished.instance, finished.settings, "curated_shards", "0.05")
+    assert shards["reused"] is True
+
+
+def test_configured_eps_are_registered_by_the_histogram(finished: Finished) -> None:
+    name = eps_partitions_name(finished.settings)
+    assert name == "small/eps"
+    assert set(finished.instance.get_dynamic_partitions(name)) == {"0.05", "0.001"}
+
+
+def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
+    evaluations = finished.curation[-1].get_asset_check_evaluations()
+    assert {(e.asset_key.path[-1], e.check_name, e.passed) for e in evaluations} == {
+        ("duplicate_ids", "rows_conserved", True),
+        ("duplicate_ids", "removed_have_match", True),
+        ("curated_shards", "shards_hold_kept", True),
+    }
+    conserved = next(e for e in evaluations if e.check_name == "rows_conserved")
+    assert "= 60 input rows" in (conserved.description or "")

@@ -1,0 +1,46 @@
+"""The command as a subprocess, as users start it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dedup_assets
+
+ROOT = Path(dedup_assets.__file__).parent.parent
+COMMAND = [sys.executable, "-m", "dedup_assets.cli"]
+FINISHED = (
+    "extraction/dedup_summary_*.csv",
+    "extraction/unique_ids_*",
+    "extraction/similarity_histogram.*",
+    "extraction/semdedup_pruning_tables/*",
+    "shards/*",
+)
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what a developer may have set for Dagster."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "DEDUP_ASSETS"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **more}
+
+
+def command(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=clean_environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def looks_finished(output: Path) -> list[str]:
+    """Files of an output folder that a reader would take for results."""
+    return sorted(str(p.relative_to(output)) for pattern in FINISHED for p in output.glob(pattern))
+
+
+def summary(output: Path, eps: str) -> dict[str, str]:
+    header, row = (output / f"extraction/dedup_summary_{eps}.csv").read_text().splitlines()
+    return dict(zip(header.split(","), row.split(","), strict=True))

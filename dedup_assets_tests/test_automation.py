@@ -1,0 +1,169 @@
+"""Jobs, the schedule of the whole graph, and the sensors that follow it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dedup_assets.assets.common import asset_key
+from dedup_assets.automation import RANGE_END, RANGE_START, SCHEDULED
+from dedup_assets.component import build_definitions
+from dedup_assets.settings import Settings
+from dedup_assets_tests.assets.helpers import KEYS, make_settings, materialized, open_instance
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(tmp_path / "dagster") as opened:
+        yield opened
+
+
+def schedule_of(settings: Settings) -> dg.ScheduleDefinition:
+    return build_definitions(settings).resolve_schedule_def("small_schedule")
+
+
+def scheduled_requests(settings: Settings) -> list[dg.RunRequest]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance=instance)
+        return list(schedule_of(settings).evaluate_tick(context).run_requests or [])
+
+
+def after(
+    settings: Settings, instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult
+) -> list[Any]:
+    """What the sensor asks for once a run has succeeded."""
+    name = "small_after_schedule"
+    sensor = build_definitions(settings).resolve_sensor_def(name)
+    (event,) = (
+        e for e in result.all_events if e.event_type == dg.DagsterEventType.PIPELINE_SUCCESS
+    )
+    context = dg.build_run_status_sensor_context(
+        sensor_name=name,
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+    )
+    answer = sensor(context)
+    return [answer] if isinstance(answer, dg.RunRequest | dg.SkipReason) else list(answer)
+
+
+def run_request(
+    settings: Settings, instance: dg.DagsterInstance, job: str, request: dg.RunRequest
+) -> dg.ExecuteInProcessResult:
+    return (
+        build_definitions(settings)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            partition_key=request.partition_key,
+            asset_selection=request.asset_selection,
+            tags=dict(request.tags),
+            raise_on_error=False,
+        )
+    )
+
+
+def test_schedule_is_off_until_switched_on(tmp_path: Path) -> None:
+    schedule = schedule_of(make_settings(tmp_path))
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "0 3 * * *"
+
+
+def test_schedule_can_be_switched_on_in_the_settings(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, schedule_enabled=True, schedule="30 4 * * 1")
+    schedule = schedule_of(settings)
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.cron_schedule == "30 4 * * 1"
+
+
+def test_schedule_asks_for_one_run_over_all_clusters(tmp_path: Path) -> None:
+    (request,) = scheduled_requests(make_settings(tmp_path))
+    assert request.tags[RANGE_START] == KEYS[0]
+    assert request.tags[RANGE_END] == KEYS[-1]
+    assert request.tags[SCHEDULED] == "true"
+    assert schedule_of(make_settings(tmp_path)).job_name == "small_scoring"
+
+
+def test_jobs_are_named_after_the_dataset_and_hold_its_two_halves(tmp_path: Path) -> None:
+    definitions = build_definitions(make_settings(tmp_path))
+
+    def assets(job: str) -> set[str]:
+        layer = definitions.resolve_job_def(job).asset_layer
+        return {key.path[-1] for key in layer.selected_asset_keys}
+
+    assert assets("small_scoring") == {
+        *("embeddings", "centroids", "cluster_partitions", "pairwise_scores"),
+        "similarity_histogram",
+    }
+    assert assets("small_curation") == {"duplicate_ids", "curated_shards"}
+
+
+def test_schedule_and_sensor_make_the_finished_graph(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """One request of the schedule, then what the sensor asks for, each run for real."""
+    settings = make_settings(tmp_path)
+    (request,) = scheduled_requests(settings)
+    scoring = run_request(settings, instance, "small_scoring", request)
+    assert scoring.success
+    assert scoring.dagster_run.tags[SCHEDULED] == "true"
+
+    requests = after(settings, instance, scoring)
+    assert {r.partition_key: r.asset_selection for r in requests} == {
+        "0.05": [asset_key(settings, name) for name in ("duplicate_ids", "curated_shards")],
+        "0.001": [asset_key(settings, "duplicate_ids")],
+    }
+    assert len({r.run_key for r in requests}) == 2
+    assert all(scoring.run_id in r.run_key for r in requests)
+    # Dagster refuses a run of a partition that does not exist.
+    assert {"0.05", "0.001"} <= set(instance.get_dynamic_partitions("small/eps"))
+
+    made = []
+    for following in requests:
+        result = run_request(settings, instance, "small_curation", following)
+        assert result.success
+        made += materialized(result)
+        assert [type(r) for r in after(settings, instance, result)] == [dg.SkipReason]
+    assert sorted(made) == [
+        ("curated_shards", "0.05"),
+        ("duplicate_ids", "0.001"),
+        ("duplicate_ids", "0.05"),
+    ]
+    output = tmp_path / "output"
+    assert (output / "shards/eps=0.05/index.parquet").exists()
+    assert not (output / "shards/eps=0.001").exists()
+
+
+def test_sensor_skips_runs_that_the_schedule_did_not_start(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Whoever materializes by hand looks at the histogram first."""
+    settings = make_settings(tmp_path)
+    request = dg.RunRequest(tags={RANGE_START: KEYS[0], RANGE_END: KEYS[-1]})
+    (skip,) = after(settings, instance, run_request(settings, instance, "small_scoring", request))
+    assert isinstance(skip, dg.SkipReason)
+    assert "not started by the schedule" in (skip.skip_message or "")
+
+
+def test_sensor_skips_when_no_eps_is_configured(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = make_settings(tmp_path, eps_thresholds=[], eps_to_extract=None)
+    (request,) = scheduled_requests(settings)
+    (skip,) = after(settings, instance, run_request(settings, instance, "small_scoring", request))
+    assert isinstance(skip, dg.SkipReason)
+    assert "no eps is configured" in (skip.skip_message or "")
+
+
+def test_configured_eps_can_be_chosen_before_anything_ran(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = make_settings(tmp_path)
+    sensor = build_definitions(settings).resolve_sensor_def("small_register_eps")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    for _ in range(2):
+        answer = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+        assert answer.run_requests == []
+        assert set(instance.get_dynamic_partitions("small/eps")) == {"0.05", "0.001"}

@@ -1,0 +1,184 @@
+"""The component as a user writes it: YAML in a project's ``defs`` folder."""
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from dedup_assets import SemanticDedup, build_definitions
+from dedup_assets.errors import SettingsError
+from dedup_assets.resources import StoreResource
+from dedup_assets_tests.assets.helpers import make_settings
+from dedup_assets_tests.command.helpers import ROOT, clean_environment
+
+# Dagster calls beta functions of its own when it resolves a whole repository.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Parameter `execution_type` of function `AssetsDefinition.__init__` is currently in beta"
+)
+
+Project = Callable[[dict[str, dict[str, Any]]], dg.Definitions]
+
+MINIMAL: dict[str, Any] = {
+    "input_embeddings_path": "data/embeddings",
+    "output_path": "data/output",
+    "n_clusters": 4,
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Load a project that has one ``defs/<name>/defs.yaml`` for each given attributes."""
+
+    def load(datasets: dict[str, dict[str, Any]]) -> dg.Definitions:
+        package = f"project_{uuid.uuid4().hex}"
+        (tmp_path / "pyproject.toml").write_text(
+            '[tool.dg]\ndirectory_type = "project"\n\n[tool.dg.project]\n'
+            f'root_module = "{package}"\ncode_location_name = "{package}"\n'
+        )
+        for folder in (tmp_path / package, tmp_path / package / "defs"):
+            folder.mkdir()
+            (folder / "__init__.py").touch()
+        for name, attributes in datasets.items():
+            folder = tmp_path / package / "defs" / name
+            folder.mkdir()
+            text = yaml.safe_dump({"type": "dedup_assets.SemanticDedup", "attributes": attributes})
+            (folder / "defs.yaml").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        return dg.load_from_defs_folder(path_within_project=tmp_path / package)
+
+    return load
+
+
+def causes(error: BaseException) -> str:
+    """The messages of an error and of what it came from."""
+    found = []
+    cause: BaseException | None = error
+    while cause is not None:
+        found.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(found)
+
+
+def test_two_datasets_in_yaml_load_side_by_side(project: Project) -> None:
+    definitions = project(
+        {
+            name: {**MINIMAL, "dataset": name, "output_path": f"data/{name}", "eps_thresholds": [e]}
+            for name, e in (("films", 0.01), ("sport", "1e-02"))
+        }
+    )
+    keys = {spec.key for spec in definitions.resolve_all_asset_specs()}
+    assert len(keys) == 14
+    assert {key.path[0] for key in keys} == {"films", "sport"}
+    repository = definitions.get_repository_def()
+    assert set(repository.get_top_level_resources()) >= {"films_store", "sport_store"}
+    jobs = {f"{d}_{half}" for d in ("films", "sport") for half in ("scoring", "curation")}
+    assert jobs <= set(repository.job_names)
+    assert {s.name for s in repository.schedule_defs} == {"films_schedule", "sport_schedule"}
+    assert {s.name for s in repository.sensor_defs} >= {
+        "films_after_schedule",
+        "sport_after_schedule",
+    }
+    partitions = {
+        definitions.resolve_assets_def(dg.AssetKey([d, "duplicate_ids"])).partitions_def
+        for d in ("films", "sport")
+    }
+    assert {p.name for p in partitions if isinstance(p, dg.DynamicPartitionsDefinition)} == {
+        "films/eps",
+        "sport/eps",
+    }
+    groups = {spec.group_name for spec in definitions.resolve_all_asset_specs()}
+    assert groups == {"films", "sport"}
+
+
+def test_relative_paths_start_at_the_project(project: Project, tmp_path: Path) -> None:
+    """Wherever the server was started."""
+    definitions = project({"a": {**MINIMAL, "dataset": "a"}})
+    store = (definitions.resources or {})["a_store"]
+    assert isinstance(store, StoreResource)
+    assert store.output_path == str(tmp_path / "data/output")
+
+
+def test_misspelt_field_is_named_with_file_and_line(project: Project) -> None:
+    attributes = {**MINIMAL, "dataset": "a", "n_cluster": 5}
+    with pytest.raises(Exception) as error:
+        project({"a": attributes}).resolve_all_asset_specs()
+    text = causes(error.value)
+    line = yaml.safe_dump({"attributes": attributes}).splitlines().index("  n_cluster: 5") + 1
+    assert "n_cluster" in text
+    assert f"a/defs.yaml:{line}" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("eps_thresholds", [1.5], "eps must be a number from 0 to 0.99999"),
+        ("eps_to_extract", 0.000001, "at most 5 decimals"),
+        ("which_to_keep", "hrad", "'hard', 'easy', 'soft' or 'random'"),
+        ("n_clusters", 0, "greater than or equal to 1"),
+        ("rank_by", ["score"], "COLUMN:asc or COLUMN:desc"),
+    ],
+)
+def test_value_outside_its_rule_fails_with_the_rule_and_its_place(
+    project: Project, field: str, value: object, rule: str
+) -> None:
+    with pytest.raises(Exception) as error:
+        project({"a": {**MINIMAL, field: value}}).resolve_all_asset_specs()
+    text = causes(error.value)
+    assert rule in text
+    assert field in text
+    assert re.search(r"└── a\n +└── defs.yaml \(SemanticDedup\) \(error\)", text)
+
+
+def test_numbers_in_yaml_become_canonical_eps() -> None:
+    component = SemanticDedup.from_attributes_dict(
+        attributes={**MINIMAL, "eps_thresholds": [0.010, "1e-05", 0, 0.01], "eps_to_extract": 0.2}
+    )
+    assert component.eps_thresholds == ["0.01", "0.00001", "0", "0.2"]
+    assert component.eps_to_extract == "0.2"
+
+
+@pytest.mark.parametrize("field", ["dataset", "output_path"])
+def test_two_datasets_with_one_name_or_place_are_refused(tmp_path: Path, field: str) -> None:
+    first = make_settings(tmp_path, dataset="first", output_path=str(tmp_path / "first"))
+    second = make_settings(tmp_path, dataset="second", output_path=str(tmp_path / "second"))
+    clash = second.model_copy(update={field: getattr(first, field)})
+    assert build_definitions(first, second)
+    with pytest.raises(SettingsError, match=f"each dataset needs its own {field}, and two have"):
+        build_definitions(first, clash)
+
+
+def test_two_yaml_files_with_one_dataset_are_refused(project: Project) -> None:
+    with pytest.raises(Exception) as error:
+        project(
+            {name: {**MINIMAL, "output_path": f"data/{name}"} for name in ("a", "b")}
+        ).get_repository_def()
+    assert "dedup" in causes(error.value)
+
+
+def test_two_yaml_files_with_one_output_path_are_refused(project: Project) -> None:
+    """They would overwrite each other's files, each believing them to be its own."""
+    with pytest.raises(Exception) as error:
+        project({name: {**MINIMAL, "dataset": name} for name in ("a", "b")}).get_repository_def()
+    assert "output_path" in causes(error.value)
+
+
+def test_definitions_of_the_repository_validate(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        cwd=ROOT,
+        env=clean_environment(DAGSTER_HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "dedup_assets" in result.stdout + result.stderr
+    assert "DeprecationWarning" not in result.stderr
