@@ -1,5 +1,6 @@
 """``dedup-assets demo``: make clips whose truth is known, deduplicate them, and compare."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
 
 from dedup_assets.command.run import run_and_report
 from dedup_assets.command.terminal import TerminalProgress, make_table
@@ -28,7 +30,7 @@ def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
     """Make the demo in ``folder`` and say how much of the truth was found. Returns 0."""
     started = time.monotonic()
     with listening(TerminalProgress(console)):
-        console.print(f"[bold]1[/] drawing and encoding clips into {folder}/clips")
+        console.print("[bold]1[/] drawing and encoding clips into", escape(f"{folder}/clips"))
         with _counting("drawing clips") as on_clip:
             truth = make_clips(folder, on_clip=on_clip)
         console.print("[bold]2[/] describing their frames (no model weights)")
@@ -130,7 +132,10 @@ def _explain(console: Console, folder: Path, seconds: float) -> None:
         "the histogram is for.\n"
     )
     console.print(f"[bold]Open next[/] ({seconds:.0f} s in all)")
-    console.print(f"  the histogram       {output / layout.HISTOGRAM_PLOT}")
-    console.print(f"  the removed pairs   {output / layout.unique_ids(eps)}")
-    console.print(f"  the curated shards  {output / layout.shards(eps)}")
-    console.print(f"  the Dagster UI      dedup-assets ui {output}")
+    for what, where in (
+        ("the histogram", output / layout.HISTOGRAM_PLOT),
+        ("the removed pairs", output / layout.unique_ids(eps)),
+        ("the curated shards", output / layout.shards(eps)),
+        ("the Dagster UI", f"dedup-assets ui {shlex.quote(str(output))}"),
+    ):
+        console.print(f"  {what:<19} {where}", soft_wrap=True, markup=False)

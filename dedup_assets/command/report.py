@@ -18,8 +18,6 @@ from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
-_NEXT_EPS = ("0.001", "0.01", "0.05", "0.1")
-
 
 def show_report(console: Console, settings: Settings, report: Report, seconds: float) -> None:
     """Print what a run came to: rows, eps values, where things are, time, what was reused."""
@@ -36,7 +34,7 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
             f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters[/]"
         )
     for warning in report.warnings:
-        console.print(f"[yellow]{warning}[/]")
+        console.print(warning, style="yellow", markup=False)
     if DUPLICATE_IDS in report.metadata:
         _thresholds(console, report)
     else:
@@ -108,7 +106,9 @@ def _what_next(console: Console, settings: Settings, report: Report) -> None:
                 f"[yellow]{entry['missing_media']:,} kept clips have no media; see "
                 f"{layout.missing_media(entry['partition'])}[/]"
             )
-    console.print(f"\nin the Dagster UI:  dedup-assets ui {shlex.quote(settings.output_path)}")
+    command = f"dedup-assets ui {shlex.quote(settings.output_path)}"
+    # Not wrapped, so that it can be copied; not markup, since a path may hold brackets.
+    console.print(f"\nin the Dagster UI:  {command}", soft_wrap=True, markup=False)
 
 
 def _count(number: int, noun: str) -> str:

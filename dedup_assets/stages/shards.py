@@ -17,6 +17,13 @@ from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commi
 from dedup_assets.stages.duplicates import current_duplicates, duplicates_fingerprint
 from dedup_assets.stages.embeddings import Manifest, load_manifest
 from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.samples import (
+    Sample,
+    file_extension,
+    index_row,
+    write_media,
+    write_tars,
+)
 from dedup_assets.stages.scores import Cluster
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
@@ -57,14 +64,6 @@ class Curated:
         return pc.sum(self.index["size"]).as_py() or 0
 
 
-@dataclass(frozen=True)
-class _Sample:
-    id: Any
-    key: str
-    media: dict[str, str]
-    record: bytes
-
-
 def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     """Write the kept clips at ``eps``; nothing if what is there is current.
 
@@ -86,10 +85,10 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
             _delete_other_sets(store, eps, set_print)
             return current
     if media is None:
-        rows = [_index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
+        rows = [index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
     else:
         samples = _samples(settings, kept, found)
-        write = _write_tars if settings.export == "shards" else _write_media
+        write = write_tars if settings.export == "shards" else write_media
         total = kept.num_rows - len(missing)
         with track(f"writing clips at eps {eps}", total, "clips") as advance:
             rows = []
@@ -113,7 +112,7 @@ def _is_whole(
     return there.issuperset(
         f"{folder}/{sample_key(id_)}.{extension}"
         for id_, files in found.items()
-        for extension in ("json", *map(_extension, files))
+        for extension in ("json", *map(file_extension, files))
     )
 
 
@@ -207,7 +206,7 @@ def _fingerprint(
 
 def _samples(
     settings: Settings, kept: pa.Table, found: dict[Any, dict[str, str]]
-) -> Iterator[_Sample]:
+) -> Iterator[Sample]:
     for batch in kept.to_batches(max_chunksize=1024):
         for row in batch.to_pylist():
             media = found.get(row[schemas.ID])
@@ -223,7 +222,7 @@ def _samples(
                     k.removeprefix(_METADATA): _json_value(v) for k, v in row.items()
                 }
             text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-            yield _Sample(record["id"], sample_key(record["id"]), media, text.encode())
+            yield Sample(record["id"], sample_key(record["id"]), media, text.encode())
 
 
 def _json_value(value: Any) -> Any:
@@ -235,71 +234,6 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _json_value(v) for k, v in value.items()}
     return value
-
-
-def _write_tars(
-    settings: Settings,
-    store: Store,
-    media: MediaFiles,
-    eps: str,
-    set_print: str,
-    samples: Iterator[_Sample],
-) -> Iterator[dict[str, Any]]:
-    import webdataset  # takes half a second to import
-
-    number, sample = 0, next(samples, None)
-    while sample is not None:
-        name = layout.shard(set_print, number)
-        with store.write(f"{layout.shards(eps)}/{name}") as file:
-            # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
-            # because ustar refuses names beyond 100 characters.
-            writer = webdataset.TarWriter(
-                file, user="", group="", mode=0o644, mtime=0, encoder=False,
-                format="PAX_FORMAT",
-            )  # fmt: skip
-            with writer:
-                for _ in range(settings.samples_per_shard):
-                    start = writer.tarstream.offset
-                    writer.write(_tar_entry(media, sample))
-                    size = writer.tarstream.offset - start
-                    yield _index_row(sample.id, name, start, size)
-                    sample = next(samples, None)
-                    if sample is None:
-                        break
-        number += 1
-
-
-def _tar_entry(media: MediaFiles, sample: _Sample) -> dict[str, Any]:
-    entry: dict[str, Any] = {"__key__": sample.key, "json": sample.record}
-    for extension, name in sample.media.items():
-        entry[_extension(extension)] = media.store.read_bytes(name)
-    return entry
-
-
-def _extension(extension: str) -> str:
-    """A clip's own JSON file must not hide ours."""
-    return "source.json" if extension == "json" else extension
-
-
-def _write_media(
-    settings: Settings,
-    store: Store,
-    media: MediaFiles,
-    eps: str,
-    set_print: str,
-    samples: Iterator[_Sample],
-) -> Iterator[dict[str, Any]]:
-    folder = layout.media_folder(set_print)
-    for sample in samples:
-        entry = _tar_entry(media, sample)
-        key = entry.pop("__key__")
-        for extension, data in entry.items():
-            store.write_bytes(f"{layout.shards(eps)}/{folder}/{key}.{extension}", data)
-        yield _index_row(sample.id, folder, None, sum(map(len, entry.values())))
-
-
-def _index_row(id_: Any, shard: str | None, offset: int | None, size: int | None) -> dict[str, Any]:
-    return {"id": id_, "key": sample_key(id_), "shard": shard, "offset": offset, "size": size}
 
 
 def _write_missing(store: Store, manifest: Manifest, eps: str, missing: list[Any]) -> None:

@@ -1,0 +1,89 @@
+"""Samples on their way out: WebDataset tars, or plain files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dedup_assets.settings import Settings
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.media import MediaFiles, sample_key
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A kept clip: its media files by extension, and the JSON that goes with them."""
+
+    id: Any
+    key: str
+    media: dict[str, str]
+    record: bytes
+
+
+def write_tars(
+    settings: Settings,
+    store: Store,
+    media: MediaFiles,
+    eps: str,
+    set_print: str,
+    samples: Iterator[Sample],
+) -> Iterator[dict[str, Any]]:
+    """Write samples into tars of ``samples_per_shard``; yields the index row of each one."""
+    import webdataset  # takes half a second to import
+
+    number, sample = 0, next(samples, None)
+    while sample is not None:
+        name = layout.shard(set_print, number)
+        with store.write(f"{layout.shards(eps)}/{name}") as file:
+            # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
+            # because ustar refuses names beyond 100 characters. Extensions may begin with an
+            # underscore, which the writer would take for its own without keep_meta.
+            writer = webdataset.TarWriter(
+                file, user="", group="", mode=0o644, mtime=0, encoder=False,
+                keep_meta=True, format="PAX_FORMAT",
+            )  # fmt: skip
+            with writer:
+                for _ in range(settings.samples_per_shard):
+                    start = writer.tarstream.offset
+                    writer.write(_tar_entry(media, sample))
+                    size = writer.tarstream.offset - start
+                    yield index_row(sample.id, name, start, size)
+                    sample = next(samples, None)
+                    if sample is None:
+                        break
+        number += 1
+
+
+def _tar_entry(media: MediaFiles, sample: Sample) -> dict[str, Any]:
+    entry: dict[str, Any] = {"__key__": sample.key, "json": sample.record}
+    for extension, name in sample.media.items():
+        entry[file_extension(extension)] = media.store.read_bytes(name)
+    return entry
+
+
+def file_extension(extension: str) -> str:
+    """A clip's own JSON file must not hide ours."""
+    return "source.json" if extension == "json" else extension
+
+
+def write_media(
+    settings: Settings,
+    store: Store,
+    media: MediaFiles,
+    eps: str,
+    set_print: str,
+    samples: Iterator[Sample],
+) -> Iterator[dict[str, Any]]:
+    """Write the files of samples side by side; yields the index row of each one."""
+    folder = layout.media_folder(set_print)
+    for sample in samples:
+        entry = _tar_entry(media, sample)
+        key = entry.pop("__key__")
+        for extension, data in entry.items():
+            store.write_bytes(f"{layout.shards(eps)}/{folder}/{key}.{extension}", data)
+        yield index_row(sample.id, folder, None, sum(map(len, entry.values())))
+
+
+def index_row(id_: Any, shard: str | None, offset: int | None, size: int | None) -> dict[str, Any]:
+    """A row of `schemas.shard_index`."""
+    return {"id": id_, "key": sample_key(id_), "shard": shard, "offset": offset, "size": size}
