@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from dedup_assets.component import SemanticDedup, build_definitions
 
 __all__ = ["SemanticDedup", "build_definitions"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,20 @@ CURATION = (DUPLICATE_IDS, CURATED_SHARDS)
 SCHEDULED = "dedup_assets/scheduled"
 """Tag of runs that the schedule started; only these are followed by the second half."""
 
+LOCATION = "dedup_assets"
+"""Name of the code location, as in pyproject.toml and workspace.yaml."""
+
+REPOSITORY = {".dagster/repository": f"__repository__@{LOCATION}"}
+"""Tag by which the UI lists a run under its job; Dagster sets it only on runs that it launches."""
+
+UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
@@ -71,7 +85,10 @@ def build_automation(settings: Settings) -> dg.Definitions:
         ),
         description="The whole graph: scoring, then each configured eps.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        unfinished = dg.RunsFilter(job_name=scoring_job_name(settings), statuses=list(UNFINISHED))
+        if context.instance.get_runs_count(unfinished):
+            return dg.SkipReason("the last run is not finished")
         return dg.RunRequest(tags={**all_clusters_tags(settings), SCHEDULED: "true"})
 
     @dg.run_status_sensor(

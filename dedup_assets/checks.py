@@ -7,6 +7,7 @@ import dagster as dg
 from dedup_assets.assets.common import (
     CURATED_SHARDS,
     DUPLICATE_IDS,
+    RETRY,
     SIMILARITY_HISTOGRAM,
     asset_key,
     user_errors,
@@ -51,6 +52,7 @@ def _check(
         blocking=True,
         partitions_def=eps_partitions_def(settings),
         required_resource_keys={store_key(settings.dataset)},
+        retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         store = getattr(context.resources, store_key(settings.dataset)).open()
@@ -69,6 +71,7 @@ def _drift_check(settings: Settings) -> dg.AssetChecksDefinition:
         name=CENTROIDS_FIT,
         description=(verify_fit.__doc__ or "").split("\n")[0],
         required_resource_keys={store_key(settings.dataset)},
+        retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         store = getattr(context.resources, store_key(settings.dataset)).open()

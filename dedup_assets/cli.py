@@ -6,12 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dedup_assets import __version__
 from dedup_assets.command.arguments import OneLineParser, add_settings, parse_settings
 from dedup_assets.errors import DedupError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command. Returns 0, 1 for a failed run; exits with 2 for wrong arguments."""
+    """Run the command. Returns 0, 1 for a failed run, 130 if interrupted; exits with 2
+    for wrong arguments.
+    """
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
@@ -25,7 +28,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="dedup-assets", description=__doc__)
+    parser = OneLineParser(
+        prog="dedup-assets", description="Semantic deduplication of video-clip embeddings."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="deduplicate embeddings and write curated shards")

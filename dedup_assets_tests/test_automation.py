@@ -24,10 +24,9 @@ def schedule_of(settings: Settings) -> dg.ScheduleDefinition:
     return build_definitions(settings).resolve_schedule_def("small_schedule")
 
 
-def scheduled_requests(settings: Settings) -> list[dg.RunRequest]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_schedule_context(instance=instance)
-        return list(schedule_of(settings).evaluate_tick(context).run_requests or [])
+def scheduled_requests(settings: Settings, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    context = dg.build_schedule_context(instance=instance)
+    return list(schedule_of(settings).evaluate_tick(context).run_requests or [])
 
 
 def after(
@@ -78,12 +77,23 @@ def test_schedule_can_be_switched_on_in_the_settings(tmp_path: Path) -> None:
     assert schedule.cron_schedule == "30 4 * * 1"
 
 
-def test_schedule_asks_for_one_run_over_all_clusters(tmp_path: Path) -> None:
-    (request,) = scheduled_requests(make_settings(tmp_path))
+def test_schedule_asks_for_one_run_over_all_clusters(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (request,) = scheduled_requests(make_settings(tmp_path), instance)
     assert request.tags[RANGE_START] == KEYS[0]
     assert request.tags[RANGE_END] == KEYS[-1]
     assert request.tags[SCHEDULED] == "true"
     assert schedule_of(make_settings(tmp_path)).job_name == "small_scoring"
+
+
+def test_schedule_waits_for_the_last_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    settings = make_settings(tmp_path)
+    job = build_definitions(settings).resolve_job_def("small_scoring")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert scheduled_requests(settings, instance) == []
+    instance.report_run_canceled(run)
+    assert len(scheduled_requests(settings, instance)) == 1
 
 
 def test_jobs_are_named_after_the_dataset_and_hold_its_two_halves(tmp_path: Path) -> None:
@@ -105,7 +115,7 @@ def test_schedule_and_sensor_make_the_finished_graph(
 ) -> None:
     """One request of the schedule, then what the sensor asks for, each run for real."""
     settings = make_settings(tmp_path)
-    (request,) = scheduled_requests(settings)
+    (request,) = scheduled_requests(settings, instance)
     scoring = run_request(settings, instance, "small_scoring", request)
     assert scoring.success
     assert scoring.dagster_run.tags[SCHEDULED] == "true"
@@ -151,7 +161,7 @@ def test_sensor_skips_when_no_eps_is_configured(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     settings = make_settings(tmp_path, eps_thresholds=[], eps_to_extract=None)
-    (request,) = scheduled_requests(settings)
+    (request,) = scheduled_requests(settings, instance)
     (skip,) = after(settings, instance, run_request(settings, instance, "small_scoring", request))
     assert isinstance(skip, dg.SkipReason)
     assert "no eps is configured" in (skip.skip_message or "")

@@ -11,18 +11,16 @@ from dedup_assets.assets.pairwise_scores import build_pairwise_scores
 from dedup_assets.assets.similarity_histogram import build_similarity_histogram
 from dedup_assets.settings import Settings
 
-SCORING = (
+_BUILDERS = (
     build_embeddings,
     build_centroids,
     build_cluster_partitions,
     build_pairwise_scores,
     build_similarity_histogram,
+    build_duplicate_ids,
+    build_curated_shards,
 )
-"""The first half of the graph: one run over all clusters."""
-
-CURATION = (build_duplicate_ids, build_curated_shards)
-"""The second half: one run for each eps."""
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    return [build(settings) for build in (*SCORING, *CURATION)]
+    return [build(settings) for build in _BUILDERS]

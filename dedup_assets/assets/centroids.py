@@ -3,11 +3,11 @@ import dagster as dg
 from dedup_assets.assets.common import (
     CENTROIDS,
     EMBEDDINGS,
-    GPU_POOL,
     asset_key,
     asset_options,
     column_schema,
     described,
+    gpu_pool,
     stage,
 )
 from dedup_assets.settings import Settings
@@ -26,7 +26,7 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CENTROIDS, {"numpy"}),
         deps=[asset_key(settings, EMBEDDINGS)],
-        pool=GPU_POOL,
+        pool=gpu_pool(settings),
     )
     def centroids(
         context: dg.AssetExecutionContext, config: CentroidsConfig

@@ -4,11 +4,11 @@ from dedup_assets.assets.common import (
     CENTROIDS,
     CLUSTER_PARTITIONS,
     EMBEDDINGS,
-    GPU_POOL,
     asset_key,
     asset_options,
     column_schema,
     described,
+    gpu_pool,
     stage,
 )
 from dedup_assets.partitions import cluster_partitions_def
@@ -25,7 +25,7 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
         deps=[asset_key(settings, EMBEDDINGS), asset_key(settings, CENTROIDS)],
         partitions_def=cluster_partitions_def(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=GPU_POOL,
+        pool=gpu_pool(settings),
     )
     def cluster_partitions(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The rows, normalised and validated, in one folder for each cluster."""

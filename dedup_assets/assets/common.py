@@ -52,6 +52,11 @@ RETRY = dg.RetryPolicy(
 """For faults of the storage; what a retry cannot mend is raised with ``allow_retries=False``."""
 
 
+def gpu_pool(settings: Settings) -> str | None:
+    """The pool of assets that may compute on a GPU; none where the CPU was asked for."""
+    return None if settings.device == "cpu" else GPU_POOL
+
+
 def asset_key(settings: Settings, name: str) -> dg.AssetKey:
     return dg.AssetKey([settings.dataset, name])
 

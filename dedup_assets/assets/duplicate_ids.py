@@ -56,7 +56,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 removed=found.removed,
                 rejected=found.rejected,
                 share_removed=round(found.removed / max(1, found.total), 6),
-                most_similar_pairs=table(examples, PAIRS_TABLE),
+                least_similar_pairs=table(examples, PAIRS_TABLE),
                 summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
                 reused_clusters=found.reused,
                 **{"dagster/column_schema": column_schema(schemas.pairs(manifest.id_type))},

@@ -2,12 +2,12 @@ import dagster as dg
 
 from dedup_assets.assets.common import (
     CLUSTER_PARTITIONS,
-    GPU_POOL,
     PAIRWISE_SCORES,
     asset_key,
     asset_options,
     column_schema,
     described,
+    gpu_pool,
     stage,
 )
 from dedup_assets.partitions import cluster_partitions_def
@@ -29,7 +29,7 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
             if per_run is None
             else dg.BackfillPolicy.multi_run(per_run)
         ),
-        pool=GPU_POOL,
+        pool=gpu_pool(settings),
     )
     def pairwise_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """For each row, the most similar row of its cluster that is ranked before it."""

@@ -9,7 +9,15 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dedup_assets.settings import Settings
+from dedup_assets.store.sizes import format_bytes
 
+_METAVARS = {
+    "rank_by": "COLUMN:DIRECTION",
+    "memory_budget": "SIZE",
+    "eps_thresholds": "EPS",
+    "eps_to_extract": "EPS",
+    "metadata_fields": "FIELD",
+}
 _YAML_ONLY = {"schedule", "schedule_enabled"}
 
 
@@ -45,8 +53,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             "dest": name,
             "default": argparse.SUPPRESS,
             "required": field.is_required(),
-            "help": _help(field),
-            "metavar": name.rpartition("_")[2].upper(),
+            "help": _help(name, field),
+            "metavar": _metavar(name, field),
         }
         choices = _choices(field)
         if choices:
@@ -77,10 +85,22 @@ def describe(error: Any, spell: Any = str) -> str:
     return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 
-def _help(field: FieldInfo) -> str:
+def _metavar(name: str, field: FieldInfo) -> str:
+    if name in _METAVARS:
+        return _METAVARS[name]
+    annotation = str(field.annotation)
+    if "float" in annotation:
+        return "X"
+    return "N" if "int" in annotation else name.rpartition("_")[2].upper()
+
+
+def _help(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%")
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
-    return text if default in (None, []) else f"{text} Default: {default}."
+    if default in (None, []):
+        return text
+    shown = format_bytes(default) if name == "memory_budget" else default
+    return f"{text} Default: {shown}."
 
 
 def _choices(field: FieldInfo) -> tuple[str, ...]:

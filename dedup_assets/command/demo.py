@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dedup_assets.command.run import run_and_report
-from dedup_assets.command.terminal import TerminalProgress, make_table
+from dedup_assets.command.terminal import make_table, show_progress
 from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
@@ -29,7 +29,7 @@ OUTPUT = "output"
 def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
     """Make the demo in ``folder`` and say how much of the truth was found. Returns 0."""
     started = time.monotonic()
-    with listening(TerminalProgress(console)):
+    with listening(show_progress(console)):
         console.print("[bold]1[/] drawing and encoding clips into", escape(f"{folder}/clips"))
         with _counting("drawing clips") as on_clip:
             truth = make_clips(folder, on_clip=on_clip)
@@ -124,8 +124,9 @@ def _explain(console: Console, folder: Path, seconds: float) -> None:
     output = folder / OUTPUT
     eps = EPS_VALUES[0]
     console.print(
-        "found: connected to its original by correct removals. wrongly: removed for a clip of "
-        "another scene or take.\n"
+        "found: it and its original are not both kept. wrongly: removed for a clip of another "
+        "scene or take. Originals are removed too: which clip of a group is kept is a matter of "
+        "ranking (hard keeps the one farthest from its centroid).\n"
         "The built-in descriptor compares layout, edges, colour and motion. It is no "
         "Cosmos-Embed1: it knows nothing of what a clip shows and, having sides, misses mirrored "
         "clips. A wider eps finds more and begins to take look-alikes; that is the choice which "

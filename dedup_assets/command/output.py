@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
+from dedup_assets.automation import LOCATION
 from dedup_assets.component import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
@@ -15,12 +16,15 @@ from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
 TYPE = "dedup_assets.SemanticDedup"
-LOCATION = "dedup_assets"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
 """Environment variable: an output folder whose ``defs.yaml`` is loaded instead of ``defs/``."""
 
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
+concurrency:
+  pools:
+    granularity: op
+    default_limit: 1
 telemetry:
   enabled: false
 nux:
@@ -76,12 +80,13 @@ def use_instance(output: str) -> None:
         if not config.exists():
             config.write_text(_INSTANCE_YAML)
         os.environ["DAGSTER_HOME"] = str(folder)
-    # Halves the events that a run over many partitions starts with.
-    os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
 
 
 def open_instance() -> dg.DagsterInstance:
     """The instance of `use_instance`. One process at a time: the first one makes its tables."""
+    # Halves the events that a run over many partitions starts with. Not for the UI: Dagster does
+    # not mark partitions as failed then.
+    os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     with (Path(os.environ["DAGSTER_HOME"]) / ".dedup-assets.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         return dg.DagsterInstance.get()
@@ -106,12 +111,13 @@ def open_ui(output: str, port: int) -> int:
         f"      location_name: {LOCATION}\n"
     )
     os.environ[OUTPUT] = output
-    sys.stdout.write(f"http://127.0.0.1:{port}  (stop with Ctrl-C)\n")
+    sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
     os.execv(
         sys.executable,
         [
-            *(sys.executable, "-m", "dagster", "dev", "-w", str(workspace)),
+            *(sys.executable, "-W", "ignore:Function `dev_command` is superseded"),
+            *("-m", "dagster", "dev", "-w", str(workspace)),
             *("-h", "127.0.0.1", "-p", str(port)),
         ],
     )

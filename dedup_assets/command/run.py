@@ -7,7 +7,7 @@ from rich.console import Console
 from dedup_assets.command.output import open_instance, use_instance, write_defs
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
-from dedup_assets.command.terminal import TerminalProgress
+from dedup_assets.command.terminal import show_progress
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
@@ -20,7 +20,7 @@ def run_and_report(
     started = time.monotonic()
     use_instance(settings.output_path)
     write_defs(settings, Store(settings.output_path))
-    with open_instance() as instance, listening(TerminalProgress(console)):
+    with open_instance() as instance, listening(show_progress(console)):
         report = run_graph(
             settings,
             instance,

@@ -16,6 +16,7 @@ from dedup_assets.assets.common import (
     asset_key,
 )
 from dedup_assets.automation import (
+    REPOSITORY,
     all_clusters_tags,
     curation_job_name,
     eps_assets,
@@ -114,14 +115,19 @@ def _execute(
     instance: dg.DagsterInstance,
     config: dict[str, Any],
     report: Report,
+    tags: dict[str, str] | None = None,
     **options: Any,
 ) -> None:
     result = job.execute_in_process(
-        run_config=config, instance=instance, raise_on_error=False, **options
+        run_config=config,
+        instance=instance,
+        raise_on_error=False,
+        tags={**REPOSITORY, **(tags or {})},
+        **options,
     )
     eps = options.get("partition_key")
     for event in result.all_events:
-        name = event.step_key.rpartition("__")[2] if event.step_key else ""
+        name = _step_name(event.step_key)
         if event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             label = f"{name} (eps {eps})" if eps else name
             report.seconds[label] = event.step_success_data.duration_ms / 1000
@@ -138,11 +144,20 @@ def _execute(
         raise RunFailedError(_reason(result))
 
 
+def _step_name(key: str | None) -> str:
+    """An asset's name, or ``check`` and the name of the check."""
+    name = (key or "").rpartition("__")[2]
+    for asset in (SIMILARITY_HISTOGRAM, DUPLICATE_IDS, CURATED_SHARDS):
+        if name.startswith(f"{asset}_"):
+            return f"check {name.removeprefix(f'{asset}_')}"
+    return name
+
+
 def _reason(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data
-            failed = event.step_key.rpartition("__")[2] if event.step_key else "a step"
+            failed = _step_name(event.step_key)
             if data.user_failure_data is not None:
                 return f"{failed}: {data.user_failure_data.description}"
             error = data.error

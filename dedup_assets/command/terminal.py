@@ -15,7 +15,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dedup_assets.progress import Advance
+from dedup_assets.progress import Advance, LogProgress
+from dedup_assets.progress import Progress as Listener
+
+
+def show_progress(console: Console) -> Listener:
+    """Bars in a terminal; elsewhere, such as in a log file, a line at most every ten seconds."""
+    if console.is_terminal:
+        return TerminalProgress(console)
+    return LogProgress(lambda line: console.out(line, highlight=False))
 
 
 class TerminalProgress:

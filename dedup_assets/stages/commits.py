@@ -11,11 +11,13 @@ from dedup_assets.stages.centroids import Centroids
 from dedup_assets.stages.embeddings import Manifest
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import info_of, read_table, write_table
+from dedup_assets.store.fingerprints import DIGEST_LENGTH, digest, fingerprint
+from dedup_assets.store.tables import count_rows, info_of, read_table, write_table
 
 VERSION = 1
 GROUP_BYTES = 1 << 30
+FRAGMENT_BYTES = 1 << 20
+MOST_GROUPS_BYTES = 4  # times the average: the most that a group may grow to by chance
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,21 @@ class Commit:
 
 
 def cut_groups(settings: Settings, manifest: Manifest) -> list[Group]:
-    """File groups, a function of the sorted manifest and the configuration alone."""
+    """File groups, a function of the sorted manifest and the configuration alone.
+
+    By default a file begins a group if a hash of its name says so, which makes groups of
+    `group_bytes` on average: a file that comes or goes changes its own group, or two, and leaves
+    all others as they are, wherever it sorts.
+    """
     groups: list[list[dict[str, Any]]] = []
+    limit = group_bytes(settings)
     size = 0
     for file in manifest.files:
         if settings.files_per_partition is not None:
             full = bool(groups) and len(groups[-1]) >= settings.files_per_partition
         else:
-            full = size + file["bytes"] > GROUP_BYTES
+            draw = int(digest(file["file"].encode()), 16) / 16**DIGEST_LENGTH
+            full = draw < file["bytes"] / limit or size + file["bytes"] > MOST_GROUPS_BYTES * limit
         if not groups or full:
             groups.append([])
             size = 0
@@ -70,6 +79,11 @@ def cut_groups(settings: Settings, manifest: Manifest) -> list[Group]:
     return [
         Group(fingerprint(columns, [f["fingerprint"] for f in files]), files) for files in groups
     ]
+
+
+def group_bytes(settings: Settings) -> int:
+    """Input bytes of a group, on average; with many clusters more, so that fragments stay large."""
+    return max(GROUP_BYTES, settings.n_clusters * FRAGMENT_BYTES)
 
 
 def base_fingerprint(manifest: Manifest, centroids: Centroids) -> str:
@@ -116,7 +130,7 @@ def count_rejected(settings: Settings, store: Store, manifest: Manifest) -> int:
     for group in cut_groups(settings, manifest):
         name = layout.rejected(group.name)
         if store.exists(name):
-            total += read_table(store, name, columns=["row"]).num_rows
+            total += count_rows(store, name)
     return total
 
 

@@ -29,7 +29,8 @@ class Duplicates:
     """What an eps removes.
 
     Attributes:
-        examples: the most similar removed pairs, ``id, max_id, cosine_sim_score``.
+        examples: the least similar removed pairs, ``id, max_id, cosine_sim_score``: where an eps
+            that is too wide shows first.
         reused: clusters whose list was there already.
     """
 
@@ -37,7 +38,6 @@ class Duplicates:
     kept: int
     removed: int
     rejected: int
-    clusters: int
     reused: int
     examples: pa.Table
     fingerprint: str
@@ -95,7 +95,7 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
                 store.delete(layout.summary(eps))
                 write_table(store, name, part.cast(schema), {"fingerprint": expected})
             removed += part.num_rows
-            examples = _most_similar(pa.concat_tables([examples, part.cast(schema)]))
+            examples = _least_similar(pa.concat_tables([examples, part.cast(schema)]))
             advance(1)
     _delete_beyond(settings, store, eps)
     rejected = count_rejected(settings, store, manifest)
@@ -109,7 +109,6 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
         kept=total - removed,
         removed=removed,
         rejected=rejected,
-        clusters=len(clusters),
         reused=reused,
         examples=examples,
         fingerprint=duplicates_fingerprint(clusters, eps),
@@ -162,9 +161,9 @@ def _part_fingerprint(cluster: Cluster, eps: str) -> str:
     return fingerprint("unique_ids", VERSION, cluster.fingerprint, eps)
 
 
-def _most_similar(pairs: pa.Table) -> pa.Table:
-    order = [(schemas.SCORE, "descending"), (schemas.ID, "ascending")]
-    return pairs.sort_by(order).slice(0, EXAMPLES)
+def _least_similar(pairs: pa.Table) -> pa.Table:
+    order = [(schemas.SCORE, "ascending"), (schemas.ID, "ascending")]
+    return pairs.take(pc.select_k_unstable(pairs, EXAMPLES, order))
 
 
 def _write_summary(store: Store, result: Duplicates) -> None:

@@ -65,6 +65,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     if settings.clips_path is not None:  # now, rather than after hours
         refuse_missing_folder(Store(settings.clips_path))
     files = input_files(settings)
+    _refuse_nested(settings, files, store)
     names = files.names()
     with track("reading footers", len(names), "files") as advance:
         probed = []
@@ -147,7 +148,7 @@ def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
         StaleError: it changed, or is gone.
     """
     try:
-        now = files.probe(file["file"]).fingerprint
+        now = files.fingerprint(file["file"])
     except FileNotFoundError:
         now = None
     if now != file["fingerprint"]:
@@ -167,6 +168,22 @@ def _fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
         dim,
         files,
     )
+
+
+def _refuse_nested(settings: Settings, files: InputFiles, store: Store) -> None:
+    """What a run writes must not be taken for input by the next one."""
+    output, inside = f"{store.root}/", f"{files.store.root}/"
+    same_kind = files.single is None and store.fs.protocol == files.store.fs.protocol
+    if same_kind and (output.startswith(inside) or inside.startswith(output)):
+        raise InputError(
+            f"input_embeddings_path {files.store.url()} and output_path {store.url()} must lie "
+            "beside each other, not one in the other; choose another output_path"
+        )
+    if settings.clips_path is not None and output.startswith(f"{Store(settings.clips_path).root}/"):
+        raise InputError(
+            f"output_path {store.url()} must not lie in clips_path {settings.clips_path}; choose "
+            "another output_path"
+        )
 
 
 def _agree(probed: list[InputFile], settings: Settings) -> InputFile:

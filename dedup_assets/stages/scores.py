@@ -145,6 +145,21 @@ def _score_cluster(
     schema = schemas.pairs(manifest.id_type)
     if not fragments:
         return schema.empty_table()
+    ids, rows = _ranked(settings, store, manifest, cluster, fragments)
+    xp = device_array_module(resolve_device(settings.device))
+    best = best_earlier_match(xp.asarray(rows), memory_budget=_tile_budget(settings, manifest.dim))
+    return pa.table(
+        [ids, ids.take(pa.array(to_host(best.index))), to_host(best.score)], schema=schema
+    )
+
+
+def _ranked(
+    settings: Settings, store: Store, manifest: Manifest, cluster: int, fragments: list[str]
+) -> tuple[pa.Array, np.ndarray]:
+    """Ids and (n, d) float32 rows of a cluster in rank order.
+
+    A function of its own, so that what was read is freed before the rows are compared.
+    """
     parts = [read_table(store, _existing(store, cluster, name)) for name in fragments]
     table = pa.concat_tables(parts)
     vectors = column_to_vectors(table[schemas.EMBEDDING], manifest.dim)
@@ -153,12 +168,7 @@ def _score_cluster(
     table = table.take(by_id)
     order = _rank(settings, table)
     ids = table[schemas.ID].combine_chunks().take(pa.array(order))
-    xp = device_array_module(resolve_device(settings.device))
-    x = xp.asarray(vectors[by_id.to_numpy()[order]])
-    best = best_earlier_match(x, memory_budget=_tile_budget(settings, manifest.dim))
-    return pa.table(
-        [ids, ids.take(pa.array(to_host(best.index))), to_host(best.score)], schema=schema
-    )
+    return ids, vectors[by_id.to_numpy()[order]]
 
 
 def _existing(store: Store, cluster: int, name: str) -> str:

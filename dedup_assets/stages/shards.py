@@ -57,7 +57,7 @@ class Curated:
 
     @property
     def shards(self) -> list[str]:
-        return sorted(set(self.index["shard"].drop_null().to_pylist()))
+        return sorted(pc.unique(self.index["shard"].drop_null()).to_pylist())
 
     @property
     def bytes(self) -> int:

@@ -1,6 +1,7 @@
 """What the product promises about its artifacts, checked on the artifacts themselves."""
 
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.tables import read_table
+from dedup_assets.store.tables import count_rows, read_table
 
 SAMPLE = 200
 DRIFT_LIMIT = 1.25
@@ -41,8 +42,8 @@ def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
     """kept + removed + rejected = input rows, each counted from its own files."""
     manifest = load_manifest(settings, store)
     clusters = current_duplicates(settings, store, eps)
-    scored = sum(_rows(store, layout.scores(c.number)) for c in clusters)
-    removed = sum(_rows(store, layout.unique_ids_part(eps, c.number)) for c in clusters)
+    scored = sum(count_rows(store, layout.scores(c.number)) for c in clusters)
+    removed = sum(count_rows(store, layout.unique_ids_part(eps, c.number)) for c in clusters)
     rejected = count_rejected(settings, store, manifest)
     expected = {
         "kept": scored - removed,
@@ -70,8 +71,8 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     """
     manifest = load_manifest(settings, store)
     clusters = current_duplicates(settings, store, eps)
-    parts = [read_table(store, layout.unique_ids_part(eps, c.number)) for c in clusters]
-    sizes = np.array([part.num_rows for part in parts])
+    names = [layout.unique_ids_part(eps, c.number) for c in clusters]
+    sizes = np.array([count_rows(store, name) for name in names])
     total = int(sizes.sum())
     rng = np.random.default_rng(settings.random_state)
     drawn = np.sort(rng.choice(total, min(SAMPLE, total), replace=False))
@@ -82,8 +83,9 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     for position in np.unique(owner):
         number = clusters[position].number
         rows = drawn[owner == position] - (ends[position] - sizes[position])
-        pairs = parts[position].take(pa.array(rows))
-        tables = [read_table(store, name, ["id", "embedding"]) for name in fragments[number]]
+        pairs = read_table(store, names[position]).take(pa.array(rows))
+        columns = [schemas.ID, schemas.EMBEDDING]
+        tables = [read_table(store, name, columns) for name in fragments[number]]
         wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
     return Verdict(
         wrong == 0,
@@ -107,8 +109,8 @@ def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
     lacking = kept - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
     surplus = len(listed) - (kept - lacking)
     wrong_shards = sum(
-        not _shard_holds(store, eps, shard, index)
-        for shard in sorted(set(index["shard"].drop_null().to_pylist()))
+        not _shard_holds(store, eps, shard, keys)
+        for shard, keys in _keys_by_shard(index)
         if shard.endswith(".tar")
     )
     passed = lacking == surplus == wrong_shards == 0
@@ -143,10 +145,6 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
     return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
 
 
-def _rows(store: Store, name: str) -> int:
-    return read_table(store, name, [schemas.ID]).num_rows
-
-
 def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
     return pa.concat_tables([read_table(store, name, [schemas.ID]) for name in names])[schemas.ID]
 
@@ -176,8 +174,18 @@ def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:
     return int((~(there & right_score & other & (stated >= score_threshold(eps)))).sum())
 
 
-def _shard_holds(store: Store, eps: str, shard: str, index: pa.Table) -> bool:
-    expected = index.filter(pc.equal(index["shard"], shard))["key"].to_pylist()
+def _keys_by_shard(index: pa.Table) -> Iterator[tuple[str, list[str]]]:
+    """The keys of each shard, in the order of the index, which is by shard and offset."""
+    placed = index.filter(index["shard"].is_valid())
+    runs = pc.run_end_encode(placed["shard"].combine_chunks()) if placed.num_rows else None
+    start = 0
+    for end, shard in zip(runs.run_ends, runs.values, strict=True) if runs else ():
+        keys = placed["key"].slice(start, end.as_py() - start)
+        yield shard.as_py(), keys.to_pylist()
+        start = end.as_py()
+
+
+def _shard_holds(store: Store, eps: str, shard: str, expected: list[str]) -> bool:
     name = f"{layout.shards(eps)}/{shard}"
     if not store.exists(name):
         return False

@@ -5,14 +5,17 @@ import itertools
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
+
+_FOLDER_ATTEMPTS = 10
+_T = TypeVar("_T")
 
 _sequence = itertools.count()
 
@@ -76,12 +79,10 @@ class Store:
         target = Path(self.path(name))
         folder = Path(self.path(TEMPORARY))
         temporary = folder / f"{socket.gethostname()}-{os.getpid()}-{next(_sequence)}"
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with _in_folder(folder, lambda: temporary.open("wb")) as file:
                 yield file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
+            _in_folder(target.parent, lambda: temporary.replace(target))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -104,6 +105,10 @@ class Store:
             for name, version in names.items()
             if name.endswith(suffix) and not name.startswith(f"{TEMPORARY}/")
         }
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return int(self.fs.info(self.path(name))["size"])
 
     def version(self, name: str) -> str:
         """A text that changes when the content of the file does.
@@ -133,6 +138,15 @@ class Store:
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use
             Path(self.path(TEMPORARY)).rmdir()
+
+
+def _in_folder(folder: Path, act: Callable[[], _T]) -> _T:
+    """Make a folder and act in it, again if another process deletes it, empty, in between."""
+    for _ in range(_FOLDER_ATTEMPTS):
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return act()
+    return act()
 
 
 def version_of(info: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ import hashlib
 import json
 from typing import Any
 
+DIGEST_LENGTH = 24
+
 
 def fingerprint(*parts: Any) -> str:
     """A short digest of JSON-serialisable ``parts``; equal parts give equal digests."""
@@ -12,4 +14,5 @@ def fingerprint(*parts: Any) -> str:
 
 
 def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:24]
+    """The first hexadecimal digits of the SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]

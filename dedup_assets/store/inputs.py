@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +88,10 @@ class InputFiles:
         storage_options: dict[str, Any] | None = None,
     ) -> None:
         whole = Store(path, storage_options)
-        self._single = None
+        self.single: str | None = None
+        """The name of the file, where the input is one file."""
         if whole.fs.isfile(whole.root):
-            folder, _, self._single = path.rpartition("/")
+            folder, _, self.single = path.rpartition("/")
             whole = Store(folder or ".", storage_options)
         self.store = whole
         self.id_field = id_field
@@ -102,8 +104,8 @@ class InputFiles:
         Raises:
             InputError: there is none.
         """
-        if self._single is not None:
-            return [self._single]
+        if self.single is not None:
+            return [self.single]
         names = [
             name
             for name in self.store.list("", ".parquet")
@@ -123,10 +125,8 @@ class InputFiles:
         Raises:
             InputError: it is not Parquet, or lacks a column, or a column has a wrong type.
         """
-        file = self._open(name)
-        with file:
+        with self._open(name) as file:
             schema = file.schema_arrow
-            version = self.store.version(name)
             for field in (self.id_field, self.embedding_field, *self.carried):
                 if field not in schema.names:
                     raise InputError(
@@ -136,8 +136,8 @@ class InputFiles:
             return InputFile(
                 name=name,
                 rows=file.metadata.num_rows,
-                bytes=int(version.split()[0]),
-                fingerprint=self._fingerprint(name, version),
+                bytes=self.store.size(name),
+                fingerprint=self.fingerprint(name),
                 id_type=_id_type(schema.field(self.id_field).type, name, self.id_field),
                 metadata=pa.schema([_carried(schema.field(c)) for c in self.carried]),
                 dim=self._dimension(file, name, schema.field(self.embedding_field).type),
@@ -185,9 +185,11 @@ class InputFiles:
                 yield Batch(name, ids, vectors, metadata, good + first, rejected)
                 first += len(raw)
 
-    def _open(self, name: str) -> pq.ParquetFile:
+    @contextmanager
+    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         try:
-            return pq.ParquetFile(self.store.open(name), pre_buffer=False, buffer_size=1 << 20)
+            with self.store.open(name) as source:
+                yield pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
         except pa.ArrowInvalid as error:
             reason = str(error).splitlines()[0]
             raise InputError(
@@ -195,8 +197,13 @@ class InputFiles:
                 "write it again or move it out of the input"
             ) from error
 
-    def _fingerprint(self, name: str, version: str) -> str:
-        """Digest of name, footer and what the file system knows of the content."""
+    def fingerprint(self, name: str) -> str:
+        """Digest of name, footer and what the file system knows of the content.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        version = self.store.version(name)
         with self.store.open(name) as file:
             file.seek(-8, 2)
             length = int.from_bytes(file.read(4), "little")

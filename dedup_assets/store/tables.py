@@ -51,6 +51,16 @@ def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.
         return pq.ParquetFile(file).read(columns=columns)
 
 
+def count_rows(store: Store, name: str) -> int:
+    """Rows of a table, from its footer.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with store.open(name) as file:
+        return pq.ParquetFile(file).metadata.num_rows
+
+
 def read_info(store: Store, name: str) -> dict[str, Any] | None:
     """What the table was made from, or None if there is no such file.
 
