@@ -6,6 +6,7 @@ order of summation (`dedup_assets.compute.exact`), so the result is a function o
 Only tiles on or below the diagonal are computed. Memory is a few tiles, never n x n.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +40,11 @@ class BestMatch:
 
 
 def best_earlier_match(
-    x: Any, *, precision: Precision = "exact", memory_budget: int = DEFAULT_MEMORY_BUDGET
+    x: Any,
+    *,
+    precision: Precision = "exact",
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    on_rows: Callable[[int], None] | None = None,
 ) -> BestMatch:
     """Find each row's most similar earlier row.
 
@@ -49,7 +54,9 @@ def best_earlier_match(
             in float64 (norms included) and rounded to float32, and `index` the earliest row that
             attains it; the same for every tile size, thread count and device. ``fast``: `score`
             is that cosine for the pair the float32 screen prefers, so never above the maximum.
-        memory_budget: bytes the call may hold beside ``x`` and its result.
+        memory_budget: bytes the call may hold beside ``x`` and its result; where rows repeat,
+            also beside a copy of the distinct ones.
+        on_rows: called with how many more rows are done; copies of rows are not reported.
 
     Returns:
         BestMatch, on the device of ``x``.
@@ -75,8 +82,9 @@ def best_earlier_match(
     first = _first_identical(x, norms)
     distinct = xp.flatnonzero(first == xp.arange(n))
     if len(distinct) == n:
-        return _Search(x, norms, deviation, precision, memory_budget).run()
-    return _spread(first, distinct, x, norms, deviation, precision, memory_budget)
+        return _Search(x, norms, deviation, precision, memory_budget).run(on_rows)
+    search = _Search(x[distinct], norms[distinct], deviation, precision, memory_budget)
+    return _spread(first, distinct, search.run(on_rows))
 
 
 def _first_identical(x: Any, norms: Any) -> Any:
@@ -99,30 +107,23 @@ def _first_identical(x: Any, norms: Any) -> Any:
     return first
 
 
-def _spread(
-    first: Any,
-    distinct: Any,
-    x: Any,
-    norms: Any,
-    deviation: float,
-    precision: Precision,
-    memory_budget: int,
-) -> BestMatch:
-    """Search the distinct rows and give each copy what follows from its first appearance.
+def _spread(first: Any, distinct: Any, found: BestMatch) -> BestMatch:
+    """Give each copy of a row what follows from its first appearance.
 
     A copy scores exactly 1 with its first appearance r. Nothing scores higher, so its match is r,
     unless r itself has an earlier match at 1: then that one is the earliest for the copy too.
+
+    Args:
+        first: of shape (n,), the first appearance of each row.
+        distinct: of shape (m,), the rows that are their own first appearance, ascending.
+        found: the matches of the distinct rows among themselves.
     """
-    xp = array_module(x)
-    found = _Search(x[distinct], norms[distinct], deviation, precision, memory_budget).run()
-    score = xp.ones(len(x), dtype=xp.float32)
-    index = first.astype(xp.int64)
-    earlier_at_one = (found.score == 1.0) & (xp.arange(len(distinct)) > 0)
-    chained = distinct[earlier_at_one]
-    position = xp.empty(len(x), dtype=xp.int64)
-    position[:] = xp.arange(len(x))
-    position[chained] = distinct[found.index[earlier_at_one]]
-    index = position[first]
+    xp = array_module(first)
+    score = xp.ones(len(first), dtype=xp.float32)
+    earliest_at_one = xp.arange(len(first))
+    at_one = (found.score == 1.0) & (xp.arange(len(distinct)) > 0)
+    earliest_at_one[distinct[at_one]] = distinct[found.index[at_one]]
+    index = earliest_at_one[first]
     score[distinct] = found.score
     index[distinct] = distinct[found.index]
     return BestMatch(score, index)
@@ -142,7 +143,7 @@ class _Search:
         self.tile = _tile_rows(len(x), x.shape[1], memory_budget)
         self.bound = screen_bound(x.shape[1], deviation)
 
-    def run(self) -> BestMatch:
+    def run(self, on_rows: Callable[[int], None] | None) -> BestMatch:
         xp, n = self.xp, len(self.x)
         score = xp.zeros(n, dtype=xp.float32)
         index = xp.zeros(n, dtype=xp.int64)
@@ -151,6 +152,8 @@ class _Search:
             block_score, block_index = self._block(begin, end)
             score[begin:end] = block_score
             index[begin:end] = block_index
+            if on_rows is not None:
+                on_rows(end - begin)
         if n:
             score[0] = 0.0
             index[0] = 0

@@ -10,7 +10,7 @@ from dedup_assets.compute.arrays import device_array_module, resolve_device, to_
 from dedup_assets.compute.pairwise import best_earlier_match
 from dedup_assets.compute.ranking import RankKey, rank_order
 from dedup_assets.errors import StaleError
-from dedup_assets.progress import track
+from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import (
@@ -49,6 +49,18 @@ class Cluster:
     fingerprint: str
 
 
+class _Counted:
+    """Passes progress on and remembers how much, since copies of rows are not reported."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self.rows = 0
+
+    def __call__(self, rows: int) -> None:
+        self.rows += rows
+        self._advance(rows)
+
+
 def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeyScores]:
     """Write the pruning tables of the clusters of ``keys``; tables that are current stay.
 
@@ -68,17 +80,18 @@ def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeySco
             prints = []
             for cluster, fragments in by_cluster.items():
                 rows = sum(f["rows"] for f in fragments)
+                counted = _Counted(advance)
                 names = [f["fragment"] for f in fragments]
                 expected = table_fingerprint(settings, base, names)
                 name = layout.scores(cluster)
                 if (read_info(store, name) or {}).get("fingerprint") == expected:
                     reused += 1
                 else:
-                    table = _score_cluster(settings, store, manifest, cluster, names)
+                    table = _score_cluster(settings, store, manifest, cluster, names, counted)
                     write_table(store, name, table, {"fingerprint": expected, "cluster": cluster})
                 largest = max(largest, rows)
                 prints.append(expected)
-                advance(rows)
+                advance(rows - counted.rows)
             done[key] = KeyScores(
                 commits[key].rows, len(clusters), reused, largest, fingerprint(prints)
             )
@@ -97,14 +110,16 @@ def current_scores(settings: Settings, store: Store) -> list[Cluster]:
     groups = cut_groups(settings, manifest)
     clusters: list[Cluster] = []
     lacking: dict[str, list[int]] = {}
-    for key, numbers in cluster_ranges(settings).items():
-        commit = load_commit(store, key, base, groups)
-        for cluster, fragments in commit.by_cluster(numbers).items():
-            expected = table_fingerprint(settings, base, [f["fragment"] for f in fragments])
-            info = read_info(store, layout.scores(cluster))
-            if info is None or info.get("fingerprint") != expected:
-                lacking.setdefault(key, []).append(cluster)
-            clusters.append(Cluster(cluster, expected))
+    with track("checking scores", settings.n_clusters, "clusters") as advance:
+        for key, numbers in cluster_ranges(settings).items():
+            commit = load_commit(store, key, base, groups)
+            for cluster, fragments in commit.by_cluster(numbers).items():
+                expected = table_fingerprint(settings, base, [f["fragment"] for f in fragments])
+                info = read_info(store, layout.scores(cluster))
+                if info is None or info.get("fingerprint") != expected:
+                    lacking.setdefault(key, []).append(cluster)
+                clusters.append(Cluster(cluster, expected))
+                advance(1)
     if lacking:
         count = sum(len(numbers) for numbers in lacking.values())
         listed = ", ".join(list(lacking)[:10])
@@ -140,14 +155,21 @@ def ranking(settings: Settings) -> list[object]:
 
 
 def _score_cluster(
-    settings: Settings, store: Store, manifest: Manifest, cluster: int, fragments: list[str]
+    settings: Settings,
+    store: Store,
+    manifest: Manifest,
+    cluster: int,
+    fragments: list[str],
+    on_rows: Advance,
 ) -> pa.Table:
     schema = schemas.pairs(manifest.id_type)
     if not fragments:
         return schema.empty_table()
     ids, rows = _ranked(settings, store, manifest, cluster, fragments)
     xp = device_array_module(resolve_device(settings.device))
-    best = best_earlier_match(xp.asarray(rows), memory_budget=_tile_budget(settings, manifest.dim))
+    best = best_earlier_match(
+        xp.asarray(rows), memory_budget=_tile_budget(settings, manifest.dim), on_rows=on_rows
+    )
     return pa.table(
         [ids, ids.take(pa.array(to_host(best.index))), to_host(best.score)], schema=schema
     )

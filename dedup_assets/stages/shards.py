@@ -127,25 +127,27 @@ def kept_rows(
     groups = cut_groups(settings, manifest)
     parts = []
     numbers = iter(clusters)
-    for key, range_ in cluster_ranges(settings).items():
-        fragments = load_commit(store, key, base, groups).by_cluster(range_)
-        for cluster, listed in fragments.items():
-            number = next(numbers).number
-            pairs = read_table(store, layout.scores(number))
-            removed = read_table(store, layout.unique_ids_part(eps, number), [schemas.ID])
-            keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
-            rows = pairs.filter(keep)
-            first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-            score = pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE])
-            table = pa.table(
-                {
-                    schemas.ID: rows[schemas.ID],
-                    _CLUSTER: pa.array([number] * rows.num_rows, pa.int32()),
-                    schemas.SCORE: score,
-                }
-            )
-            names = [layout.fragment(cluster, f["fragment"]) for f in listed]
-            parts.append(_with_metadata(settings, store, table, names))
+    with track("reading kept clips", len(clusters), "clusters") as advance:
+        for key, range_ in cluster_ranges(settings).items():
+            fragments = load_commit(store, key, base, groups).by_cluster(range_)
+            for cluster, listed in fragments.items():
+                number = next(numbers).number
+                pairs = read_table(store, layout.scores(number))
+                removed = read_table(store, layout.unique_ids_part(eps, number), [schemas.ID])
+                keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
+                rows = pairs.filter(keep)
+                first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
+                score = pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE])
+                table = pa.table(
+                    {
+                        schemas.ID: rows[schemas.ID],
+                        _CLUSTER: pa.array([number] * rows.num_rows, pa.int32()),
+                        schemas.SCORE: score,
+                    }
+                )
+                names = [layout.fragment(cluster, f["fragment"]) for f in listed]
+                parts.append(_with_metadata(settings, store, table, names))
+                advance(1)
     return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import score_threshold
+from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import (
@@ -80,13 +81,15 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     owner = np.searchsorted(ends, drawn, side="right")
     fragments = _fragments(settings, store)
     wrong = 0
-    for position in np.unique(owner):
-        number = clusters[position].number
-        rows = drawn[owner == position] - (ends[position] - sizes[position])
-        pairs = read_table(store, names[position]).take(pa.array(rows))
-        columns = [schemas.ID, schemas.EMBEDDING]
-        tables = [read_table(store, name, columns) for name in fragments[number]]
-        wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+    with track("checking pairs", len(drawn), "pairs") as advance:
+        for position in np.unique(owner):
+            number = clusters[position].number
+            rows = drawn[owner == position] - (ends[position] - sizes[position])
+            pairs = read_table(store, names[position]).take(pa.array(rows))
+            columns = [schemas.ID, schemas.EMBEDDING]
+            tables = [read_table(store, name, columns) for name in fragments[number]]
+            wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+            advance(len(rows))
     return Verdict(
         wrong == 0,
         f"{len(drawn) - wrong} of {len(drawn)} sampled removals match as stated",
@@ -108,11 +111,11 @@ def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
     kept = len(ids)
     lacking = kept - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
     surplus = len(listed) - (kept - lacking)
-    wrong_shards = sum(
-        not _shard_holds(store, eps, shard, keys)
-        for shard, keys in _keys_by_shard(index)
-        if shard.endswith(".tar")
-    )
+    wrong_shards = 0
+    with track("checking shards", len(index), "clips") as advance:
+        for shard, keys in _keys_by_shard(index):
+            wrong_shards += shard.endswith(".tar") and not _shard_holds(store, eps, shard, keys)
+            advance(len(keys))
     passed = lacking == surplus == wrong_shards == 0
     text = f"the index names {len(listed)} ids for {kept} kept ones"
     if not passed:
