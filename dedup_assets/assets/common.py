@@ -45,6 +45,9 @@ READS = {
 SAME_KEYS = {PAIRWISE_SCORES: (CLUSTER_PARTITIONS,), CURATED_SHARDS: (DUPLICATE_IDS,)}
 """Of these it reads the keys that it writes, and no others."""
 
+INTERRUPTED = "interrupted"
+"""Description of the failure of a step that a signal stopped."""
+
 GPU_POOL = "gpu"
 RETRY = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -97,6 +100,9 @@ def user_errors() -> Iterator[None]:
     """Let a retry have only what it may mend: faults of the storage, not of data or program."""
     try:
         yield
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+        # Dagster retries an interrupted step that has a retry policy: Ctrl-C would do nothing.
+        raise dg.Failure(description=INTERRUPTED, allow_retries=False) from error
     except (DedupError, DeviceError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:

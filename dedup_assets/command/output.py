@@ -19,6 +19,8 @@ TYPE = "dedup_assets.SemanticDedup"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
 """Environment variable: an output folder whose ``defs.yaml`` is loaded instead of ``defs/``."""
 
+_GUARD = ".dedup-assets.lock"
+
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
 concurrency:
@@ -73,13 +75,19 @@ def use_instance(output: str) -> None:
             f"DAGSTER_HOME is {home}, which is no folder; make it, or unset DAGSTER_HOME to keep "
             f"the events in {_own_instance(output)}"
         )
-    if not home:
-        folder = _own_instance(output)
+    folder = Path(home).absolute() if home else _own_instance(output)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "dagster.yaml"
-        if not config.exists():
+        if not home and not config.exists():
             config.write_text(_INSTANCE_YAML)
-        os.environ["DAGSTER_HOME"] = str(folder)
+        (folder / _GUARD).touch()
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written ({error.strerror}); the events of runs go there: choose "
+            "another output_path, or set DAGSTER_HOME to a folder of yours"
+        ) from error
+    os.environ["DAGSTER_HOME"] = str(folder)  # Dagster wants it absolute
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -87,7 +95,7 @@ def open_instance() -> dg.DagsterInstance:
     # Halves the events that a run over many partitions starts with. Not for the UI: Dagster does
     # not mark partitions as failed then.
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
-    with (Path(os.environ["DAGSTER_HOME"]) / ".dedup-assets.lock").open("w") as file:
+    with (Path(os.environ["DAGSTER_HOME"]) / _GUARD).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         return dg.DagsterInstance.get()
 

@@ -8,6 +8,7 @@ from dedup_assets.command.output import open_instance, use_instance, write_defs
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress
+from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
@@ -19,7 +20,13 @@ def run_and_report(
     """Run the graph on an instance on disk and say what came out."""
     started = time.monotonic()
     use_instance(settings.output_path)
-    write_defs(settings, Store(settings.output_path))
+    try:
+        write_defs(settings, Store(settings.output_path))
+    except OSError as error:
+        raise SettingsError(
+            f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "
+            "folder that you may write to"
+        ) from error
     with open_instance() as instance, listening(show_progress(console)):
         report = run_graph(
             settings,

@@ -11,6 +11,7 @@ from dedup_assets.assets.common import (
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
     DUPLICATE_IDS,
+    INTERRUPTED,
     PAIRWISE_SCORES,
     SIMILARITY_HISTOGRAM,
     asset_key,
@@ -141,7 +142,31 @@ def _execute(
             entry["partition"] = materialization.partition
             report.metadata.setdefault(materialization.asset_key.path[-1], []).append(entry)
     if not result.success:
+        if any(map(_was_interrupted, result.all_events)):
+            raise KeyboardInterrupt
         raise RunFailedError(_reason(result))
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    if event.event_type not in (
+        dg.DagsterEventType.STEP_FAILURE,
+        dg.DagsterEventType.STEP_UP_FOR_RETRY,
+        dg.DagsterEventType.PIPELINE_FAILURE,
+        dg.DagsterEventType.PIPELINE_CANCELED,
+    ):
+        return False
+    if event.event_type == dg.DagsterEventType.PIPELINE_CANCELED:
+        return True
+    data: Any = event.event_specific_data
+    failed = getattr(data, "user_failure_data", None)
+    if failed is not None and failed.description == INTERRUPTED:
+        return True
+    error = getattr(data, "error", None)
+    while error is not None:
+        if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+            return True
+        error = error.cause
+    return False
 
 
 def _step_name(key: str | None) -> str:

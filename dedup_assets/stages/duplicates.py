@@ -18,7 +18,7 @@ from dedup_assets.stages.scores import Cluster, current_scores
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import read_info, read_table, write_table
+from dedup_assets.store.tables import read_current, read_info, write_table
 
 VERSION = 1
 EXAMPLES = 20
@@ -84,8 +84,8 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
         for cluster in clusters:
             name = layout.unique_ids_part(eps, cluster.number)
-            expected = _part_fingerprint(cluster, eps)
-            pairs = read_table(store, layout.scores(cluster.number))
+            expected = part_fingerprint(cluster, eps)
+            pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
             total += pairs.num_rows
             part = removed_pairs(pairs, eps).sort_by(schemas.ID)
             if (read_info(store, name) or {}).get("fingerprint") == expected:
@@ -136,7 +136,7 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
     clusters = current_scores(settings, store)
     whole = read_summary(store, eps) is not None and all(
         (read_info(store, layout.unique_ids_part(eps, c.number)) or {}).get("fingerprint")
-        == _part_fingerprint(c, eps)
+        == part_fingerprint(c, eps)
         for c in clusters
     )
     if not whole:
@@ -157,7 +157,7 @@ def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
     return {name: value if name == "eps" else int(value) for name, value in row.items()}
 
 
-def _part_fingerprint(cluster: Cluster, eps: str) -> str:
+def part_fingerprint(cluster: Cluster, eps: str) -> str:
     return fingerprint("unique_ids", VERSION, cluster.fingerprint, eps)
 
 

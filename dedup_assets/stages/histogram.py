@@ -15,7 +15,7 @@ from dedup_assets.stages.scores import current_scores
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import info_of, read_table, write_table
+from dedup_assets.store.tables import info_of, read_current, read_table, write_table
 
 VERSION = 1
 SHOWN_EPS = (
@@ -74,7 +74,7 @@ def build_histogram(settings: Settings, store: Store) -> Histogram:
     rows = 0
     with track("histogram", len(clusters), "clusters") as advance:
         for cluster in clusters:
-            table = read_table(store, layout.scores(cluster.number))
+            table = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
             compared = table.filter(pc.not_equal(table[schemas.ID], table[schemas.MAX_ID]))
             counts += count_scores(compared[schemas.SCORE].to_numpy(), edges)
             rows += table.num_rows

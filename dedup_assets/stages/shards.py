@@ -14,7 +14,11 @@ from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commit
-from dedup_assets.stages.duplicates import current_duplicates, duplicates_fingerprint
+from dedup_assets.stages.duplicates import (
+    current_duplicates,
+    duplicates_fingerprint,
+    part_fingerprint,
+)
 from dedup_assets.stages.embeddings import Manifest, load_manifest
 from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.samples import (
@@ -29,7 +33,7 @@ from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.media import MediaFiles, sample_key
-from dedup_assets.store.tables import read_info, read_table, write_table
+from dedup_assets.store.tables import read_current, read_info, read_table, write_table
 
 VERSION = 1
 _NAMED = 10
@@ -131,9 +135,11 @@ def kept_rows(
         for key, range_ in cluster_ranges(settings).items():
             fragments = load_commit(store, key, base, groups).by_cluster(range_)
             for cluster, listed in fragments.items():
-                number = next(numbers).number
-                pairs = read_table(store, layout.scores(number))
-                removed = read_table(store, layout.unique_ids_part(eps, number), [schemas.ID])
+                scored = next(numbers)
+                number = scored.number
+                pairs = read_current(store, layout.scores(number), scored.fingerprint)
+                part = layout.unique_ids_part(eps, number)
+                removed = read_current(store, part, part_fingerprint(scored, eps), [schemas.ID])
                 keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
                 rows = pairs.filter(keep)
                 first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])

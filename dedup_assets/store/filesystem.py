@@ -96,7 +96,7 @@ class Store:
         base = self.path(folder)
         self.fs.invalidate_cache(base)
         try:
-            found = self.fs.find(base, detail=True)
+            found = self._find_local(base) if self.is_local else self.fs.find(base, detail=True)
         except FileNotFoundError:
             return {}
         names = {path[len(base) :].lstrip("/"): version_of(info) for path, info in found.items()}
@@ -105,6 +105,25 @@ class Store:
             for name, version in names.items()
             if name.endswith(suffix) and not name.startswith(f"{TEMPORARY}/")
         }
+
+    def _find_local(self, base: str) -> dict[str, dict[str, Any]]:
+        """Files below ``base``, links to folders followed, each folder once on a way down.
+
+        fsspec takes a link to a folder for a file, so all below it would silently be left out.
+        """
+        found = {}
+        above = {base: {os.path.realpath(base)}}
+        for folder, folders, files in os.walk(base, followlinks=True):
+            for name in list(folders):
+                path = f"{folder}/{name}"
+                real = os.path.realpath(path)
+                if real in above[folder]:
+                    folders.remove(name)  # a link to where it lies itself
+                above[path] = above[folder] | {real}
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):  # deleted just now
+                    found[f"{folder}/{name}"] = self.fs.info(f"{folder}/{name}")
+        return found
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
@@ -143,9 +162,10 @@ class Store:
 def _in_folder(folder: Path, act: Callable[[], _T]) -> _T:
     """Make a folder and act in it, again if another process deletes it, empty, in between."""
     for _ in range(_FOLDER_ATTEMPTS):
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
             return act()
+    folder.mkdir(parents=True, exist_ok=True)
     return act()
 
 

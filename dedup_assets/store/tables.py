@@ -51,6 +51,29 @@ def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.
         return pq.ParquetFile(file).read(columns=columns)
 
 
+def read_current(
+    store: Store, name: str, fingerprint: str, columns: list[str] | None = None
+) -> pa.Table:
+    """Read a table that is still the one whose fingerprint was checked before.
+
+    What is read and what is checked come from one open file, so a run that rewrites the table
+    meanwhile cannot slip other rows under the fingerprint.
+
+    Raises:
+        StaleError: it was rewritten or deleted.
+    """
+    try:
+        table = read_table(store, name, columns)
+    except FileNotFoundError:
+        table = None
+    if table is None or info_of(table.schema).get("fingerprint") != fingerprint:
+        raise StaleError(
+            f"{store.url(name)} was rewritten by another run meanwhile; materialize this again "
+            "when that run is done"
+        )
+    return table
+
+
 def count_rows(store: Store, name: str) -> int:
     """Rows of a table, from its footer.
 

@@ -1,0 +1,45 @@
+"""An output folder that cannot be written is one line, not a traceback."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dedup_assets_tests.command.conftest import Call
+from dedup_assets_tests.command.helpers import command
+from dedup_assets_tests.conftest import unit, write_inputs
+
+
+@pytest.mark.parametrize("output", ["file", "file/below"])
+@pytest.mark.parametrize("home", [False, True])
+def test_the_output_path_is_a_file(
+    tmp_path: Path, rng: np.random.Generator, output: str, home: bool
+):
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "home").mkdir()
+    env = {"DAGSTER_HOME": "home"} if home else {}  # a relative one, too
+    write_inputs(tmp_path / "in", ["a", "b"], unit(rng.normal(size=(2, 4))))
+    done = command(
+        *("run", "--input-embeddings-path", "in", "--output-path", output, "--n-clusters", "1"),
+        cwd=tmp_path,
+        **env,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 or home
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "file").read_text() == "hello"
+
+
+def test_damaged_pages_name_the_file(tmp_path: Path, call: Call, rng: np.random.Generator):
+    write_inputs(tmp_path / "in", [f"c{i}" for i in range(300)], unit(rng.normal(size=(300, 8))))
+    file = next((tmp_path / "in").glob("*.parquet"))
+    data = bytearray(file.read_bytes())
+    for position in range(4, 60):
+        data[position] ^= 0xFF
+    file.write_bytes(data)
+    flags = ["run", "--input-embeddings-path", "in", "--output-path", "out", "--n-clusters", "2"]
+    outcome = call(*flags)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert file.name in outcome.err
