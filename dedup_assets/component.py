@@ -1,5 +1,6 @@
 """The component: what a user writes in YAML for one dataset."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,4 +83,5 @@ def rooted(settings: Settings, root: Path) -> Settings:
 
 
 def _absolute(path: str, root: Path) -> str:
-    return path if "://" in path else str((root / Path(path).expanduser()).absolute())
+    # Not resolved: where a link points may change while the definitions stay loaded.
+    return path if "://" in path else os.path.normpath(root / Path(path).expanduser())

@@ -106,7 +106,10 @@ def user_errors() -> Iterator[None]:
     except (DedupError, DeviceError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
-        if isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            text = f"{error}; free space there or choose another output_path, and run again"
+            raise dg.Failure(description=text, allow_retries=False) from error
+        if isinstance(error, FileNotFoundError | PermissionError):
             raise dg.Failure(description=str(error), allow_retries=False) from error
         raise
     except Exception as error:

@@ -15,6 +15,7 @@ from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
+from dedup_assets.stages.duplicates import stale_eps
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
@@ -98,6 +99,12 @@ def _places(console: Console, settings: Settings) -> None:
 
 
 def _what_next(console: Console, settings: Settings, report: Report) -> None:
+    stale = stale_eps(settings, Store(settings.output_path))
+    if stale:
+        console.print(
+            f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "
+            "input: run them again, or delete them[/]"
+        )
     for entry in report.metadata.get(CURATED_SHARDS, []):
         if settings.clips_path is None:
             console.print("no --clips-path: only the index of kept ids was written, no shards")

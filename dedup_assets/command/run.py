@@ -1,8 +1,10 @@
 """``dedup-assets run``: the graph on an instance on disk, then what came out."""
 
+import os
 import time
 
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from dedup_assets.command.output import open_instance, use_instance, write_defs
 from dedup_assets.command.report import show_report
@@ -27,13 +29,19 @@ def run_and_report(
             f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "
             "folder that you may write to"
         ) from error
-    with open_instance() as instance, listening(show_progress(console)):
-        report = run_graph(
-            settings,
-            instance,
-            verbose=verbose,
-            refit=refit,
-            on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
-        )
+    try:
+        with open_instance() as instance, listening(show_progress(console)):
+            report = run_graph(
+                settings,
+                instance,
+                verbose=verbose,
+                refit=refit,
+                on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+            )
+    except DBAPIError as error:
+        raise SettingsError(
+            f"Dagster cannot write its events to {os.environ['DAGSTER_HOME']} ({error.orig}); free "
+            "space there, or set DAGSTER_HOME to another folder, and run again"
+        ) from error
     show_report(console, settings, report, time.monotonic() - started)
     return 0

@@ -147,6 +147,19 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
     return clusters
 
 
+def stale_eps(settings: Settings, store: Store) -> list[str]:
+    """eps values whose lists lie there and were made from other scores than the current ones."""
+    stale = []
+    for name in store.list(layout.EXTRACTION, ".csv"):
+        eps = layout.eps_of_summary(name)
+        if eps is not None:
+            try:
+                current_duplicates(settings, store, eps)
+            except StaleError:
+                stale.append(eps)
+    return stale
+
+
 def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
     """The summary of an eps as numbers, or None if there is none."""
     try:

@@ -83,6 +83,11 @@ class Store:
             with _in_folder(folder, lambda: temporary.open("wb")) as file:
                 yield file
             _in_folder(target.parent, lambda: temporary.replace(target))
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.filename is None:  # a failed write does not say where
+                error.filename = str(target)
+            raise
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -49,6 +49,13 @@ def summary(eps: str) -> str:
     return f"{EXTRACTION}/dedup_summary_{eps}.csv"
 
 
+def eps_of_summary(name: str) -> str | None:
+    """The eps of a file of the extraction folder, if it is a summary."""
+    prefix, suffix = "dedup_summary_", ".csv"
+    is_summary = name.startswith(prefix) and name.endswith(suffix)
+    return name.removeprefix(prefix).removesuffix(suffix) if is_summary else None
+
+
 def shards(eps: str) -> str:
     return f"{SHARDS}/eps={eps}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from dedup_assets.errors import DedupError, SettingsError, StaleError
 from dedup_assets.stages.centroids import fit_centroids, load_centroids
-from dedup_assets.stages.duplicates import list_duplicates
+from dedup_assets.stages.duplicates import list_duplicates, stale_eps
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.histogram import build_histogram
 from dedup_assets.stages.partitioning import shuffle
@@ -282,3 +282,10 @@ def test_steps_name_the_missing_one_before_them(tmp_path: Path, mixed: np.ndarra
     score(settings, store, keys)
     with pytest.raises(StaleError, match=r"duplicates at eps 0\.1 are missing or stale"):
         write_shards(settings, store, "0.1")
+
+
+def test_lists_of_an_earlier_ranking_are_named_as_stale(done: Results):
+    assert stale_eps(done.settings, done.store) == []
+    other = done.settings.model_copy(update={"which_to_keep": "easy", "eps_thresholds": ["0.05"]})
+    run_stages(other)
+    assert stale_eps(other, done.store) == ["0.01"]
