@@ -115,6 +115,13 @@ class Settings(dg.Model):
         default=False, description="Whether the schedule starts switched on."
     )
 
+    @field_validator("input_embeddings_path", "output_path", "clips_path")
+    @classmethod
+    def _local(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError(f"only local paths are supported so far, got {value!r}")
+        return value
+
     @field_validator("eps_thresholds")
     @classmethod
     def _once_each(cls, values: list[str]) -> list[str]:

@@ -283,3 +283,11 @@ def assert_one_line(text: str, parts: list[str]) -> None:
     assert text.count("\n") == 1, text
     for part in parts:
         assert part in text
+
+
+def test_a_path_that_is_not_local_ends_with_code_2(call: Call) -> None:
+    flags = ["--output-path", "s3://bucket/out", "--n-clusters", "2"]
+    outcome = call("run", "--input-embeddings-path", "in", *flags)
+    assert outcome.code == 2
+    assert "--output-path: only local paths are supported so far" in outcome.err
+    assert outcome.err.count("\n") == 1
