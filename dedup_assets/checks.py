@@ -22,7 +22,6 @@ from dedup_assets.stages.verify import (
     verify_removed,
     verify_shards,
 )
-from dedup_assets.store.filesystem import Store
 
 ROWS_CONSERVED = "rows_conserved"
 REMOVED_HAVE_MATCH = "removed_have_match"
@@ -35,7 +34,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
         _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
-        _drift_check(settings),
+        _check(settings, SIMILARITY_HISTOGRAM, CENTROIDS_FIT, verify_fit, by_eps=False),
     ]
 
 
@@ -43,43 +42,29 @@ def _check(
     settings: Settings,
     asset: str,
     name: str,
-    verify: Callable[[Settings, Store, str], Verdict],
+    verify: Callable[..., Verdict],
+    *,
+    by_eps: bool = True,
 ) -> dg.AssetChecksDefinition:
+    """A check of one eps, which blocks; or of the whole dataset, which only warns."""
+
     @dg.asset_check(
         asset=asset_key(settings, asset),
         name=name,
         description=(verify.__doc__ or "").split("\n")[0],
-        blocking=True,
-        partitions_def=eps_partitions_def(settings),
+        blocking=by_eps,
+        partitions_def=eps_partitions_def(settings) if by_eps else None,
         required_resource_keys={store_key(settings.dataset)},
         retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         store = getattr(context.resources, store_key(settings.dataset)).open()
         with user_errors():
-            verdict = verify(settings, store, context.partition_key)
-        return dg.AssetCheckResult(
-            passed=verdict.passed, description=verdict.description, metadata=verdict.numbers
-        )
-
-    return check
-
-
-def _drift_check(settings: Settings) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_key(settings, SIMILARITY_HISTOGRAM),
-        name=CENTROIDS_FIT,
-        description=(verify_fit.__doc__ or "").split("\n")[0],
-        required_resource_keys={store_key(settings.dataset)},
-        retry_policy=RETRY,
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        store = getattr(context.resources, store_key(settings.dataset)).open()
-        with user_errors():
-            verdict = verify_fit(settings, store)
+            eps = (context.partition_key,) if by_eps else ()
+            verdict = verify(settings, store, *eps)
         return dg.AssetCheckResult(
             passed=verdict.passed,
-            severity=dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if by_eps else dg.AssetCheckSeverity.WARN,
             description=verdict.description,
             metadata=verdict.numbers,
         )

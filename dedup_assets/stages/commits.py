@@ -167,11 +167,12 @@ def found_commit(
         if settings.on_invalid == "fail" or not store.exists(layout.rejected(group))
     }
     whole = [g for g in whole if g not in missing]
+    kept = set(whole)
     return Commit(
         base,
         whole,
-        [f for f in commit.fragments if f["group"] in whole],
-        {g: n for g, n in commit.rejected.items() if g in whole},
+        [f for f in commit.fragments if f["group"] in kept],
+        {g: n for g, n in commit.rejected.items() if g in kept},
     )
 
 

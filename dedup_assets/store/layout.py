@@ -68,10 +68,6 @@ def missing_media(eps: str) -> str:
     return f"{shards(eps)}/missing.parquet"
 
 
-def shard_set(eps: str, fingerprint: str) -> str:
-    return f"{shards(eps)}/{fingerprint}"
-
-
 def shard(fingerprint: str, number: int) -> str:
     """A tar, relative to `shards`; this is how the index names it."""
     return f"{fingerprint}/{number:05d}.tar"

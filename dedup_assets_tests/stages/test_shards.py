@@ -262,7 +262,7 @@ def test_what_a_killed_run_left_uncommitted_is_deleted(tmp_path: Path):
     config = prepare(tmp_path)
     results = run_stages(config)
     before = bytes_of(config.output_path)
-    results.store.write_bytes(f"{layout.shard_set(EPS, 'feed')}/00000.tar", b"half")
+    results.store.write_bytes(f"{layout.shards(EPS)}/{layout.shard('feed', 0)}", b"half")
     run_stages(config)
     assert bytes_of(config.output_path) == before
 
