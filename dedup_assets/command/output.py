@@ -23,10 +23,6 @@ _GUARD = ".dedup-assets.lock"
 
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
-concurrency:
-  pools:
-    granularity: op
-    default_limit: 1
 telemetry:
   enabled: false
 nux:

@@ -24,6 +24,7 @@ from dedup_assets.automation import (
     scoring_job_name,
 )
 from dedup_assets.component import build_definitions
+from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
 from dedup_assets.partitions import register_eps
 from dedup_assets.settings import Settings
@@ -93,6 +94,10 @@ def run_graph(
     Raises:
         RunFailedError: an asset or a blocking check failed.
     """
+    if settings.device == "auto" and resolve_device("auto") == "cpu":
+        # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
+        # killed run taken, and the next run would wait for ever.
+        settings = settings.model_copy(update={"device": "cpu"})
     definitions = build_definitions(settings)
     report = Report()
     register_eps(instance, settings)
