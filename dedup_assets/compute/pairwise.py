@@ -14,17 +14,13 @@ from typing import Any, Literal
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.bfloat16 import has_bfloat16
+from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
 from dedup_assets.compute.bounds import screen_bound
 from dedup_assets.compute.device_search import Backend, DeviceSearch, Distinct
 from dedup_assets.compute.exact import chunk_rows, squared_norms
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.screens import (
-    BFloat16Screen,
-    Float32Screen,
-    Screen,
-    bfloat16_residuals,
-    has_bfloat16,
-)
+from dedup_assets.compute.screens import BFloat16Screen, Float32Screen, Screen
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.compute.triangle import Triangle, block_sizes
 

@@ -1,16 +1,11 @@
 """Quick products of rows on the CPU, each with a bound of its error."""
 
-import functools
-import importlib
-import importlib.util
 from typing import Any, Protocol
 
 import numpy as np
 
+from dedup_assets.compute.bfloat16 import cast, multiply, pack
 from dedup_assets.compute.bounds import cast_bound, screen_bound
-from dedup_assets.compute.exact import chunk_rows
-
-_BFLOAT16_UNITS = ("genoa", "sapphireamx", "graniteamx", "neonbfdot", "svebfdot", "smebf16")
 
 
 class Screen(Protocol):
@@ -68,7 +63,7 @@ class BFloat16Screen:
     Args:
         x: of shape (n, d), float32, unit rows.
         deviation: the most that a squared length differs from 1.
-        residuals: of shape (n,), as `bfloat16_residuals` gives them.
+        residuals: of shape (n,), as `bfloat16.residuals` gives them.
         width: columns of a block.
         packed_bytes: memory for packed blocks that are kept; others are packed at each use.
     """
@@ -81,7 +76,6 @@ class BFloat16Screen:
         width: int,
         packed_bytes: int,
     ) -> None:
-        self._numkong = _numkong()
         self._x = x
         self._width = width
         dim = x.shape[1]
@@ -95,18 +89,14 @@ class BFloat16Screen:
         return self._bound[rows]
 
     def operand(self, rows: slice | np.ndarray) -> Any:
-        return self._cast(self._x[rows])
+        return cast(self._x[rows])
 
     def product(self, operand: Any, left: int, right: int, scratch: np.ndarray) -> np.ndarray:
         first, last = left // self._width, -(-right // self._width)
         shape = (last - first, operand.shape[0], self._width)
         out = scratch[: shape[0] * shape[1] * shape[2]].reshape(shape)
         for block in range(first, last):
-            part = out[block - first]
-            tensor = self._numkong.from_pointer(
-                part.ctypes.data, part.shape, "float32", owner=scratch
-            )
-            self._numkong.dots_packed(operand, self._block(block), out=tensor)
+            multiply(operand, self._block(block), out[block - first])
         return out
 
     def _block(self, block: int) -> Any:
@@ -117,38 +107,7 @@ class BFloat16Screen:
                 rows = np.concatenate(
                     [rows, np.zeros((self._width - len(rows), rows.shape[1]), rows.dtype)]
                 )
-            packed = self._numkong.dots_pack(self._cast(rows), dtype="bf16")
+            packed = pack(rows)
             if block < self._kept:
                 self._packed[block] = packed  # two threads may both do so: the same content
         return packed
-
-    def _cast(self, rows: np.ndarray) -> Any:
-        return self._numkong.astype(np.ascontiguousarray(rows), "bf16")
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively and NumKong can use it."""
-    numkong = _numkong()
-    return numkong is not None and any(
-        numkong.get_capabilities().get(unit, False) for unit in _BFLOAT16_UNITS
-    )
-
-
-def bfloat16_residuals(x: np.ndarray) -> np.ndarray:
-    """Length of the rounding error of each row of ``x`` in bfloat16; (n,) float32, rounded up."""
-    numkong = _numkong()
-    step = chunk_rows(np, x.shape[1])
-    out = np.empty(len(x), dtype=np.float32)
-    for start in range(0, len(x), step):
-        rows = np.ascontiguousarray(x[start : start + step])
-        error = rows - np.asarray(numkong.astype(numkong.astype(rows, "bf16"), "f32"))
-        out[start : start + step] = np.einsum("ij,ij->i", error, error)
-    # The sum of squares errs by less than d units of float32, and so does twice its root.
-    return np.sqrt(out) * np.float32(1 + x.shape[1] * 2.0**-23)
-
-
-@functools.cache
-def _numkong() -> Any:
-    if importlib.util.find_spec("numkong") is None:
-        return None
-    return importlib.import_module("numkong")
