@@ -56,6 +56,15 @@ class Settings(dg.Model):
         default_factory=list,
         description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
     )
+    precision: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="exact: each score is the highest similarity to an earlier row, the same on "
+        "every machine. fast: up to 0.001 below it, for a GPU; near eps some duplicates stay.",
+    )
+    kmeans: Literal["lloyd", "cuml"] = Field(
+        default="lloyd",
+        description="Implementation of k-means: our own, or RAPIDS cuML on a GPU.",
+    )
     max_iter: int = Field(default=100, ge=1, description="Most iterations of k-means.")
     tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
     random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")

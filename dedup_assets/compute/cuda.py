@@ -1,6 +1,7 @@
-"""CuPy and cuBLAS behind the search on a GPU. Nothing here is imported where there is no CuPy."""
+"""CuPy and cuBLAS behind the search on a GPU; CuPy is imported when a backend is made."""
 
 import functools
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,17 @@ class CudaBackend:
     """`device_search.Backend` on the current CUDA device."""
 
     def __init__(self) -> None:
-        import cupy
-
-        self.xp = cupy
-        self.out_of_memory = cupy.cuda.memory.OutOfMemoryError
+        self.xp = importlib.import_module("cupy")
+        self.out_of_memory = self.xp.cuda.memory.OutOfMemoryError
 
     def multiply(self, later: Any, earlier: Any, out: Any) -> None:
-        from cupy.cuda import cublas, device, runtime
-
+        cuda = self.xp.cuda
+        cublas, runtime = cuda.cublas, cuda.runtime
         batch, m, k = later.shape
         n = earlier.shape[1]
         # cuBLAS counts by columns: our (m, n) rows of `out` are its (n, m) matrix.
         cublas.gemmStridedBatchedEx(
-            device.get_cublas_handle(), cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k,
+            cuda.device.get_cublas_handle(), cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k,
             _ONE.ctypes.data,
             earlier.data.ptr, runtime.CUDA_R_16F, k, n * k,
             later.data.ptr, runtime.CUDA_R_16F, k, m * k,
@@ -52,7 +51,7 @@ class CudaBackend:
 
 @functools.cache
 def _module(device: int) -> Any:
-    import cupy
-
+    """The compiled kernels, once for each device."""
     code = Path(__file__).with_name("kernels.cu").read_text()
-    return cupy.RawModule(code=code, options=("-std=c++17", "--fmad=false"))
+    options = ("-std=c++17", "--fmad=false")
+    return importlib.import_module("cupy").RawModule(code=code, options=options)

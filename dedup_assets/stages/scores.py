@@ -141,12 +141,18 @@ def scores_fingerprint(settings: Settings, store: Store) -> str:
     manifest = load_manifest(settings, store)
     base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
     shuffled = shuffle_fingerprint(base, cut_groups(settings, manifest))
-    return fingerprint("scores", VERSION, shuffled, ranking(settings))
+    return fingerprint("scores", VERSION, shuffled, ranking(settings), *_precision(settings))
 
 
 def table_fingerprint(settings: Settings, base: str, fragments: list[str]) -> str:
-    """Digest of what a pruning table is made from: its fragments and the ranking."""
-    return fingerprint("scores", VERSION, base, sorted(fragments), ranking(settings))
+    """Digest of what a pruning table is made from: its fragments, the ranking, the precision."""
+    order = ranking(settings)
+    return fingerprint("scores", VERSION, base, sorted(fragments), order, *_precision(settings))
+
+
+def _precision(settings: Settings) -> list[str]:
+    """What a fingerprint says of the precision: exact scores are the same however computed."""
+    return [] if settings.precision == "exact" else [settings.precision]
 
 
 def ranking(settings: Settings) -> list[object]:
@@ -195,6 +201,7 @@ def _score_batch(
     best = best_earlier_matches(
         xp.asarray(rows),
         offsets.tolist(),
+        precision=settings.precision,
         memory_budget=settings.memory_budget // 2,
         largest_tile=settings.pairwise_batch_size,
         on_rows=counted,
