@@ -42,13 +42,16 @@ def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) 
 
 
 def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a table, or some of its columns.
+    """Read a table, or some of its columns, on this thread.
+
+    A thread of Arrow's may still hold what it read from a Python file when the process ends, and
+    then aborts it.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     with store.open(name) as file:
-        return pq.ParquetFile(file).read(columns=columns)
+        return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
 
 def read_current(
