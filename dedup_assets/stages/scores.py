@@ -16,6 +16,7 @@ from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import (
     base_fingerprint,
     cut_groups,
+    fragment_path,
     load_commit,
     shuffle_fingerprint,
 )
@@ -182,7 +183,7 @@ def _ranked(
 
     A function of its own, so that what was read is freed before the rows are compared.
     """
-    parts = [read_table(store, _existing(store, cluster, name)) for name in fragments]
+    parts = [read_table(store, fragment_path(store, cluster, name)) for name in fragments]
     table = pa.concat_tables(parts)
     vectors = column_to_vectors(table[schemas.EMBEDDING], manifest.dim)
     table = table.drop_columns([schemas.EMBEDDING])
@@ -191,13 +192,6 @@ def _ranked(
     order = _rank(settings, table)
     ids = table[schemas.ID].combine_chunks().take(pa.array(order))
     return ids, vectors[by_id.to_numpy()[order]]
-
-
-def _existing(store: Store, cluster: int, name: str) -> str:
-    path = layout.fragment(cluster, name)
-    if not store.exists(path):
-        raise StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")
-    return path
 
 
 def _tile_budget(settings: Settings, dim: int) -> int:
