@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import score_threshold
+from dedup_assets.errors import StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import count_rejected, current_fragments
 from dedup_assets.stages.duplicates import current_duplicates, read_summary
 from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.missed import find_missed
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
@@ -139,6 +141,39 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
     if not passed:
         text += "; fit the centroids again (refit: true, or --refit)"
     return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
+
+
+def verify_missed(settings: Settings, store: Store) -> Verdict:
+    """Clustering misses no more of the duplicates at the configured eps than it may.
+
+    It says what the sample says, not what its interval allows: a warning costs little, and few
+    duplicates in the sample show in a wide interval beside it.
+    """
+    limit = settings.missed_limit
+    if settings.missed_sample == 0:
+        text = "not estimated: missed_sample is 0"
+        return Verdict(True, text, {"limit": limit})
+    missed = find_missed(settings, store)
+    if missed is None:
+        raise StaleError(
+            f"{store.url(layout.MISSED)} is missing or stale; materialize similarity_histogram"
+        )
+    shares = {eps: missed.at(eps).value or 0.0 for eps in settings.eps_thresholds}
+    over = [eps for eps, share in shares.items() if share > limit]
+    listed = "; ".join(f"{missed.describe(eps)} at eps {eps}" for eps in over or shares)
+    if not shares:
+        text = "no eps is configured; similarity_histogram shows the share missed at each eps"
+    elif over:
+        text = (
+            f"clustering misses more than missed_limit {limit:g} of the duplicates: {listed}; "
+            "lower n_clusters, which costs more comparisons, or raise the limit; the pairs are in "
+            f"{store.url(layout.MISSED)}"
+        )
+    else:
+        text = f"missed by clustering: {listed}; missed_limit is {limit:g}"
+    worst = max(shares.values(), default=0.0)
+    numbers = {"limit": limit, "worst": worst, "sampled": missed.table.num_rows}
+    return Verdict(not over, text, numbers)
 
 
 def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
