@@ -96,6 +96,20 @@ class Settings(dg.Model):
     missing_media: Literal["fail", "skip"] = Field(
         default="fail", description="What to do with a kept clip without a media file."
     )
+    missed_sample: int = Field(
+        default=2000,
+        ge=0,
+        description="Rows to compare with all rows, to say what share of the duplicates clustering "
+        "misses; fewer where they would take more than a quarter of memory_budget. It costs 2 * "
+        "rows * missed_sample * dimension operations: missed_sample / n_clusters of what "
+        "assigning the rows costs. 0 switches it off.",
+    )
+    missed_limit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the duplicates missed at a configured eps above which a check warns.",
+    )
     on_invalid: Literal["fail", "quarantine"] = Field(
         default="fail",
         description="What to do with NaN, infinite, zero, null or ragged embeddings and null ids: "

@@ -18,6 +18,7 @@ from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import (
     base_fingerprint,
     cut_groups,
+    fragment_path,
     load_commit,
     shuffle_fingerprint,
 )
@@ -243,7 +244,7 @@ def _read_ranked(
     """
     if not task.fragments:
         return pa.array([], manifest.id_type)
-    parts = [read_table(store, _existing(store, task.number, name)) for name in task.fragments]
+    parts = [read_table(store, fragment_path(store, task.number, name)) for name in task.fragments]
     table = pa.concat_tables(parts)
     if table.num_rows != len(out):
         raise StaleError(
@@ -257,13 +258,6 @@ def _read_ranked(
     order = _rank(settings, table)
     np.take(vectors, by_id.to_numpy()[order], axis=0, out=out, mode="clip")
     return table[schemas.ID].combine_chunks().take(pa.array(order))
-
-
-def _existing(store: Store, cluster: int, name: str) -> str:
-    path = layout.fragment(cluster, name)
-    if not store.exists(path):
-        raise StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")
-    return path
 
 
 def _rank(settings: Settings, table: pa.Table) -> np.ndarray:

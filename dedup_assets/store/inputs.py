@@ -146,7 +146,9 @@ class InputFiles:
     def read_ids(self, name: str) -> Iterator[pa.Array]:
         """The id column of a file in batches, nulls included."""
         with self._open(name) as file:
-            for batch in file.iter_batches(columns=[self.id_field], batch_size=1 << 18):
+            for batch in file.iter_batches(
+                columns=[self.id_field], batch_size=1 << 18, use_threads=False
+            ):
                 column = batch.column(0)
                 yield pc.cast(column, _id_type(column.type, name, self.id_field))
 
@@ -163,7 +165,7 @@ class InputFiles:
         first = 0
         with self._open(name) as file:
             size = max(1, _BATCH_BYTES // (4 * dim))
-            for raw in file.iter_batches(columns=wanted, batch_size=size):
+            for raw in file.iter_batches(columns=wanted, batch_size=size, use_threads=False):
                 table = pa.Table.from_batches([raw])
                 ids = raw.column(self.id_field)
                 ids = pc.cast(ids, _id_type(ids.type, name, self.id_field))
@@ -185,6 +187,7 @@ class InputFiles:
                 yield Batch(name, ids, vectors, metadata, good + first, rejected)
                 first += len(raw)
 
+    # Its readers use no threads, for the reason that `store.tables.read_table` gives.
     @contextmanager
     def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         try:
@@ -225,7 +228,8 @@ class InputFiles:
         if is_fixed:
             return type_.list_size
         column = next(
-            file.iter_batches(columns=[self.embedding_field], batch_size=_PROBE_ROWS), None
+            file.iter_batches(_PROBE_ROWS, columns=[self.embedding_field], use_threads=False),
+            None,
         )
         lengths = pc.list_value_length(column.column(0)).drop_null().to_pylist() if column else []
         return Counter(lengths).most_common(1)[0][0] if lengths else None
