@@ -4,17 +4,29 @@ Ratios within one run; absolute times depend on the machine and on who else uses
 """
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.data import make_data
 from dedup_assets.compute.exact import pair_dots
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import fit_centroids, sample_size
+from dedup_assets.stages.embeddings import list_embeddings, load_manifest
+from dedup_assets.stages.histogram import Histogram, build_histogram
+from dedup_assets.stages.missed import estimate_missed
+from dedup_assets.stages.partitioning import shuffle
+from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.scores import score
 from dedup_assets.store.arrow import hash_ids
+from dedup_assets.store.filesystem import Store
 
 ROWS, DIM = 8_000, 768
 
@@ -122,6 +134,53 @@ def seeding() -> None:
     )
 
 
+def missed() -> None:
+    """What clustering misses: the estimate, the truth, and the truth for k-means' own rows.
+
+    Few rows a centroid, as fit_data_fraction or a small memory budget make them. Beside the
+    share of the rows, the removals that are lost against a search in one cluster.
+    """
+    rows = 30_000
+    with tempfile.TemporaryDirectory() as folder:
+        make_data(f"{folder}/input", rows=rows, dim=64, centres=50, seed=0)
+        settings = Settings(
+            input_embeddings_path=f"{folder}/input",
+            output_path=f"{folder}/output",
+            n_clusters=300,
+            fit_data_fraction=0.2,
+            device="cpu",
+        )
+        histogram = up_to_histogram(settings)
+        single = {"n_clusters": 1, "output_path": f"{folder}/single"}
+        exhaustive = up_to_histogram(settings.model_copy(update=single))
+        store = Store(settings.output_path)
+        sampled = estimate_missed(settings, store)
+        everything = estimate_missed(settings.model_copy(update={"missed_sample": rows}), store)
+        fitted_on = sample_size(settings, load_manifest(settings, store))
+    assert sampled is not None
+    assert everything is not None
+    # The rows that k-means was fitted on are those whose own hash is lowest, about as many.
+    own = np.argsort(hash_ids(everything.table["id"], settings.random_state))[:fitted_on]
+    of_fit = replace(everything, table=everything.table.take(pa.array(own)))
+    print(f"missed by {settings.n_clusters} clusters of {rows:,} rows, fitted on {fitted_on:,}:")
+    for eps in ("0.01", "0.1", "0.3"):
+        found, possible = (h.at(eps)["removed"] for h in (histogram, exhaustive))
+        print(
+            f"  at eps {eps}: {everything.describe(eps)}; estimated from "
+            f"{sampled.table.num_rows:,} rows: {sampled.describe(eps)}; among the rows that "
+            f"k-means was fitted on: {of_fit.at(eps).value:.1%}; removals lost: "
+            f"{1 - found / possible:.1%}"
+        )
+
+
+def up_to_histogram(settings: Settings) -> Histogram:
+    store, keys = Store(settings.output_path), list(cluster_ranges(settings))
+    fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
+    shuffle(settings, store, keys)
+    score(settings, store, keys)
+    return build_histogram(settings, store)
+
+
 def main() -> None:
     rng = np.random.default_rng(0)
     x = unit_rows(rng.standard_normal((ROWS, DIM)).astype(np.float32)).rows
@@ -130,6 +189,7 @@ def main() -> None:
     copies()
     sampling()
     seeding()
+    missed()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ CALLS = (
     ("cluster_partitions", "dedup_assets.assets.cluster_partitions", "shuffle"),
     ("pairwise_scores", "dedup_assets.assets.pairwise_scores", "score"),
     ("similarity_histogram", "dedup_assets.assets.similarity_histogram", "build_histogram"),
+    ("missed_by_clustering", "dedup_assets.assets.similarity_histogram", "estimate_missed"),
+    ("missed_at_eps", "dedup_assets.assets.duplicate_ids", "find_missed"),
+    ("missed_below_limit", "dedup_assets.checks", "verify_missed"),
     ("duplicate_ids", "dedup_assets.assets.duplicate_ids", "list_duplicates"),
     ("rows_conserved", "dedup_assets.checks", "verify_conservation"),
     ("removed_have_match", "dedup_assets.checks", "verify_removed"),
@@ -88,12 +91,16 @@ def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
         opened = store()
         run[name](settings, opened, keys)
         load_manifest(settings, opened)
-    run["similarity_histogram"](settings, store())
+    opened = store()
+    run["similarity_histogram"](settings, opened)
+    run["missed_by_clustering"](settings, opened)
+    run["missed_below_limit"](settings, store())
     out = {}
     for eps in settings.eps_thresholds:
         opened = store()
         found = run["duplicate_ids"](settings, opened, eps)
         load_manifest(settings, opened)
+        run["missed_at_eps"](settings, opened)
         checks = ["rows_conserved", "removed_have_match"]
         out[eps] = {"kept": found.kept, "removed": found.removed, "fingerprint": found.fingerprint}
         if eps == settings.eps_to_extract:

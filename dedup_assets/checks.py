@@ -19,6 +19,7 @@ from dedup_assets.stages.verify import (
     Verdict,
     verify_conservation,
     verify_fit,
+    verify_missed,
     verify_removed,
     verify_shards,
 )
@@ -27,6 +28,7 @@ ROWS_CONSERVED = "rows_conserved"
 REMOVED_HAVE_MATCH = "removed_have_match"
 SHARDS_HOLD_KEPT = "shards_hold_kept"
 CENTROIDS_FIT = "centroids_fit"
+MISSED_BY_CLUSTERING = "missed_by_clustering"
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -35,6 +37,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
         _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
         _check(settings, SIMILARITY_HISTOGRAM, CENTROIDS_FIT, verify_fit, by_eps=False),
+        _check(settings, SIMILARITY_HISTOGRAM, MISSED_BY_CLUSTERING, verify_missed, by_eps=False),
     ]
 
 

@@ -56,6 +56,15 @@ class Settings(dg.Model):
         default_factory=list,
         description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
     )
+    precision: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="exact: each score is the highest similarity to an earlier row, the same on "
+        "every machine. fast: up to 0.001 below it, for a GPU; near eps some duplicates stay.",
+    )
+    kmeans: Literal["lloyd", "cuml"] = Field(
+        default="lloyd",
+        description="Implementation of k-means: our own, or RAPIDS cuML on a GPU.",
+    )
     max_iter: int = Field(default=100, ge=1, description="Most iterations of k-means.")
     tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
     random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")
@@ -86,6 +95,20 @@ class Settings(dg.Model):
     )
     missing_media: Literal["fail", "skip"] = Field(
         default="fail", description="What to do with a kept clip without a media file."
+    )
+    missed_sample: int = Field(
+        default=2000,
+        ge=0,
+        description="Rows to compare with all rows, to say what share of the duplicates clustering "
+        "misses; fewer where they would take more than a quarter of memory_budget. It costs 2 * "
+        "rows * missed_sample * dimension operations: missed_sample / n_clusters of what "
+        "assigning the rows costs. 0 switches it off.",
+    )
+    missed_limit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the duplicates missed at a configured eps above which a check warns.",
     )
     on_invalid: Literal["fail", "quarantine"] = Field(
         default="fail",

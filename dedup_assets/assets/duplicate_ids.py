@@ -15,6 +15,7 @@ from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps, list_duplicates
 from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.missed import find_missed
 from dedup_assets.store import layout, schemas
 
 PAIRS_TABLE = dg.TableSchema(
@@ -44,6 +45,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
             eps = checked_eps(context.partition_key, settings.dataset)
             found = list_duplicates(settings, store, eps)
             manifest = load_manifest(settings, store)
+            missed = find_missed(settings, store)
         examples = [{**row, "id": str(row["id"]), "max_id": str(row["max_id"])}
                     for row in found.examples.to_pylist()]  # fmt: skip
         return dg.MaterializeResult(
@@ -59,6 +61,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 least_similar_pairs=table(examples, PAIRS_TABLE),
                 summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
                 reused_clusters=found.reused,
+                **({} if missed is None else {"missed_by_clustering": missed.describe(eps)}),
                 **{"dagster/column_schema": column_schema(schemas.pairs(manifest.id_type))},
             ),
             data_version=dg.DataVersion(found.fingerprint),

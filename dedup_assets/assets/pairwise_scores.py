@@ -51,6 +51,7 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
                     clusters=scores.clusters,
                     reused_clusters=scores.reused,
                     largest_cluster=scores.largest,
+                    precision=settings.precision,
                     **{"dagster/column_schema": schema},
                 ),
                 partition_key=key,

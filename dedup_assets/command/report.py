@@ -1,6 +1,7 @@
 """The tables at the end of a run."""
 
 import shlex
+from typing import Any
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from dedup_assets.command.terminal import make_table
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import stale_eps
+from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
@@ -36,16 +38,21 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
         )
     for warning in report.warnings:
         console.print(warning, style="yellow", markup=False)
+    missed = find_missed(settings, Store(settings.output_path))
     if DUPLICATE_IDS in report.metadata:
-        _thresholds(console, report)
+        _thresholds(console, report, missed)
     else:
-        _choose_eps(console, report)
-    _places(console, settings)
+        _choose_eps(console, report, missed)
+    _places(console, settings, missed)
     _what_next(console, settings, report)
 
 
 def _stages(console: Console, report: Report, seconds: float) -> None:
-    rows = [[name, took] for name, took in report.seconds.items()]
+    rows = []
+    for name, took in report.seconds.items():
+        rows.append([name, took])
+        if name == SIMILARITY_HISTOGRAM and report.missed_seconds:
+            rows.append(["  of it, comparing the sample", report.missed_seconds])
     rows.append(["all, with Dagster's own", seconds])
     console.print(make_table("Time", ["step", "seconds"], rows))
     current = report.recomputed()
@@ -56,7 +63,7 @@ def _stages(console: Console, report: Report, seconds: float) -> None:
         console.print(f"computed {', '.join(computed)}; the rest was current")
 
 
-def _thresholds(console: Console, report: Report) -> None:
+def _thresholds(console: Console, report: Report, missed: Missed | None) -> None:
     rows = [
         [
             entry["partition"],
@@ -68,13 +75,14 @@ def _thresholds(console: Console, report: Report) -> None:
         for entry in report.metadata[DUPLICATE_IDS]
     ]
     columns = ["eps", "kept", "removed", "share removed", "rejected"]
-    console.print(make_table("Duplicates", columns, rows))
+    _with_missed(console, "Duplicates", columns, rows, missed)
 
 
-def _choose_eps(console: Console, report: Report) -> None:
+def _choose_eps(console: Console, report: Report, missed: Missed | None) -> None:
     records = report.first(SIMILARITY_HISTOGRAM)["share_removed_by_eps"].records
     rows = [[r.data["eps"], r.data["removed"], f"{r.data['share_removed']:.2%}"] for r in records]
-    console.print(make_table("What each eps would remove", ["eps", "removed", "share"], rows))
+    columns = ["eps", "removed", "share"]
+    _with_missed(console, "What each eps would remove", columns, rows, missed)
     console.print(
         "No eps was given, so this stops here. Look at the histogram, then run again with "
         "--eps-thresholds (ids to remove) or --eps-to-extract (and the shards); nothing above "
@@ -82,9 +90,39 @@ def _choose_eps(console: Console, report: Report) -> None:
     )
 
 
-def _places(console: Console, settings: Settings) -> None:
+def _with_missed(
+    console: Console,
+    title: str,
+    columns: list[str],
+    rows: list[list[Any]],
+    missed: Missed | None,
+) -> None:
+    """A table of eps values, with what clustering misses at each one where that is known."""
+    if missed is not None:
+        columns = [*columns, "missed"]
+        rows = [[*row, missed.describe(row[0])] for row in rows]
+    console.print(make_table(title, columns, rows))
+    if missed is None:
+        return
+    if missed.one_cluster:
+        console.print("missed: nothing, since one cluster compares every clip with every other.")
+        return
+    sampled = missed.table.num_rows
+    if sampled == missed.rows:
+        how = "counted by comparing all with all"
+    else:
+        how = f"estimated by comparing {sampled:,} with all (in brackets the 95% interval)"
+    console.print(
+        "missed: of the clips with a duplicate at that eps, those with none in their own cluster, "
+        f"{how}; fewer clusters miss less."
+    )
+
+
+def _places(console: Console, settings: Settings, missed: Missed | None) -> None:
     store = Store(settings.output_path)
     rows = [["similarity histogram", layout.HISTOGRAM_PLOT], ["scores", layout.SCORES]]
+    if missed is not None and not missed.one_cluster:
+        rows.append(["what clustering missed", layout.MISSED])
     for eps in settings.eps_thresholds:
         rows.append([f"ids to remove, eps {eps}", layout.unique_ids(eps)])
         rows.append([f"summary, eps {eps}", layout.summary(eps)])

@@ -56,6 +56,11 @@ class Report:
     def first(self, asset: str) -> dict[str, Any]:
         return self.metadata[asset][0]
 
+    @property
+    def missed_seconds(self) -> float:
+        """What comparing a sample with all rows took; 0 if it was current, or is switched off."""
+        return self.first(SIMILARITY_HISTOGRAM).get("missed_seconds", 0.0)
+
     def recomputed(self) -> list[tuple[str, int, int, str]]:
         """For each asset: how many of its parts were computed, of how many, and their unit."""
         keys = len(self.metadata[CLUSTER_PARTITIONS])
@@ -69,6 +74,9 @@ class Report:
             (PAIRWISE_SCORES, new_clusters, clusters, "clusters"),
             (SIMILARITY_HISTOGRAM, int(not self.first(SIMILARITY_HISTOGRAM)["reused"]), 1, "table"),
         ]
+        if "missed_reused" in self.first(SIMILARITY_HISTOGRAM):
+            new_pass = not self.first(SIMILARITY_HISTOGRAM)["missed_reused"]
+            rows.append(("missed_by_clustering", int(new_pass), 1, "sample"))
         if DUPLICATE_IDS in self.metadata:
             lists = clusters * len(self.metadata[DUPLICATE_IDS])
             new_lists = lists - self.total(DUPLICATE_IDS, "reused_clusters")

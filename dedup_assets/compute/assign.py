@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
-from dedup_assets.compute.exact import pair_dots, pair_squared_distances, squared_norms
-from dedup_assets.compute.pairwise import screen_bound
+from dedup_assets.compute.bounds import U64
+from dedup_assets.compute.exact import chunk_rows, fold, pair_dots, squared_norms
+from dedup_assets.compute.nearest import Products, for_each, products, row_chunks
+
+_CROWDED = 16  # centroids near the nearest from which a float64 product is cheaper
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ def nearest_centroids(
 ) -> Assignment:
     """Assign rows to centroids.
 
-    A float32 product screens; wherever its bound leaves the choice open it is made in float64.
-    Both distances are float64, in a fixed order of summation, stored as float32. A row's values
-    depend on that row and the centroids only.
+    A quick product screens (`dedup_assets.compute.nearest`); wherever its bound leaves the choice
+    open it is made in float64. Both distances are float64, in a fixed order of summation, stored
+    as float32. A row's values depend on that row and the centroids only.
 
     Args:
         x: of shape (n, d), float32, unit rows, on host or device.
@@ -38,31 +41,88 @@ def nearest_centroids(
         memory_budget: bytes the call may hold beside its arguments and result.
     """
     xp = array_module(x)
-    n, dim = x.shape
-    norms = squared_norms(centroids)
-    unit_centroids = (centroids / xp.sqrt(norms)[:, None]).astype(xp.float32)
-    x_norms = squared_norms(x)
-    deviation = float(xp.abs(x_norms - 1.0).max()) if n else 0.0
-    # Rounding the centroids to float32 again moves a product by at most one unit more.
-    bound = screen_bound(dim, deviation) + 2.0**-23
-    label = xp.empty(n, dtype=xp.int32)
-    step = max(1, min(4096, memory_budget // (8 * len(centroids))))
-    for start in range(0, n, step):
-        product = x[start : start + step] @ unit_centroids.T
-        best = product.max(axis=1)
-        label[start : start + step] = product.argmax(axis=1)
-        near = product >= (best - 2 * bound)[:, None]
-        open_rows = xp.flatnonzero(xp.count_nonzero(near, axis=1) > 1)
-        if len(open_rows):
-            row, column = xp.nonzero(near[open_rows])
-            row = open_rows[row] + start
-            cosine = pair_dots(x, row, centroids, column)
-            cosine /= xp.sqrt(x_norms[row] * norms[column])
-            order = xp.lexsort(xp.stack([-column, cosine, row]))
-            label[row[order]] = column[order]  # the last write of a row: highest, then lowest index
-    cosine = pair_dots(x, xp.arange(n), centroids, label) / xp.sqrt(x_norms * norms[label])
-    return Assignment(
-        label,
-        (1.0 - cosine).astype(xp.float32),
-        xp.sqrt(pair_squared_distances(x, centroids, label)).astype(xp.float32),
-    )
+    search = _Nearest(x, centroids, products(xp))
+    chunks = row_chunks(xp, len(x), *centroids.shape, memory_budget=memory_budget)
+    for_each(xp, search.chunk, chunks)
+    return search.found
+
+
+class _Nearest:
+    def __init__(self, x: Any, centroids: Any, quick: Products) -> None:
+        xp = array_module(x)
+        self._x, self._centroids, self._products = x, centroids, quick
+        self._norms = squared_norms(centroids)
+        quick.aim((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
+        n = len(x)
+        self.found = Assignment(
+            xp.empty(n, xp.int32), xp.empty(n, xp.float32), xp.empty(n, xp.float32)
+        )
+
+    def chunk(self, rows: slice) -> None:
+        """Fill in the result of some rows."""
+        x = self._x[rows]
+        norms = squared_norms(x)
+        label = self._labels(x, norms)
+        self.found.label[rows] = label
+        cosine, square = self._distances(x, norms, label)
+        self.found.cosine_distance[rows] = cosine
+        self.found.l2_distance[rows] = square
+
+    def _labels(self, x: Any, norms: Any) -> Any:
+        xp = array_module(x)
+        product = self._products.product(self._products.operand(x))
+        # Centroids scaled to length one are off by a rounding, as unit rows are.
+        deviation = max(float(abs(norms - 1.0).max()), 2.0**-23)
+        bound = self._products.bound(x, deviation) + 2.0**-22
+        label = product.argmax(axis=1)
+        best = product[xp.arange(len(x)), label]
+        near = product >= (best - 2 * bound).astype(xp.float32)[:, None]
+        flat = xp.flatnonzero(near)  # quicker than nonzero
+        row, column = flat // near.shape[1], flat % near.shape[1]
+        count = xp.bincount(row, minlength=len(x))
+        crowded = xp.flatnonzero(count > _CROWDED)
+        if len(crowded):
+            keep = count[row] <= _CROWDED
+            pairs = self._near_in_float64(x[crowded])
+            row = xp.concatenate([row[keep], crowded[pairs[0]]])
+            column = xp.concatenate([column[keep], pairs[1]])
+            count[crowded] = 2
+        keep = count[row] > 1
+        if keep.any():
+            self._decide(x, norms, row[keep], column[keep], label)
+        return label
+
+    def _near_in_float64(self, x: Any) -> tuple[Any, Any]:
+        """Pairs of rows and centroids that a float64 product cannot tell from the nearest."""
+        xp = array_module(x)
+        cosine = x.astype(xp.float64) @ (self._centroids / xp.sqrt(self._norms)[:, None]).T
+        bound = 8 * x.shape[1] * U64
+        return xp.nonzero(cosine >= cosine.max(axis=1, keepdims=True) - 2 * bound)
+
+    def _decide(self, x: Any, norms: Any, row: Any, column: Any, label: Any) -> None:
+        """The highest cosine in the fixed order, then the lowest centroid, into ``label``."""
+        xp = array_module(x)
+        cosine = pair_dots(x, row, self._centroids, column)
+        cosine /= xp.sqrt(norms[row] * self._norms[column])
+        order = xp.lexsort(xp.stack([column, -cosine, row]))
+        row, column = row[order], column[order]
+        first = xp.ones(len(row), dtype=bool)
+        first[1:] = row[1:] != row[:-1]
+        label[row[first]] = column[first]
+
+    def _distances(self, x: Any, norms: Any, label: Any) -> tuple[Any, Any]:
+        """1 - cosine and Euclidean distance, both float64."""
+        xp = array_module(x)
+        cosine = xp.empty(len(x), dtype=xp.float64)
+        distance = xp.empty(len(x), dtype=xp.float64)
+        step = chunk_rows(xp, x.shape[1])
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            wide = x[part].astype(xp.float64)
+            centre = self._centroids[label[part]].astype(xp.float64)
+            dots = fold(wide * centre)
+            cosine[part] = 1.0 - dots / xp.sqrt(norms[part] * self._norms[label[part]])
+            wide -= centre
+            wide *= wide
+            distance[part] = xp.sqrt(fold(wide))
+        return cosine, distance

@@ -11,7 +11,7 @@ from typing import Any
 
 from dedup_assets.compute.arrays import array_module
 
-_CHUNK_BYTES_HOST = 1 << 18  # the products of one chunk stay in the processor's L2 cache
+_CHUNK_BYTES_HOST = 1 << 20  # the products of one chunk stay in the processor's cache
 _CHUNK_BYTES_DEVICE = 1 << 28
 
 

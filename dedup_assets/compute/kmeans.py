@@ -1,21 +1,24 @@
 """Spherical k-means: Lloyd's iterations on unit rows, centroids scaled back to length one.
 
-Dhillon and Modha, Concept decompositions for large sparse text data using clustering, 2001;
-seeding by k-means++ (Arthur and Vassilvitskii, 2007).
+Dhillon and Modha, Concept decompositions for large sparse text data using clustering, 2001. Rows
+meet centroids in the quickest product the device has: a fit needs no more, since every row is
+assigned exactly afterwards (`dedup_assets.compute.assign`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import array_module, to_host
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
+from dedup_assets.compute.exact import pair_squared_distances
+from dedup_assets.compute.nearest import Products, for_each, products, row_chunks
+from dedup_assets.compute.seeding import seed_centroids
 
-_SEEDING_CLUSTERS = 1024  # above this, k-means++ costs more than the iterations it saves
-_SEEDING_ROWS_PER_CLUSTER = 16
-_SEEDING_MIN_ROWS = 4096
-_CHUNK_ROWS = 4096
+_NARROW_SPREAD = 0.05  # mean squared distance from the mean below which bfloat16 is too coarse
+_UPDATE_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def fit(
     seed: int,
     max_iter: int,
     tol: float,
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
     on_iteration: Callable[[int], None] | None = None,
 ) -> KMeansFit:
     """Cluster unit rows.
@@ -51,6 +55,7 @@ def fit(
         max_iter: most iterations.
         tol: stop when the summed squared movement of the centroids is at most ``tol`` times the
             mean variance of a coordinate, as in scikit-learn.
+        memory_budget: bytes for products; a copy of ``x`` in a shorter format comes on top.
         on_iteration: called with the number of iterations done.
 
     Raises:
@@ -61,80 +66,96 @@ def fit(
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={n}.")
     xp = array_module(x)
     mean = x.mean(axis=0, dtype=xp.float64)
-    tolerance = tol * max(0.0, 1.0 - float(mean @ mean)) / dim
-    centroids = _seed_centroids(x, n_clusters, np.random.default_rng(seed))
-    label, cosine = _screen(x, centroids)
+    spread = max(0.0, 1.0 - float(mean @ mean))
+    quick = products(xp, narrow=spread > _NARROW_SPREAD)
+    centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
+    rows = _Rows(x, n_clusters, quick, memory_budget)
+    rows.meet(centroids)
+    means = _Means(x, centroids, rows.label)
     done = 0
     for done in range(1, max_iter + 1):
-        moved = _update(x, label, centroids)
-        shift = float(((moved - centroids) ** 2).sum())
-        centroids = moved
-        label, cosine = _screen(x, centroids)
+        moved = means.directions()
+        shift = float(((moved - means.centroids) ** 2).sum())
+        before = rows.label.copy()
+        rows.meet(moved)
+        means.move(before, rows.label, moved)
         if on_iteration is not None:
             on_iteration(done)
-        if shift <= tolerance:
+        if shift <= tol * spread / dim:
             break
-    inertia = float((2.0 - 2.0 * cosine.astype(xp.float64)).sum())
-    return KMeansFit(centroids, max(0.0, inertia), done)
+    return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
 
 
-def _screen(x: Any, centroids: Any) -> tuple[Any, Any]:
-    """Nearest centroid of each row in float32, good enough to fit with; and that cosine."""
-    xp = array_module(x)
-    label = xp.empty(len(x), dtype=xp.int64)
-    cosine = xp.empty(len(x), dtype=xp.float32)
-    for start in range(0, len(x), _CHUNK_ROWS):
-        product = x[start : start + _CHUNK_ROWS] @ centroids.T
-        part = product.argmax(axis=1)
-        label[start : start + _CHUNK_ROWS] = part
-        cosine[start : start + _CHUNK_ROWS] = product[xp.arange(len(part)), part]
-    return label, cosine
+class _Rows:
+    """All rows, with the nearest centroid of each.
+
+    Attributes:
+        label: of shape (n,), int64.
+    """
+
+    def __init__(self, x: Any, n_clusters: int, quick: Products, memory_budget: int) -> None:
+        xp = array_module(x)
+        self._xp, self._x, self._products = xp, x, quick
+        chunks = row_chunks(xp, len(x), n_clusters, x.shape[1], memory_budget=memory_budget)
+        self._operands = {chunk.start: quick.operand(x[chunk]) for chunk in chunks}
+        self._chunks = chunks
+        self.label = xp.empty(len(x), dtype=xp.int64)
+
+    def meet(self, centroids: Any) -> None:
+        """Find the nearest of these centroids for each row."""
+        self._products.aim(centroids)
+        for_each(self._xp, self._meet, self._chunks)
+
+    def _meet(self, chunk: slice) -> None:
+        self.label[chunk] = self._products.product(self._operands[chunk.start]).argmax(axis=1)
+
+    def inertia(self, centroids: Any) -> float:
+        """Sum of the squared distances to the nearest centroids, which were met last."""
+        sums: list[float] = []
+
+        def add(chunk: slice) -> None:
+            rows = self._x[chunk]
+            sums.append(float(pair_squared_distances(rows, centroids, self.label[chunk]).sum()))
+
+        for_each(self._xp, add, self._chunks)
+        return math.fsum(sums)
 
 
-def _update(x: Any, label: Any, centroids: Any) -> Any:
-    """Mean direction of each cluster; a cluster without rows keeps its centroid."""
-    xp = array_module(x)
-    order = xp.argsort(label, kind="stable")
-    sums = xp.zeros(centroids.shape, dtype=xp.float64)
-    for start in range(0, len(x), _CHUNK_ROWS):
-        rows = order[start : start + _CHUNK_ROWS]
-        present, first = xp.unique(label[rows], return_index=True)
-        sums[present] += xp.add.reduceat(x[rows], first, axis=0)
-    length = xp.sqrt((sums * sums).sum(axis=1))
-    empty = length == 0.0
-    length[empty] = 1.0
-    moved = (sums / length[:, None]).astype(xp.float32)
-    moved[empty] = centroids[empty]
-    return moved
+class _Means:
+    """Sums of the rows of each cluster, brought up to date by the rows that change clusters."""
 
+    def __init__(self, x: Any, centroids: Any, label: Any) -> None:
+        xp = array_module(x)
+        self._x = x
+        self.centroids = centroids
+        self._sums = xp.zeros(centroids.shape, dtype=xp.float64)
+        self._add(xp.arange(len(x)), label, 1)
 
-def _seed_centroids(x: Any, n_clusters: int, rng: np.random.Generator) -> Any:
-    """Starting centroids: k-means++ on a random subsample, or random rows where K is large."""
-    xp = array_module(x)
-    if n_clusters > _SEEDING_CLUSTERS:
-        return x[xp.asarray(np.sort(rng.choice(len(x), n_clusters, replace=False)))].copy()
-    size = min(len(x), max(_SEEDING_MIN_ROWS, _SEEDING_ROWS_PER_CLUSTER * n_clusters))
-    pool = x[xp.asarray(np.sort(rng.choice(len(x), size, replace=False)))]
-    trials = 2 + int(np.log(n_clusters))
-    chosen = [int(rng.integers(size))]
-    distance = _squared_distances(pool, chosen)[:, 0]
-    for _ in range(1, n_clusters):
-        weights = np.cumsum(to_host(distance).astype(np.float64))
-        if weights[-1] <= 0.0:  # fewer distinct rows than clusters: any row will do
-            chosen.append(int(rng.integers(size)))
-            continue
-        draws = np.searchsorted(weights, rng.random(trials) * weights[-1], side="right")
-        candidates = np.minimum(draws, size - 1).tolist()
-        after = xp.minimum(distance[:, None], _squared_distances(pool, candidates))
-        best = int(after.sum(axis=0, dtype=xp.float64).argmin())
-        chosen.append(candidates[best])
-        distance = after[:, best]
-    return pool[xp.asarray(chosen)].copy()
+    def directions(self) -> Any:
+        """Mean direction of each cluster; one without rows keeps its centroid."""
+        xp = array_module(self._x)
+        length = xp.sqrt((self._sums * self._sums).sum(axis=1))
+        # What is left of the sum of a cluster that lost all its rows is rounding.
+        empty = length < 1e-9
+        length[empty] = 1.0
+        moved = (self._sums / length[:, None]).astype(xp.float32)
+        moved[empty] = self.centroids[empty]
+        return moved
 
+    def move(self, before: Any, after: Any, centroids: Any) -> None:
+        """Rows went from clusters ``before`` to ``after``, met with ``centroids``."""
+        xp = array_module(self._x)
+        changed = xp.flatnonzero(before != after)
+        self._add(changed, before[changed], -1)
+        self._add(changed, after[changed], 1)
+        self.centroids = centroids
 
-def _squared_distances(pool: Any, rows: list[int]) -> Any:
-    """Squared distances of all pool rows to some of them; (m, len(rows)) float32."""
-    xp = array_module(pool)
-    # Rounding leaves about 1e-7 between a row and itself, which would draw copies again.
-    distance = 2.0 - 2.0 * (pool @ pool[xp.asarray(rows)].T)
-    return xp.where(distance > 1e-6, distance, 0.0).astype(xp.float32)
+    def _add(self, rows: Any, label: Any, sign: int) -> None:
+        xp = array_module(self._x)
+        order = xp.argsort(label, kind="stable")
+        rows, label = rows[order], label[order]
+        for start in range(0, len(rows), _UPDATE_ROWS):
+            part = slice(start, start + _UPDATE_ROWS)
+            present, first = xp.unique(label[part], return_index=True)
+            wide = self._x[rows[part]].astype(xp.float64)
+            self._sums[present] += sign * xp.add.reduceat(wide, first, axis=0)

@@ -1,29 +1,36 @@
 """For every row, the most similar row that is ranked before it: the product's one primitive.
 
-Screen, bound, rescore. A float32 product of tiles names candidates: every pair that its rounding
-bound does not exclude from the row's maximum. Candidates are scored again in float64, in a fixed
-order of summation (`dedup_assets.compute.exact`), so the result is a function of the rows alone.
-Only tiles on or below the diagonal are computed. Memory is a few tiles, never n x n.
+Screen, bound, rescore. A quick product (bfloat16 or float32 on a CPU, float16 on a GPU) names
+candidates: every pair that its rounding bound does not exclude from the row's maximum. Candidates
+are scored again in float64, in a fixed order of summation (`dedup_assets.compute.exact`), so the
+result is a function of the rows alone. Only tiles on or below the diagonal are computed. Memory is
+a few tiles, never n x n.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
-from dedup_assets.compute.exact import pair_dots, squared_norms
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.bfloat16 import has_bfloat16
+from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
+from dedup_assets.compute.bounds import screen_bound
+from dedup_assets.compute.device_search import Backend, DeviceSearch, Distinct
+from dedup_assets.compute.exact import chunk_rows, squared_norms
+from dedup_assets.compute.plan import Plan
+from dedup_assets.compute.screens import BFloat16Screen, Float32Screen, Screen
+from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.compute.triangle import Triangle, block_sizes
+
+__all__ = ["PRECISIONS", "BestMatch", "best_earlier_match", "best_earlier_matches", "screen_bound"]
 
 Precision = Literal["exact", "fast"]
 PRECISIONS = ("exact", "fast")
 
-_MAX_TILE = 1024
-_MIN_TILE = 64
-_DENSE = 16  # candidates a row, on average over a block, from which a float64 product is cheaper
 _UNIT_TOLERANCE = 1e-3
-_U32 = 2.0**-24
-_U64 = 2.0**-53
+_ONE_THREAD_BELOW = 512  # rows in all that are not worth starting threads for
 
 
 @dataclass(frozen=True)
@@ -53,16 +60,45 @@ def best_earlier_match(
         precision: ``exact``: `score` is the maximum over all earlier rows of the cosine computed
             in float64 (norms included) and rounded to float32, and `index` the earliest row that
             attains it; the same for every tile size, thread count and device. ``fast``: `score`
-            is that cosine for the pair the float32 screen prefers, so never above the maximum.
+            is that cosine for the named pair, which may be up to 1e-3 below the maximum.
         memory_budget: bytes the call may hold beside ``x`` and its result; where rows repeat,
             also beside a copy of the distinct ones.
-        on_rows: called with how many more rows are done; copies of rows are not reported.
+        on_rows: called in this thread with how many more rows are done; copies of rows are not
+            reported.
 
     Returns:
         BestMatch, on the device of ``x``.
 
     Raises:
         ValueError: ``x`` is not two-dimensional float32, or a row is not of length one.
+    """
+    return best_earlier_matches(
+        x, [0, len(x)], precision=precision, memory_budget=memory_budget, on_rows=on_rows
+    )
+
+
+def best_earlier_matches(
+    x: Any,
+    offsets: Sequence[int],
+    *,
+    precision: Precision = "exact",
+    memory_budget: int = DEFAULT_MEMORY_BUDGET,
+    largest_tile: int | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> BestMatch:
+    """Do what `best_earlier_match` does for several clusters in one call.
+
+    Many small clusters take no more than one large one of as much work.
+
+    Args:
+        x: the rows of the clusters one after another; otherwise as in `best_earlier_match`.
+        offsets: c + 1 ascending row numbers from 0 to n; cluster i is
+            ``x[offsets[i]:offsets[i + 1]]``.
+        precision, memory_budget, on_rows: as in `best_earlier_match`.
+        largest_tile: most rows and columns of a tile; it changes no result.
+
+    Returns:
+        BestMatch, where `index` counts from the first row of the cluster.
     """
     xp = array_module(x)
     if x.ndim != 2 or x.dtype != xp.float32:
@@ -71,24 +107,161 @@ def best_earlier_match(
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    n = len(x)
+    bounds = np.asarray(offsets, dtype=np.int64)
+    if bounds[0] != 0 or bounds[-1] != len(x) or (np.diff(bounds) < 0).any():
+        raise ValueError(f"offsets must ascend from 0 to {len(x)}, got {list(offsets)[:10]}")
+    plan = Plan(precision == "exact", memory_budget, largest_tile)
+    if xp is np:
+        return _on_host(np.ascontiguousarray(x), bounds, plan, on_rows, has_bfloat16())
+    from dedup_assets.compute.cuda import CudaBackend
+
+    return _on_device(CudaBackend(), xp.ascontiguousarray(x), bounds, plan, on_rows)
+
+
+def _on_host(
+    x: np.ndarray,
+    offsets: np.ndarray,
+    plan: Plan,
+    on_rows: Callable[[int], None] | None,
+    bfloat16: bool,
+) -> BestMatch:
+    """As `best_earlier_matches`, for checked arguments; ``bfloat16``: whether to screen in it."""
+    threads = thread_count() if len(x) >= _ONE_THREAD_BELOW else 1
+    rows = _Rows(x, *_lengths(x, bfloat16, threads))
+    deviation = check_unit_length(rows.norms)
+    found = BestMatch(np.zeros(len(x), np.float32), np.zeros(len(x), np.int64))
+    together = min(len(offsets) - 1, 2 * threads + 1)  # clusters in the works at one time
+    packed_bytes = plan.memory_budget // 2 // max(1, together)
+
+    def tasks() -> Iterator[tuple[_Cluster, int, int]]:
+        sizes = np.diff(offsets)
+        for cluster in np.argsort(-sizes, kind="stable"):
+            if sizes[cluster] < 2:
+                break
+            span = slice(int(offsets[cluster]), int(offsets[cluster + 1]))
+            work = _Cluster(rows, span, found, deviation)
+            yield from work.blocks(plan, threads, packed_bytes)
+
+    def done(task: tuple[_Cluster, int, int], result: tuple[np.ndarray, np.ndarray]) -> None:
+        work, begin, end = task
+        work.put(begin, end, *result)
+        if on_rows is not None:
+            on_rows(end - begin)
+
+    in_threads(lambda task: task[0].triangle.block(*task[1:]), tasks(), threads, done)
+    if on_rows is not None:
+        on_rows(int((np.diff(offsets) == 1).sum()))
+    return found
+
+
+def _on_device(
+    backend: Backend,
+    x: Any,
+    offsets: np.ndarray,
+    plan: Plan,
+    on_rows: Callable[[int], None] | None,
+) -> BestMatch:
+    """As `best_earlier_matches`, for checked arguments on a device."""
+    xp = backend.xp
     norms = squared_norms(x)
-    deviation = float(xp.abs(norms - 1.0).max()) if n else 0.0
+    deviation = check_unit_length(norms)
+    first = first_identical(x, norms, offsets)
+    distinct = xp.flatnonzero(first == xp.arange(len(x)))
+    begins = np.searchsorted(to_host(distinct), offsets)
+    rows = Distinct(x, norms, deviation, distinct, begins)
+    search = DeviceSearch(backend, rows, plan)
+    search.run(on_rows)
+    # From here on rows count over all clusters, and at last within their own again.
+    begin = xp.asarray(np.repeat(begins[:-1], np.diff(begins)))
+    found = spread(first, distinct, BestMatch(search.score, search.index + begin))
+    own = xp.asarray(np.repeat(offsets[:-1], np.diff(offsets)))
+    return BestMatch(found.score, found.index - own)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows with their squared lengths and, if they are screened in bfloat16, its residuals."""
+
+    x: np.ndarray
+    norms: np.ndarray
+    residuals: np.ndarray | None
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "_Rows":
+        residuals = None if self.residuals is None else self.residuals[rows]
+        return _Rows(self.x[rows], self.norms[rows], residuals)
+
+
+def _lengths(x: np.ndarray, bfloat16: bool, threads: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Squared length of each row, float64, and of its rounding error in bfloat16, float32."""
+    norms = np.empty(len(x), dtype=np.float64)
+    residuals = np.empty(len(x), dtype=np.float32) if bfloat16 else None
+
+    def measure(part: slice) -> None:
+        norms[part] = squared_norms(x[part])
+        if residuals is not None:
+            residuals[part] = bfloat16_residuals(x[part])
+
+    step = 8 * chunk_rows(np, x.shape[1])
+    parts = (slice(start, start + step) for start in range(0, len(x), step))
+    in_threads(measure, parts, threads, lambda part, nothing: None)
+    return norms, residuals
+
+
+def check_unit_length(norms: Any) -> float:
+    """The most that a squared length differs from 1.
+
+    Raises:
+        ValueError: it is more than rounding explains, or a row is not finite.
+    """
+    deviation = float(abs(norms - 1.0).max()) if len(norms) else 0.0
     if not deviation <= _UNIT_TOLERANCE:
         raise ValueError(
             f"rows of x must have length 1, but a squared length is off by {deviation:g}; "
             "normalise them with compute.normalize.unit_rows"
         )
-    first = _first_identical(x, norms)
-    distinct = xp.flatnonzero(first == xp.arange(n))
-    if len(distinct) == n:
-        return _Search(x, norms, deviation, precision, memory_budget).run(on_rows)
-    search = _Search(x[distinct], norms[distinct], deviation, precision, memory_budget)
-    return _spread(first, distinct, search.run(on_rows))
+    return deviation
 
 
-def _first_identical(x: Any, norms: Any) -> Any:
-    """For each row, the first row with the same bytes, as far as one pass finds it.
+class _Cluster:
+    """The rows of one cluster, searched block by block; of identical rows only the first."""
+
+    def __init__(self, rows: _Rows, span: slice, found: BestMatch, deviation: float) -> None:
+        rows = rows[span]
+        self._found = BestMatch(found.score[span], found.index[span])
+        self._first = first_identical(rows.x, rows.norms, np.array([0, len(rows.x)]))
+        self._distinct = np.flatnonzero(self._first == np.arange(len(rows.x)))
+        self._copies = len(self._distinct) < len(rows.x)
+        self._rows = rows[self._distinct] if self._copies else rows
+        self._deviation = deviation
+        n = len(self._distinct)
+        self._own = BestMatch(np.zeros(n, np.float32), np.zeros(n, np.int64))
+        self._left = n
+
+    def blocks(
+        self, plan: Plan, threads: int, packed_bytes: int
+    ) -> Iterator[tuple["_Cluster", int, int]]:
+        """Ranges of rows, the last and largest first, so that threads end together."""
+        x, residuals = self._rows.x, self._rows.residuals
+        step, columns = block_sizes(len(x), x.shape[1], threads, plan)
+        screens: list[Screen] = [Float32Screen(x, self._deviation)]
+        if residuals is not None:
+            screens.insert(0, BFloat16Screen(x, self._deviation, residuals, step, packed_bytes))
+        self.triangle = Triangle(x, self._rows.norms, self._deviation, screens, plan.exact, columns)
+        for begin in reversed(range(0, len(x), step)):
+            yield self, begin, min(begin + step, len(x))
+
+    def put(self, begin: int, end: int, score: np.ndarray, index: np.ndarray) -> None:
+        self._own.score[begin:end] = score
+        self._own.index[begin:end] = index
+        self._left -= end - begin
+        if self._left == 0:
+            whole = spread(self._first, self._distinct, self._own) if self._copies else self._own
+            self._found.score[:] = whole.score
+            self._found.index[:] = whole.index
+
+
+def first_identical(x: Any, norms: Any, offsets: np.ndarray) -> Any:
+    """For each row, the first row of its cluster with the same bytes, as far as one pass finds it.
 
     Rows that are missed are only compared like any other.
     """
@@ -96,8 +269,17 @@ def _first_identical(x: Any, norms: Any) -> Any:
     rows = xp.arange(len(x))
     if len(x) == 0:
         return rows
-    _, start, inverse = xp.unique(norms, return_index=True, return_inverse=True)
-    first = start[inverse.reshape(-1)]
+    keys = [rows.astype(xp.float64), norms]
+    if len(offsets) > 2:
+        keys.append(xp.asarray(np.repeat(np.arange(len(offsets) - 1.0), np.diff(offsets))))
+    order = xp.lexsort(xp.stack(keys))
+    begins = xp.ones(len(x), dtype=bool)
+    begins[1:] = False
+    for key in keys[1:]:
+        begins[1:] |= key[order][1:] != key[order][:-1]
+    run = xp.cumsum(begins) - 1
+    first = xp.empty_like(rows)
+    first[order] = order[xp.flatnonzero(begins)][run]
     same = xp.flatnonzero(first != rows)
     step = max(1, (1 << 24) // max(1, 4 * x.shape[1]))
     for begin in range(0, len(same), step):
@@ -107,7 +289,7 @@ def _first_identical(x: Any, norms: Any) -> Any:
     return first
 
 
-def _spread(first: Any, distinct: Any, found: BestMatch) -> BestMatch:
+def spread(first: Any, distinct: Any, found: BestMatch) -> BestMatch:
     """Give each copy of a row what follows from its first appearance.
 
     A copy scores exactly 1 with its first appearance r. Nothing scores higher, so its match is r,
@@ -121,164 +303,9 @@ def _spread(first: Any, distinct: Any, found: BestMatch) -> BestMatch:
     xp = array_module(first)
     score = xp.ones(len(first), dtype=xp.float32)
     earliest_at_one = xp.arange(len(first))
-    at_one = (found.score == 1.0) & (xp.arange(len(distinct)) > 0)
+    at_one = found.score == 1.0  # so it has an earlier match: the first row of all scores 0
     earliest_at_one[distinct[at_one]] = distinct[found.index[at_one]]
     index = earliest_at_one[first]
     score[distinct] = found.score
     index[distinct] = distinct[found.index]
     return BestMatch(score, index)
-
-
-class _Search:
-    """One search over rows that need no more checks."""
-
-    def __init__(
-        self, x: Any, norms: Any, deviation: float, precision: Precision, memory_budget: int
-    ) -> None:
-        self.xp = array_module(x)
-        self.x = x
-        self.norms = norms
-        self.exact = precision == "exact"
-        self.deviation = deviation
-        self.tile = _tile_rows(len(x), x.shape[1], memory_budget)
-        self.bound = screen_bound(x.shape[1], deviation)
-
-    def run(self, on_rows: Callable[[int], None] | None) -> BestMatch:
-        xp, n = self.xp, len(self.x)
-        score = xp.zeros(n, dtype=xp.float32)
-        index = xp.zeros(n, dtype=xp.int64)
-        for begin in range(0, n if n > 1 else 0, self.tile):
-            end = min(begin + self.tile, n)
-            block_score, block_index = self._block(begin, end)
-            score[begin:end] = block_score
-            index[begin:end] = block_index
-            if on_rows is not None:
-                on_rows(end - begin)
-        if n:
-            score[0] = 0.0
-            index[0] = 0
-        return BestMatch(score, index)
-
-    def _tiles(self, begin: int, end: int, dtype: Any) -> Any:
-        """Products of rows begin:end with the columns before each, -inf at and above the diagonal.
-
-        The rows are the later items, so a reduction over columns runs along memory.
-        """
-        xp = self.xp
-        rows = self.x[begin:end].astype(dtype, copy=False)
-        for left in range(0, end, self.tile):
-            right = min(left + self.tile, end)
-            product = rows @ self.x[left:right].astype(dtype, copy=False).T
-            if right > begin:
-                later = xp.arange(left, right)[None, :] >= xp.arange(begin, end)[:, None]
-                product[later] = -xp.inf
-            yield left, product
-
-    def _block(self, begin: int, end: int) -> tuple[Any, Any]:
-        xp = self.xp
-        best = xp.full(end - begin, -xp.inf, dtype=xp.float32)
-        rows: list[Any] = []
-        columns: list[Any] = []
-        screened: list[Any] = []
-        dense = xp.zeros(end - begin, dtype=bool)
-        for left, product in self._tiles(begin, end, xp.float32):
-            if not self.exact:
-                column = product.argmax(axis=1)
-                top = product[xp.arange(end - begin), column]
-                better = xp.flatnonzero(top > best)
-                best[better] = top[better]
-                rows.append(better)
-                columns.append(column[better] + left)
-                screened.append(top[better])
-                continue
-            top = product.max(axis=1)
-            best = xp.maximum(best, top)
-            live = xp.flatnonzero((top >= best - 2 * self.bound) & (top > -xp.inf) & ~dense)
-            if len(live) == 0:
-                continue
-            near = product[live] >= (best[live] - 2 * self.bound)[:, None]
-            crowded = xp.count_nonzero(near, axis=1) > _DENSE
-            dense[live[crowded]] = True
-            near[crowded] = False
-            row, column = xp.nonzero(near)
-            rows.append(live[row])
-            columns.append(column + left)
-            screened.append(product[live[row], column])
-        row, column, value = (xp.concatenate(parts) for parts in (rows, columns, screened))
-        keep = (value >= (best - (2 * self.bound if self.exact else 0.0))[row]) & ~dense[row]
-        score, index = self._rescore(begin, end, row[keep], column[keep])
-        if dense.any():
-            self._settle_dense(begin, end, xp.flatnonzero(dense), score, index)
-        return score, index
-
-    def _rescore(self, begin: int, end: int, row: Any, column: Any) -> tuple[Any, Any]:
-        """Score candidate pairs and reduce them to the best and earliest of each row."""
-        xp = self.xp
-        score = xp.zeros(end - begin, dtype=xp.float32)
-        index = xp.zeros(end - begin, dtype=xp.int64)
-        order = xp.lexsort(xp.stack([column, row]))
-        row, column = row[order], column[order]
-        value = self._cosine(row + begin, column)
-        score[row] = value  # any candidate, to have a start for the maximum
-        xp.maximum.at(score, row, value)
-        attains = xp.flatnonzero(value == score[row])[::-1]
-        index[row[attains]] = column[attains]  # the last write is the earliest column
-        return score, index
-
-    def _cosine(self, row: Any, column: Any) -> Any:
-        """The meaning of a score: float64, norms included, rounded to float32 once."""
-        dots = pair_dots(self.x, row, self.x, column)
-        dots /= self.xp.sqrt(self.norms[row] * self.norms[column])
-        return dots.astype(self.xp.float32)
-
-    def _settle_dense(self, begin: int, end: int, rows: Any, score: Any, index: Any) -> None:
-        """Settle rows with many near-ties by a float64 product, in place.
-
-        Its bound is some 1e-13, so the rounding to float32 is known for almost every pair, and
-        only pairs that lie that close to a rounding boundary are computed in the fixed order.
-        """
-        xp = self.xp
-        bound = 4 * self.x.shape[1] * _U64
-        later = self.x[begin:end][rows].astype(xp.float64)
-        best = xp.full(len(rows), -xp.inf, dtype=xp.float32)
-        where = xp.zeros(len(rows), dtype=xp.int64)
-        for left in range(0, end, self.tile):
-            right = min(left + self.tile, end)
-            value = later @ self.x[left:right].astype(xp.float64).T
-            value /= xp.sqrt(self.norms[begin + rows][:, None] * self.norms[None, left:right])
-            value[xp.arange(left, right)[None, :] >= (begin + rows)[:, None]] = -xp.inf
-            rounded = (value - bound).astype(xp.float32)
-            highest = (value + bound).astype(xp.float32)
-            rival = highest >= xp.maximum(best, rounded.max(axis=1))[:, None]
-            unsure_row, unsure_column = xp.nonzero((rounded != highest) & rival)
-            rounded[unsure_row, unsure_column] = self._cosine(
-                begin + rows[unsure_row], left + unsure_column
-            )
-            column = rounded.argmax(axis=1)  # the first of equal maxima, hence the earliest
-            top = rounded[xp.arange(len(rows)), column]
-            better = top > best
-            best[better] = top[better]
-            where[better] = column[better] + left
-        score[rows] = best
-        index[rows] = where
-
-
-def screen_bound(dim: int, deviation: float) -> float:
-    """How far a float32 dot product of two rows may lie from their rounded cosine.
-
-    The first term is the standard bound of a sum of ``dim`` products in any order, with or
-    without fused operations (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), for
-    rows whose squared length is 1 within ``deviation``; then the norms left out by the screen,
-    and the rounding of the score itself.
-    """
-    gamma = dim * _U32 / (1 - dim * _U32)
-    return gamma * (1 + deviation) + 1.01 * deviation + 2 * _U32
-
-
-def _tile_rows(n: int, dim: int, memory_budget: int) -> int:
-    """Rows of a tile: small against n, since half of each diagonal tile is wasted."""
-    wanted = int(np.clip(n // 8, _MIN_TILE, _MAX_TILE)) // _MIN_TILE * _MIN_TILE
-    # A tile takes its product, a mask and their float64 versions, and two operands.
-    while wanted > 8 and wanted * wanted * 32 + wanted * dim * 24 > memory_budget:
-        wanted //= 2
-    return wanted

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.kmeans import fit
+from dedup_assets.compute.kmeans import KMeansFit, fit
 from dedup_assets.compute.normalize import REASONS, VALID, unit_rows
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.progress import track
@@ -24,7 +24,7 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.inputs import Batch, InputFiles, RejectedRow
 
-VERSION = 1
+VERSION = 2
 ROWS_PER_CENTROID = 256
 FEWEST_ROWS_PER_CENTROID = 39
 
@@ -70,12 +70,13 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
         )
     xp = device_array_module(resolve_device(settings.device))
     with track("fitting k-means", settings.max_iter, "iterations") as advance:
-        result = fit(
+        result = _implementation(settings)(
             xp.asarray(sample),
             settings.n_clusters,
             seed=settings.random_state,
             max_iter=settings.max_iter,
             tol=settings.tol,
+            memory_budget=settings.memory_budget // 4,
             on_iteration=lambda _: advance(1),
         )
     values = to_host(result.centroids)
@@ -93,6 +94,14 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
     }
     store.write_bytes(layout.CENTROIDS_INFO, json.dumps(info, indent=1, sort_keys=True).encode())
     return Centroids(values, info["content"], info, reused=False)
+
+
+def _implementation(settings: Settings) -> Callable[..., KMeansFit]:
+    if settings.kmeans == "lloyd":
+        return fit
+    from dedup_assets.compute.kmeans_cuml import fit_cuml
+
+    return fit_cuml
 
 
 def load_centroids(settings: Settings, store: Store, manifest: Manifest) -> Centroids:
@@ -114,7 +123,7 @@ def load_centroids(settings: Settings, store: Store, manifest: Manifest) -> Cent
     if info["fingerprint"] != _fingerprint(settings, manifest.dim):
         raise StaleError(
             f"{store.url(name)} was fitted with other settings (n_clusters, random_state, "
-            "max_iter, tol, fit_data_fraction, embedding_field or dimension); materialize "
+            "max_iter, tol, fit_data_fraction, kmeans, embedding_field or dimension); materialize "
             "centroids again"
         )
     return Centroids(np.load(io.BytesIO(data)), info["content"], info, reused=True)
@@ -158,6 +167,7 @@ def _fingerprint(settings: Settings, dim: int) -> str:
         settings.fit_data_fraction,
         settings.embedding_field,
         dim,
+        *([] if settings.kmeans == "lloyd" else [settings.kmeans]),
     )
 
 

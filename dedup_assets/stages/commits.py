@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from dedup_assets.errors import StaleError
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import Centroids
+from dedup_assets.stages.centroids import Centroids, load_centroids
 from dedup_assets.stages.embeddings import Manifest
+from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import DIGEST_LENGTH, digest, fingerprint
@@ -122,6 +123,51 @@ def load_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commi
             f"the fragments of partition {key} do not cover the current input files; {again}"
         )
     return commit
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """The fragments of all clusters.
+
+    Attributes:
+        by_cluster: rows of `schemas.PARTITION_COMMIT` of each cluster; an empty one has none.
+        fingerprint: digest of what all of them are made from.
+    """
+
+    by_cluster: dict[int, list[dict[str, Any]]]
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        return sum(f["rows"] for listed in self.by_cluster.values() for f in listed)
+
+
+def current_fragments(settings: Settings, store: Store, manifest: Manifest) -> Fragments:
+    """All fragments, after checking that the commit of each key is complete and current.
+
+    Raises:
+        StaleError: centroids or a commit are missing or stale.
+    """
+    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
+    groups = cut_groups(settings, manifest)
+    by_cluster = {
+        cluster: fragments
+        for key, clusters in cluster_ranges(settings).items()
+        for cluster, fragments in load_commit(store, key, base, groups).by_cluster(clusters).items()
+    }
+    return Fragments(by_cluster, shuffle_fingerprint(base, groups))
+
+
+def fragment_path(store: Store, cluster: int, name: str) -> str:
+    """Where a committed fragment lies.
+
+    Raises:
+        StaleError: it is not there.
+    """
+    path = layout.fragment(cluster, name)
+    if not store.exists(path):
+        raise StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")
+    return path
 
 
 def count_rejected(settings: Settings, store: Store, manifest: Manifest) -> int:

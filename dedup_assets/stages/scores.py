@@ -1,5 +1,6 @@
 """For each cluster: rank its rows and find each one's best earlier match."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.compute.pairwise import best_earlier_matches
 from dedup_assets.compute.ranking import RankKey, rank_order
+from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.errors import StaleError
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
@@ -16,6 +18,7 @@ from dedup_assets.stages.centroids import load_centroids
 from dedup_assets.stages.commits import (
     base_fingerprint,
     cut_groups,
+    fragment_path,
     load_commit,
     shuffle_fingerprint,
 )
@@ -49,16 +52,14 @@ class Cluster:
     fingerprint: str
 
 
-class _Counted:
-    """Passes progress on and remembers how much, since copies of rows are not reported."""
+@dataclass(frozen=True)
+class _Task:
+    """A cluster whose pruning table has to be written."""
 
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-        self.rows = 0
-
-    def __call__(self, rows: int) -> None:
-        self.rows += rows
-        self._advance(rows)
+    number: int
+    fingerprint: str
+    fragments: list[str]
+    rows: int
 
 
 def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeyScores]:
@@ -72,29 +73,34 @@ def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeySco
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
     commits = {key: load_commit(store, key, base, groups) for key in keys}
+    tasks: list[_Task] = []
     done = {}
     with track("comparing", sum(c.rows for c in commits.values()), "rows") as advance:
         for key, clusters in ranges.items():
-            by_cluster = commits[key].by_cluster(clusters)
-            reused = largest = 0
             prints = []
-            for cluster, fragments in by_cluster.items():
-                rows = sum(f["rows"] for f in fragments)
-                counted = _Counted(advance)
+            sizes = []
+            reused = 0
+            for cluster, fragments in commits[key].by_cluster(clusters).items():
                 names = [f["fragment"] for f in fragments]
-                expected = table_fingerprint(settings, base, names)
-                name = layout.scores(cluster)
-                if (read_info(store, name) or {}).get("fingerprint") == expected:
+                task = _Task(
+                    cluster,
+                    table_fingerprint(settings, base, names),
+                    names,
+                    sum(f["rows"] for f in fragments),
+                )
+                prints.append(task.fingerprint)
+                sizes.append(task.rows)
+                found = read_info(store, layout.scores(cluster)) or {}
+                if found.get("fingerprint") == task.fingerprint:
                     reused += 1
+                    advance(task.rows)
                 else:
-                    table = _score_cluster(settings, store, manifest, cluster, names, counted)
-                    write_table(store, name, table, {"fingerprint": expected, "cluster": cluster})
-                largest = max(largest, rows)
-                prints.append(expected)
-                advance(rows - counted.rows)
+                    tasks.append(task)
             done[key] = KeyScores(
-                commits[key].rows, len(clusters), reused, largest, fingerprint(prints)
+                sum(sizes), len(clusters), reused, max(sizes, default=0), fingerprint(prints)
             )
+        for batch in _batches(tasks, settings.memory_budget // 8 // (4 * manifest.dim)):
+            _score_batch(settings, store, manifest, batch, advance)
     _delete_beyond(settings, store)
     return done
 
@@ -136,12 +142,18 @@ def scores_fingerprint(settings: Settings, store: Store) -> str:
     manifest = load_manifest(settings, store)
     base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
     shuffled = shuffle_fingerprint(base, cut_groups(settings, manifest))
-    return fingerprint("scores", VERSION, shuffled, ranking(settings))
+    return fingerprint("scores", VERSION, shuffled, ranking(settings), *_precision(settings))
 
 
 def table_fingerprint(settings: Settings, base: str, fragments: list[str]) -> str:
-    """Digest of what a pruning table is made from: its fragments and the ranking."""
-    return fingerprint("scores", VERSION, base, sorted(fragments), ranking(settings))
+    """Digest of what a pruning table is made from: its fragments, the ranking, the precision."""
+    order = ranking(settings)
+    return fingerprint("scores", VERSION, base, sorted(fragments), order, *_precision(settings))
+
+
+def _precision(settings: Settings) -> list[str]:
+    """What a fingerprint says of the precision: exact scores are the same however computed."""
+    return [] if settings.precision == "exact" else [settings.precision]
 
 
 def ranking(settings: Settings) -> list[object]:
@@ -154,57 +166,98 @@ def ranking(settings: Settings) -> list[object]:
     return [keep, settings.sim_metric]
 
 
-def _score_cluster(
-    settings: Settings,
-    store: Store,
-    manifest: Manifest,
-    cluster: int,
-    fragments: list[str],
-    on_rows: Advance,
-) -> pa.Table:
-    schema = schemas.pairs(manifest.id_type)
-    if not fragments:
-        return schema.empty_table()
-    ids, rows = _ranked(settings, store, manifest, cluster, fragments)
+def _batches(tasks: list[_Task], rows: int) -> Iterator[list[_Task]]:
+    """Clusters that are read and compared together: up to ``rows``, or one that has more."""
+    batch: list[_Task] = []
+    held = 0
+    for task in tasks:
+        if batch and held + task.rows > rows:
+            yield batch
+            batch, held = [], 0
+        batch.append(task)
+        held += task.rows
+    if batch:
+        yield batch
+
+
+def _score_batch(
+    settings: Settings, store: Store, manifest: Manifest, batch: list[_Task], advance: Advance
+) -> None:
+    """Read, rank and compare the rows of some clusters and write their pruning tables."""
+    offsets = np.cumsum([0, *(task.rows for task in batch)])
+    rows = np.empty((offsets[-1], manifest.dim), dtype=np.float32)
+    ids: dict[int, pa.Array] = {}
+    number = {task.number: i for i, task in enumerate(batch)}
+
+    def read(task: _Task) -> pa.Array:
+        i = number[task.number]
+        return _read_ranked(settings, store, manifest, task, rows[offsets[i] : offsets[i + 1]])
+
+    def keep(task: _Task, read_ids: pa.Array) -> None:
+        ids[task.number] = read_ids
+
+    in_threads(read, batch, thread_count(), keep)
+    counted = _Counted(advance)
     xp = device_array_module(resolve_device(settings.device))
-    best = best_earlier_match(
-        xp.asarray(rows), memory_budget=_tile_budget(settings, manifest.dim), on_rows=on_rows
+    best = best_earlier_matches(
+        xp.asarray(rows),
+        offsets.tolist(),
+        precision=settings.precision,
+        memory_budget=settings.memory_budget // 2,
+        largest_tile=settings.pairwise_batch_size,
+        on_rows=counted,
     )
-    return pa.table(
-        [ids, ids.take(pa.array(to_host(best.index))), to_host(best.score)], schema=schema
-    )
+    advance(len(rows) - counted.rows)
+    score, index = to_host(best.score), to_host(best.index)
+    schema = schemas.pairs(manifest.id_type)
+
+    def write(task: _Task) -> None:
+        i = number[task.number]
+        span = slice(offsets[i], offsets[i + 1])
+        own = ids[task.number]
+        table = pa.table([own, own.take(pa.array(index[span])), score[span]], schema=schema)
+        info = {"fingerprint": task.fingerprint, "cluster": task.number}
+        write_table(store, layout.scores(task.number), table, info)
+
+    in_threads(write, batch, thread_count(), lambda task, nothing: None)
 
 
-def _ranked(
-    settings: Settings, store: Store, manifest: Manifest, cluster: int, fragments: list[str]
-) -> tuple[pa.Array, np.ndarray]:
-    """Ids and (n, d) float32 rows of a cluster in rank order.
+class _Counted:
+    """Passes progress on and remembers how much, since copies of rows are not reported."""
 
-    A function of its own, so that what was read is freed before the rows are compared.
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self.rows = 0
+
+    def __call__(self, rows: int) -> None:
+        self.rows += rows
+        self._advance(rows)
+
+
+def _read_ranked(
+    settings: Settings, store: Store, manifest: Manifest, task: _Task, out: np.ndarray
+) -> pa.Array:
+    """Read a cluster's rows in rank order into ``out``, of shape (n, d). Returns their ids.
+
+    Raises:
+        StaleError: a fragment is missing, or has other rows than its commit says.
     """
-    parts = [read_table(store, _existing(store, cluster, name)) for name in fragments]
+    if not task.fragments:
+        return pa.array([], manifest.id_type)
+    parts = [read_table(store, fragment_path(store, task.number, name)) for name in task.fragments]
     table = pa.concat_tables(parts)
+    if table.num_rows != len(out):
+        raise StaleError(
+            f"the fragments of cluster {task.number} hold {table.num_rows} rows and not the "
+            f"{len(out)} that were written; materialize cluster_partitions again"
+        )
     vectors = column_to_vectors(table[schemas.EMBEDDING], manifest.dim)
     table = table.drop_columns([schemas.EMBEDDING])
     by_id = pc.sort_indices(table[schemas.ID])
     table = table.take(by_id)
     order = _rank(settings, table)
-    ids = table[schemas.ID].combine_chunks().take(pa.array(order))
-    return ids, vectors[by_id.to_numpy()[order]]
-
-
-def _existing(store: Store, cluster: int, name: str) -> str:
-    path = layout.fragment(cluster, name)
-    if not store.exists(path):
-        raise StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")
-    return path
-
-
-def _tile_budget(settings: Settings, dim: int) -> int:
-    if settings.pairwise_batch_size is None:
-        return settings.memory_budget // 2
-    side = settings.pairwise_batch_size
-    return min(settings.memory_budget // 2, side * side * 32 + side * dim * 24)
+    np.take(vectors, by_id.to_numpy()[order], axis=0, out=out, mode="clip")
+    return table[schemas.ID].combine_chunks().take(pa.array(order))
 
 
 def _rank(settings: Settings, table: pa.Table) -> np.ndarray:

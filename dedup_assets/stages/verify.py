@@ -9,18 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import score_threshold
+from dedup_assets.errors import StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import (
-    base_fingerprint,
-    count_rejected,
-    cut_groups,
-    load_commit,
-)
+from dedup_assets.stages.commits import count_rejected, current_fragments
 from dedup_assets.stages.duplicates import current_duplicates, read_summary
 from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.missed import find_missed
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
@@ -79,7 +75,7 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     drawn = np.sort(rng.choice(total, min(SAMPLE, total), replace=False))
     ends = sizes.cumsum()
     owner = np.searchsorted(ends, drawn, side="right")
-    fragments = _fragments(settings, store)
+    fragments = current_fragments(settings, store, manifest).by_cluster
     wrong = 0
     with track("checking pairs", len(drawn), "pairs") as advance:
         for position in np.unique(owner):
@@ -87,7 +83,10 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
             rows = drawn[owner == position] - (ends[position] - sizes[position])
             pairs = read_table(store, names[position]).take(pa.array(rows))
             columns = [schemas.ID, schemas.EMBEDDING]
-            tables = [read_table(store, name, columns) for name in fragments[number]]
+            tables = [
+                read_table(store, layout.fragment(number, f["fragment"]), columns)
+                for f in fragments[number]
+            ]
             wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
             advance(len(rows))
     return Verdict(
@@ -130,16 +129,12 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
     New input does not make centroids stale; this says when it has drifted away from them.
     """
     manifest = load_manifest(settings, store)
-    centroids = load_centroids(settings, store, manifest)
-    base = base_fingerprint(manifest, centroids)
-    groups = cut_groups(settings, manifest)
-    rows, total = 0, 0.0
-    for key in cluster_ranges(settings):
-        commit = load_commit(store, key, base, groups)
-        rows += commit.rows
-        total += sum(f["squared_distance"] for f in commit.fragments)
-    now = total / max(1, rows)
-    fitted = centroids.info["inertia"] / centroids.info["sample_rows"]
+    fit = load_centroids(settings, store, manifest).info
+    fragments = current_fragments(settings, store, manifest)
+    listed = fragments.by_cluster.values()
+    total = sum(f["squared_distance"] for of_cluster in listed for f in of_cluster)
+    now = total / max(1, fragments.rows)
+    fitted = fit["inertia"] / fit["sample_rows"]
     # Below this all rows are copies of centroids, and a ratio would be one of rounding errors.
     passed = now <= max(DRIFT_LIMIT * fitted, 1e-6)
     text = f"mean squared distance to the centroid is {now:.4g}, and was {fitted:.4g} at the fit"
@@ -148,19 +143,41 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
     return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
 
 
+def verify_missed(settings: Settings, store: Store) -> Verdict:
+    """Clustering misses no more of the duplicates at the configured eps than it may.
+
+    It says what the sample says, not what its interval allows: a warning costs little, and few
+    duplicates in the sample show in a wide interval beside it.
+    """
+    limit = settings.missed_limit
+    if settings.missed_sample == 0:
+        text = "not estimated: missed_sample is 0"
+        return Verdict(True, text, {"limit": limit})
+    missed = find_missed(settings, store)
+    if missed is None:
+        raise StaleError(
+            f"{store.url(layout.MISSED)} is missing or stale; materialize similarity_histogram"
+        )
+    shares = {eps: missed.at(eps).value or 0.0 for eps in settings.eps_thresholds}
+    over = [eps for eps, share in shares.items() if share > limit]
+    listed = "; ".join(f"{missed.describe(eps)} at eps {eps}" for eps in over or shares)
+    if not shares:
+        text = "no eps is configured; similarity_histogram shows the share missed at each eps"
+    elif over:
+        text = (
+            f"clustering misses more than missed_limit {limit:g} of the duplicates: {listed}; "
+            "lower n_clusters, which costs more comparisons, or raise the limit; the pairs are in "
+            f"{store.url(layout.MISSED)}"
+        )
+    else:
+        text = f"missed by clustering: {listed}; missed_limit is {limit:g}"
+    worst = max(shares.values(), default=0.0)
+    numbers = {"limit": limit, "worst": worst, "sampled": missed.table.num_rows}
+    return Verdict(not over, text, numbers)
+
+
 def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
     return pa.concat_tables([read_table(store, name, [schemas.ID]) for name in names])[schemas.ID]
-
-
-def _fragments(settings: Settings, store: Store) -> dict[int, list[str]]:
-    manifest = load_manifest(settings, store)
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    groups = cut_groups(settings, manifest)
-    return {
-        cluster: [layout.fragment(cluster, f["fragment"]) for f in listed]
-        for key, range_ in cluster_ranges(settings).items()
-        for cluster, listed in load_commit(store, key, base, groups).by_cluster(range_).items()
-    }
 
 
 def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:

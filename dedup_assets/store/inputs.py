@@ -151,7 +151,9 @@ class InputFiles:
     def read_ids(self, name: str) -> Iterator[pa.Array]:
         """The id column of a file in batches, nulls included."""
         with self._open(name) as file:
-            for batch in file.iter_batches(columns=[self.id_field], batch_size=1 << 18):
+            for batch in file.iter_batches(
+                columns=[self.id_field], batch_size=1 << 18, use_threads=False
+            ):
                 column = batch.column(0)
                 yield pc.cast(column, _id_type(column.type, name, self.id_field))
 
@@ -181,7 +183,10 @@ class InputFiles:
             for stretch in _stretches(file, size, only):
                 first = stretch.first
                 for raw in file.iter_batches(
-                    stretch.batch_rows(size), row_groups=stretch.groups, columns=wanted
+                    stretch.batch_rows(size),
+                    row_groups=stretch.groups,
+                    columns=wanted,
+                    use_threads=False,
                 ):
                     batch = self._batch(name, dim, raw, carried, first)
                     first += len(raw)
@@ -212,6 +217,7 @@ class InputFiles:
             metadata = metadata.cast(pa.schema([_carried(f) for f in metadata.schema]))
         return Batch(name, ids, vectors, metadata, good + first, rejected)
 
+    # Its readers use no threads, for the reason that `store.tables.read_table` gives.
     @contextmanager
     def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         try:
@@ -254,7 +260,8 @@ class InputFiles:
         if is_fixed:
             return type_.list_size
         column = next(
-            file.iter_batches(columns=[self.embedding_field], batch_size=_PROBE_ROWS), None
+            file.iter_batches(_PROBE_ROWS, columns=[self.embedding_field], use_threads=False),
+            None,
         )
         lengths = pc.list_value_length(column.column(0)).drop_null().to_pylist() if column else []
         return Counter(lengths).most_common(1)[0][0] if lengths else None

@@ -27,6 +27,12 @@ DESCRIPTIONS = {
     "eps": "1 - score_low, where that is an eps of the grid",
     "removed": "clips with a score of at least score_low",
     "removed_share": "the same as a share of all clips",
+    "cluster": "number of its cluster",
+    "within_id": "its most similar clip of its own cluster; null if it is alone there",
+    "within_score": "cosine similarity with that clip",
+    "across_id": "its most similar clip of all other clusters; null if these are empty",
+    "across_cluster": "the cluster of that clip",
+    "across_score": "cosine similarity with that clip",
 }
 """What a column holds, where the name alone does not say it; shown in the UI."""
 
@@ -102,6 +108,21 @@ def pairs(id_type: pa.DataType) -> pa.Schema:
             pa.field(ID, id_type, nullable=False),
             pa.field(MAX_ID, id_type, nullable=False),
             pa.field(SCORE, pa.float32(), nullable=False),
+        ]
+    )
+
+
+def missed(id_type: pa.DataType) -> pa.Schema:
+    """Sampled rows, each with its best partner within its cluster and across all others."""
+    return pa.schema(
+        [
+            pa.field(ID, id_type, nullable=False),
+            pa.field("cluster", pa.int32(), nullable=False),
+            pa.field("within_id", id_type),
+            pa.field("within_score", pa.float32()),
+            pa.field("across_id", id_type),
+            pa.field("across_cluster", pa.int32()),
+            pa.field("across_score", pa.float32()),
         ]
     )
 

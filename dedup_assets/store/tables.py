@@ -1,7 +1,7 @@
 """Reading and writing Parquet, with what the table was made from in its footer."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -51,13 +51,29 @@ def write_tables(
 
 
 def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a table, or some of its columns.
+    """Read a table, or some of its columns, on this thread.
+
+    A thread of Arrow's may still hold what it read from a Python file when the process ends, and
+    then aborts it.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     with store.open(name) as file:
-        return pq.ParquetFile(file).read(columns=columns)
+        return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+
+
+def read_batches(
+    store: Store, name: str, columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a table, at most ``rows`` rows at a time.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with store.open(name) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+        yield from parquet.iter_batches(rows, columns=columns, use_threads=False)
 
 
 def read_current(

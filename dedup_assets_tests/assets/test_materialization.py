@@ -124,6 +124,27 @@ def test_histogram_shows_a_plot_and_the_share_removed_by_eps(finished: Finished)
     assert at_eps == listed["removed"] == listed["dagster/row_count"]
 
 
+def test_histogram_shows_what_clustering_misses_at_each_eps(finished: Finished) -> None:
+    """All 60 rows are sampled, so the shares are counts, and each eps has some duplicates."""
+    metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
+    records = {r.data["eps"]: r.data for r in metadata["share_removed_by_eps"].records}
+    assert all(0 <= r["missed_share"] <= 1 for r in records.values() if float(r["eps"]) >= 0.001)
+    assert records["0.05"]["missed"] == f"{records['0.05']['missed_share']:.1%}"
+    assert records["0"] == {**records["0"], "missed_share": None} | {
+        "missed": "no duplicates in the sample"
+    }
+    assert metadata["missed_sample"] == ROWS
+    assert Path(metadata["missed_pairs"]).name == "missed_by_clustering.parquet"
+    assert Path(metadata["missed_pairs"]).exists()
+    listed = metadata_of(finished.instance, finished.settings, "duplicate_ids", "0.05")
+    assert listed["missed_by_clustering"] == records["0.05"]["missed"]
+
+
+def test_missed_sample_is_compared_once(finished: Finished) -> None:
+    metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
+    assert (metadata["missed_reused"], metadata["missed_seconds"]) == (True, 0.0)
+
+
 def test_metadata_holds_no_nan(finished: Finished) -> None:
     """NaN is no JSON; the UI cannot load an asset that has one."""
 
@@ -183,3 +204,8 @@ def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
     }
     conserved = next(e for e in evaluations if e.check_name == "rows_conserved")
     assert "= 60 input rows" in (conserved.description or "")
+    scoring = finished.scoring[-1].get_asset_check_evaluations()
+    assert {(e.asset_key.path[-1], e.check_name) for e in scoring} == {
+        ("similarity_histogram", "centroids_fit"),
+        ("similarity_histogram", "missed_by_clustering"),
+    }

@@ -135,6 +135,11 @@ WRONG_ARGUMENTS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "memory no size": (["--memory-budget", "lots"], ["--memory-budget", "512MiB", "got 'lots'"]),
     "memory too small": (["--memory-budget", "1KiB"], ["--memory-budget", "16777216"]),
+    "missed limit no share": (
+        ["--missed-limit", "5"],
+        ["--missed-limit", "less than or equal to 1"],
+    ),
+    "missed sample negative": (["--missed-sample", "-1"], ["--missed-sample", "got '-1'"]),
     "dataset no name": (["--dataset", "my films"], ["--dataset", "got 'my films'"]),
 }
 

@@ -76,6 +76,41 @@ def test_without_eps_it_stops_after_the_histogram_and_says_what_to_look_at(runs:
     assert not [n for n in runs.without_eps if "unique_ids" in n or n.startswith("shards")]
 
 
+def test_share_that_clustering_misses_is_a_column_with_a_line_on_what_it_means(runs: Runs) -> None:
+    for result in (runs.no_eps, runs.first, runs.again):
+        header = next(line for line in result.stdout.splitlines() if "┃ eps " in line)
+        assert header.split("┃")[-2].strip() == "missed"
+        assert "missed: of the clips with a duplicate at that eps" in result.stdout
+        assert "extraction/missed_by_clustering.parquet" in result.stdout
+        # All 60 clips are in the sample, so this is a count and not an estimate.
+        assert "counted by comparing all with all" in " ".join(result.stdout.split())
+    row = next(line for line in runs.first.stdout.splitlines() if "│ 0.05 " in line)
+    assert row.split("│")[-2].strip().endswith("%")
+    assert "of it, comparing the sample" not in runs.again.stdout
+
+
+def test_other_sample_is_the_only_thing_made_again_and_may_be_switched_off(
+    runs: Runs, tmp_path: Path, call: Call
+) -> None:
+    """Forty clusters for thirty pairs of near copies, so some pairs are parted."""
+    flags = [
+        *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
+        *("--output-path", "output", "--n-clusters", "40", "--eps-thresholds", "0.3"),
+    ]
+    assert call(*flags).code == 0
+    outcome = call(*flags, "--missed-sample", "20", "--missed-limit", "0")
+    assert outcome.code == 0, outcome.err
+    out = " ".join(outcome.out.split())
+    assert "computed missed_by_clustering 1 of 1 sample; the rest was current" in out
+    assert "estimated by comparing 20 with all (in brackets the 95% interval)" in out
+    assert "clustering misses more than missed_limit 0 of the duplicates" in out
+    outcome = call(*flags, "--missed-sample", "0")
+    assert outcome.code == 0, outcome.err
+    assert "missed:" not in outcome.out
+    assert "┃ missed" not in outcome.out
+    assert not (tmp_path / "output/extraction/missed_by_clustering.parquet").exists()
+
+
 def test_run_says_rows_counts_places_and_time(runs: Runs) -> None:
     out = runs.first.stdout
     assert runs.first.returncode == 0, runs.first.stderr

@@ -36,3 +36,25 @@ def best_earlier_by_product(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     score = cosine[np.arange(len(x)), index]
     score[0], index[0] = 0.0, 0
     return score, index
+
+
+def best_partners(
+    x: np.ndarray, clusters: np.ndarray, queries: np.ndarray
+) -> list[tuple[tuple[int, float] | None, tuple[int, float] | None]]:
+    """For each query (row, score) of the best other row of its cluster and of all other clusters.
+
+    Of equally good rows the first; None where there is no row.
+    """
+    wide = x.astype(np.float64)
+    norms = (wide * wide).sum(axis=1)
+    found = []
+    for query in queries:
+        cosine = (wide @ wide[query] / np.sqrt(norms * norms[query])).astype(np.float32)
+        same = clusters == clusters[query]
+        sides = []
+        for candidates in (same & (np.arange(len(x)) != query), ~same):
+            masked = np.where(candidates, cosine, -np.inf)
+            best = int(masked.argmax())
+            sides.append((best, float(cosine[best])) if candidates.any() else None)
+        found.append((sides[0], sides[1]))
+    return found

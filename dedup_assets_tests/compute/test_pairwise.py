@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from dedup_assets.compute import pairwise
 from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.compute.plan import Plan
+from dedup_assets.compute.triangle import block_sizes
 from dedup_assets_tests.compute.oracle import best_earlier, best_earlier_by_product, exact_cosine
 from dedup_assets_tests.conftest import unit
 
@@ -140,7 +141,7 @@ def test_memory_budget_and_threads_change_nothing(rng: np.random.Generator):
 
 def test_tile_size_follows_the_memory_budget():
     """Or the tests above would compare one tiling with itself."""
-    sizes = {pairwise._tile_rows(777, 5, budget) for budget in BUDGETS}
+    sizes = {block_sizes(777, 5, 2, Plan(True, budget))[0] for budget in BUDGETS}
     assert min(sizes) <= 8
     assert len(sizes) >= 3
 

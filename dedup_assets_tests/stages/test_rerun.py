@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, SettingsError, StaleError
 from dedup_assets.stages.centroids import fit_centroids, load_centroids
 from dedup_assets.stages.duplicates import list_duplicates, stale_eps
@@ -289,3 +290,18 @@ def test_lists_of_an_earlier_ranking_are_named_as_stale(done: Results):
     other = done.settings.model_copy(update={"which_to_keep": "easy", "eps_thresholds": ["0.05"]})
     run_stages(other)
     assert stale_eps(other, done.store) == ["0.01"]
+
+
+def test_scores_of_another_precision_are_other_scores(done: Results):
+    fast = run_stages(done.settings.model_copy(update={"precision": "fast"}))
+    assert reused_scores(fast) == 0
+    assert fast.shuffled.reused == 3
+    again = run_stages(done.settings)
+    assert reused_scores(again) == 0
+    assert again.all_pairs() == done.all_pairs()
+
+
+def test_cuml_without_a_gpu_is_one_clear_line(done: Results):
+    settings = done.settings.model_copy(update={"kmeans": "cuml", "device": "cpu"})
+    with pytest.raises(DeviceError, match=r"kmeans=cuml needs a CUDA device.*use kmeans=lloyd"):
+        run_stages(settings)

@@ -14,7 +14,7 @@ from dedup_assets.store import schemas
 from dedup_assets.store.arrow import column_to_vectors, vectors_to_column
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import info_of, read_info, read_table, write_table
+from dedup_assets.store.tables import info_of, read_batches, read_info, read_table, write_table
 
 SCHEMA = schemas.fragment(pa.string(), pa.schema([pa.field("title", pa.string())]))
 
@@ -47,6 +47,17 @@ def test_table_and_info_come_back(store: Store, rows: int):
     assert back.schema.remove_metadata().equals(SCHEMA)
     assert info_of(back.schema) == read_info(store, "x.parquet") == {"b": [1, "é"], "a": None}
     assert read_table(store, "x.parquet", ["id"]).column_names == ["id"]
+
+
+@pytest.mark.parametrize("rows", [1, 999, 50_000])
+def test_batches_are_the_rows_in_order_and_no_larger_than_asked_for(store: Store, rows: int):
+    table = fragment(12_000)
+    write_table(store, "x.parquet", table, {})
+    batches = list(read_batches(store, "x.parquet", ["id", "embedding"], rows))
+    assert max(len(batch) for batch in batches) <= rows
+    assert pa.Table.from_batches(batches).equals(table.select(["id", "embedding"]))
+    with pytest.raises(FileNotFoundError):
+        next(read_batches(store, "none.parquet", ["id"], rows))
 
 
 def test_equal_content_gives_equal_bytes_however_it_is_chunked(store: Store):

@@ -1,0 +1,89 @@
+"""How many threads this process was given, and work that is shared among them."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_guard = threading.Lock()
+_holders = 0
+_limited: object = None
+
+
+def thread_count() -> int:
+    """Processors this process may use, and no more than its linear algebra is limited to.
+
+    So OMP_NUM_THREADS, threadpoolctl and a CPU affinity all hold for what is not BLAS as well.
+    """
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every platform
+        processors = os.cpu_count() or 1
+    limits = [library["num_threads"] for library in _blas().info()]
+    return max(1, min([processors, *limits]))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread a call, for callers that are many threads themselves.
+
+    The limit belongs to the process, so of several callers the last one to leave lifts it.
+    """
+    global _holders, _limited
+    with _guard:
+        _holders += 1
+        if _holders == 1:
+            _limited = _blas().limit(limits=1)
+    try:
+        yield
+    finally:
+        with _guard:
+            _holders -= 1
+            if _holders == 0:
+                _limited.restore_original_limits()  # type: ignore[attr-defined]
+
+
+def in_threads(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    threads: int,
+    on_done: Callable[[Task, Result], None],
+) -> None:
+    """Call ``function`` on each task, in order of the tasks, in up to ``threads`` threads.
+
+    ``on_done`` is called in the calling thread, in the order in which tasks end. The first error
+    ends the work: tasks that have not begun are dropped, and it is raised here.
+    """
+    if threads == 1:
+        for task in tasks:
+            on_done(task, function(task))
+        return
+    with one_blas_thread():
+        executor = ThreadPoolExecutor(threads, thread_name_prefix="compute")
+        try:
+            running: dict[Future[Result], Task] = {}
+            for task in tasks:
+                running[executor.submit(function, task)] = task
+                if len(running) >= 2 * threads:
+                    _collect(running, on_done)
+            while running:
+                _collect(running, on_done)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(running: dict[Future[Result], Task], on_done: Callable[[Task, Result], None]) -> None:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        on_done(running.pop(future), future.result())
+
+
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")

@@ -1,0 +1,86 @@
+"""The backend of the GPU search on a CPU: the real kernels, compiled by a C++ compiler."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dedup_assets.compute import device_search
+
+HERE = Path(__file__).parent
+KERNELS = Path(device_search.__file__).with_name("kernels.cu")
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+_DYNAMIC = "extern __shared__ double terms[];"
+
+
+def compile_kernels(folder: Path) -> ctypes.CDLL:
+    """Build ``kernels.cu`` for this processor."""
+    assert COMPILER is not None
+    source = KERNELS.read_text()
+    assert source.count(_DYNAMIC) == 1
+    (folder / "kernels_on_cpu.cu").write_text(
+        source.replace(_DYNAMIC, "static double terms[4096];")
+    )
+    library = folder / "kernels.so"
+    subprocess.run(
+        [
+            *(COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"),
+            *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused", f"-I{folder}", f"-I{HERE}"),
+            *("-o", str(library), str(HERE / "on_cpu.cpp")),
+        ],
+        check=True,
+    )
+    return ctypes.CDLL(str(library))
+
+
+class EmulatedBackend:
+    """`device_search.Backend` with NumPy arrays and blocks of two warps."""
+
+    xp = np
+    out_of_memory = MemoryError
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self.launches: list[str] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.room = 1 << 40  # elements of the largest product that fits
+
+    def multiply(self, later: np.ndarray, earlier: np.ndarray, out: np.ndarray) -> None:
+        assert later.dtype == earlier.dtype == np.float16
+        assert out.dtype == np.float32
+        for array in (later, earlier, out):
+            assert array.flags.c_contiguous
+        assert later.shape[2] == earlier.shape[2]
+        assert later.shape[2] % 8 == 0
+        assert out.shape == (len(later), later.shape[1], earlier.shape[1])
+        if out.size > self.room:
+            raise MemoryError
+        self.shapes.append(out.shape)
+        for b in range(len(later)):
+            out[b] = later[b].astype(np.float32) @ earlier[b].astype(np.float32).T
+
+    def launch(
+        self, kernel: str, grid: tuple[int, int], threads: int, shared: int, *arguments: Any
+    ) -> None:
+        assert threads % 32 == 0
+        assert grid[1] <= 65535
+        self.launches.append(kernel)
+        passed = [ctypes.c_uint(value) for value in (*grid, 64)]
+        passed += [_passed(argument) for argument in arguments]
+        getattr(self._library, f"run_{kernel}")(*passed)
+
+    def wait(self) -> None:
+        pass
+
+    def free(self) -> None:
+        pass
+
+
+def _passed(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        assert argument.flags.c_contiguous
+        return ctypes.c_void_p(argument.ctypes.data)
+    return {np.int32: ctypes.c_int, np.int64: ctypes.c_longlong}[type(argument)](int(argument))

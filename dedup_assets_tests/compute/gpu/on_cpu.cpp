@@ -1,0 +1,34 @@
+// The kernels with plain entry points, for ctypes.
+
+#include "on_cpu.h"
+
+#include "kernels_on_cpu.cu"
+
+extern "C" {
+
+void run_screen(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* product,
+    long long matrix_stride, long long row_stride, int first_row, int first_column, int columns,
+    const long long* start, const long long* size, const float* margin, float* best, int* count,
+    int* column, float* value, int slots)
+{
+    run_kernel(grid_x, grid_y, threads, [&] {
+        screen(product, matrix_stride, row_stride, first_row, first_column, columns, start, size,
+               margin, best, count, column, value, slots);
+    });
+}
+
+void run_settle(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim,
+    const double* norms, const long long* original, int first_row, const long long* start,
+    const long long* size, const float* margin, const float* best, const int* count,
+    const int* column, const float* value, int slots, float* score, long long* index,
+    unsigned char* crowded)
+{
+    run_kernel(grid_x, grid_y, threads, [&] {
+        settle(x, dim, norms, original, first_row, start, size, margin, best, count, column,
+               value, slots, score, index, crowded);
+    });
+}
+
+}

@@ -1,0 +1,77 @@
+"""As many threads as the process was given, and no more."""
+
+import os
+import threading
+
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from dedup_assets.compute import threads
+from dedup_assets.compute.threads import in_threads, one_blas_thread, thread_count
+
+
+def blas_threads() -> set[int]:
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_thread_count_follows_the_limit_of_blas():
+    with threadpool_limits(1):
+        assert thread_count() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
+def test_thread_count_follows_the_affinity_of_the_process():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert thread_count() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_every_task_is_done_once(count: int):
+    done: dict[int, int] = {}
+    in_threads(lambda task: task * task, range(40), count, done.__setitem__)
+    assert done == {task: task * task for task in range(40)}
+
+
+def test_results_are_handed_over_in_the_calling_thread():
+    seen = set()
+    in_threads(lambda task: task, range(9), 3, lambda *_: seen.add(threading.get_ident()))
+    assert seen == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_first_error_ends_the_work(count: int):
+    begun = []
+
+    def work(task: int) -> None:
+        begun.append(task)
+        if task == 4:
+            raise KeyError("four")
+
+    with pytest.raises(KeyError, match="four"):
+        in_threads(work, range(10_000), count, lambda *_: None)
+    assert len(begun) < 100
+    assert not [t for t in threading.enumerate() if t.name.startswith("compute")]
+
+
+def test_an_interrupt_in_the_calling_thread_leaves_no_thread_behind():
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(lambda task: task, range(100), 2, interrupted)
+    assert not [t for t in threading.enumerate() if t.name.startswith("compute")]
+
+
+def test_blas_keeps_to_one_thread_inside_and_gets_its_own_back():
+    before = blas_threads()
+    with one_blas_thread():
+        assert blas_threads() == {1}
+        with one_blas_thread():
+            pass
+        assert blas_threads() == {1}
+    assert blas_threads() == before
+    assert threads._holders == 0
