@@ -34,7 +34,7 @@ from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.inputs import Batch, InputFiles, RejectedRow
+from dedup_assets.store.inputs import InputFiles, RejectedRow
 from dedup_assets.store.tables import ROWS_PER_GROUP, write_table, write_tables
 
 
@@ -98,8 +98,8 @@ def shuffle(
         track("partitioning", manifest.rows, "rows") as advance,
         read_ahead(
             [file for group in todo for file in group.files],
-            functools.partial(_read, input_files(settings), manifest.dim, share.batch),
-            lambda batch: batch.nbytes,
+            functools.partial(_read, settings, input_files(settings), manifest.dim),
+            lambda rows: rows.nbytes,
             threads=READERS if background else 0,
             budget=share.read_ahead,
             expected=share.batch,
@@ -110,7 +110,7 @@ def shuffle(
         for group in todo:
             needed = {k: r for k, r in ranges.items() if group.name not in commits[k].groups}
             with Spool(settings.n_clusters, manifest.dim, share.spool) as spool:
-                batches = (batch for _ in group.files for batch in next(files))
+                batches = (rows for _ in group.files for rows in next(files))
                 rejected = _fill(spool, settings, centroids, batches, advance)
                 _write_rejected(store, manifest, group, rejected)
                 _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
@@ -130,42 +130,60 @@ def shuffle(
     )
 
 
-def _read(files: InputFiles, dim: int, batch_bytes: int, file: dict[str, Any]) -> Iterable[Batch]:
+@dataclass(frozen=True)
+class _Rows:
+    """The valid rows of a batch: unit vectors of shape (n, d), ids and carried columns."""
+
+    vectors: np.ndarray
+    columns: pa.Table
+    rejected: list[RejectedRow]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.vectors.nbytes + self.columns.nbytes)
+
+
+def _read(settings: Settings, files: InputFiles, dim: int, file: dict[str, Any]) -> Iterator[_Rows]:
+    """Read, validate and normalise the rows of a file."""
     check_unchanged(files, file)
-    return files.read(file["file"], dim, batch_bytes=batch_bytes)
+    batch_bytes = shares(settings.memory_budget).batch
+    for batch in files.read(file["file"], dim, batch_bytes=batch_bytes):
+        vectors, good, rejected = normalise(batch)
+        if rejected and settings.on_invalid == "fail":
+            raise_invalid(rejected[0])
+        columns = batch.metadata.add_column(0, schemas.ID, batch.ids)
+        if len(good) < len(columns):
+            columns = columns.take(pa.array(good))
+        del batch  # the unit vectors are all that is needed of it
+        yield _Rows(vectors, columns, rejected)
+        del vectors, columns
 
 
 def _fill(
     spool: Spool,
     settings: Settings,
     centroids: Centroids,
-    batches: Iterable[Batch],
+    batches: Iterable[_Rows],
     advance: Advance,
 ) -> list[RejectedRow]:
-    """Validate, normalise and assign the rows of a group."""
+    """Assign the rows of a group to their clusters."""
     xp = device_array_module(resolve_device(settings.device))
     values = xp.asarray(centroids.values)
     budget = shares(settings.memory_budget).assign
-    everything: list[RejectedRow] = []
-    for batch in batches:
-        rows, good, rejected = normalise(batch)
-        if rejected and settings.on_invalid == "fail":
-            raise_invalid(rejected[0])
-        everything += rejected
-        assigned = nearest_centroids(xp.asarray(rows), values, memory_budget=budget)
-        columns = pa.table(
-            {
-                schemas.ID: batch.ids.take(pa.array(good)),
-                schemas.COSINE_DISTANCE: to_host(assigned.cosine_distance),
-                schemas.L2_DISTANCE: to_host(assigned.l2_distance),
-            }
-        )
-        for name in batch.metadata.column_names:
-            columns = columns.append_column(name, batch.metadata[name].take(pa.array(good)))
-        spool.add(columns, rows, to_host(assigned.label))
-        advance(len(batch.ids) + len(batch.rejected))
-        del batch, rows  # not held while the next one is waited for
-    return everything
+    rejected: list[RejectedRow] = []
+    for rows in batches:
+        assigned = nearest_centroids(xp.asarray(rows.vectors), values, memory_budget=budget)
+        columns = rows.columns
+        for name, distance in (
+            (schemas.COSINE_DISTANCE, assigned.cosine_distance),
+            (schemas.L2_DISTANCE, assigned.l2_distance),
+        ):
+            columns = columns.append_column(name, pa.array(to_host(distance)))
+        spool.add(columns, rows.vectors, to_host(assigned.label))
+        rejected += rows.rejected
+        advance(len(rows.vectors) + len(rows.rejected))
+        del rows, columns  # not held while the next ones are waited for
+    return rejected
 
 
 def _write_group(
