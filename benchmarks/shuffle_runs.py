@@ -1,0 +1,304 @@
+"""What the processes of `benchmarks.shuffle` do: the stages, the shuffle, its peer and its floors.
+
+Each starts its clock after all imports.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
+from dedup_assets.compute.assign import Assignment, nearest_centroids
+from dedup_assets.settings import Settings
+from dedup_assets.stages import partitioning
+from dedup_assets.stages.centroids import fit_centroids, load_centroids, normalise
+from dedup_assets.stages.commits import cut_groups
+from dedup_assets.stages.embeddings import input_files, list_embeddings, load_manifest
+from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.scores import score
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
+
+LABELS = ("label", "cosine_distance", "l2_distance")
+_BLOCK = 16 << 20
+
+
+def stage(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """One stage of the graph, on what the stages before it left."""
+    parsed = Settings.model_validate(settings)
+    store = Store(parsed.output_path)
+    keys = list(cluster_ranges(parsed))
+    calls: dict[str, Callable[[], Any]] = {
+        "embeddings": lambda: list_embeddings(parsed, store),
+        "centroids": lambda: fit_centroids(parsed, store, load_manifest(parsed, store), True),
+        "cluster_partitions": lambda: partitioning.shuffle(parsed, store, keys),
+        "pairwise_scores": lambda: score(parsed, store, keys),
+    }
+    seconds, _ = _timed(calls[name])
+    return {"wall_s": seconds}
+
+
+def assign(settings: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Label all rows, for runs that are given labels; and how long that takes in memory."""
+    parsed = Settings.model_validate(settings)
+    store = Store(parsed.output_path)
+    manifest = load_manifest(parsed, store)
+    xp = device_array_module(resolve_device(parsed.device))
+    centroids = xp.asarray(load_centroids(parsed, store, manifest).values)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
+    taken = 0.0
+    for file in manifest.files:
+        for batch in input_files(parsed).read(file["file"], manifest.dim):
+            rows = xp.asarray(normalise(batch)[0])
+            seconds, assigned = _timed(
+                lambda rows=rows: nearest_centroids(
+                    rows, centroids, memory_budget=parsed.memory_budget // 4
+                )
+            )
+            taken += seconds
+            for name in LABELS:
+                found[name].append(to_host(getattr(assigned, name)))
+    Path(folder).mkdir(parents=True)
+    for name, parts in found.items():
+        np.save(Path(folder) / f"{name}.npy", np.concatenate(parts))
+    return {"assign_s": taken}
+
+
+def shuffle(
+    settings: dict[str, Any],
+    prepared: str,
+    background: bool,
+    labels: str | None = None,
+    storage_mb_s: float | None = None,
+) -> dict[str, Any]:
+    """The shuffle into a new folder.
+
+    Args:
+        settings: of the run; its output folder is new.
+        prepared: output folder with the manifest and the centroids.
+        background: whether it reads ahead and writes behind.
+        labels: folder of `assign`, if rows need not be assigned.
+        storage_mb_s: the most that files are read at, if storage is to be slower than it is.
+    """
+    parsed = Settings.model_validate(settings)
+    output = Path(parsed.output_path)
+    for name in (layout.MANIFEST, layout.CENTROIDS, layout.CENTROIDS_INFO):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(prepared) / name, output / name)
+    store = Store(str(output))
+    keys = list(cluster_ranges(parsed))
+    given = nearest_centroids if labels is None else _given(labels)
+    opener = Store.open if storage_mb_s is None else _slow_open(storage_mb_s * 1e6)
+    started = time.process_time()
+    with (
+        patch.object(partitioning, "nearest_centroids", given),
+        patch.object(Store, "open", opener),
+    ):
+        seconds, result = _timed(
+            lambda: partitioning.shuffle(parsed, store, keys, background=background)
+        )
+    processor = time.process_time() - started
+    files = sorted(output.glob(f"{layout.CLUSTERS}/*/*.parquet"))
+    return {
+        "wall_s": seconds,
+        "processor_s": processor,
+        "groups": result.groups,
+        "fragments": result.fragments,
+        "fragment_bytes": sum(file.stat().st_size for file in files),
+        "spilled_bytes": result.spilled_bytes,
+        "digest": _digest(output, files),
+    }
+
+
+def peer(settings: dict[str, Any], prepared: str, labels: str, each_file: bool) -> dict[str, Any]:
+    """The same rows with the same labels by Arrow's hive partitioning, a file group at a time.
+
+    Reads a group (or each file), normalises it in float32, adds label and distances, and lets
+    Arrow write one file for each label in it.
+    """
+    parsed = Settings.model_validate(settings)
+    manifest = load_manifest(parsed, Store(prepared))
+    groups = [[file["file"] for file in group.files] for group in cut_groups(parsed, manifest)]
+    if each_file:
+        groups = [[name] for group in groups for name in group]
+    found = [np.load(Path(labels) / f"{name}.npy") for name in LABELS]
+    output = Path(parsed.output_path)
+    folder = Path(parsed.input_embeddings_path)
+
+    def work() -> None:
+        first = 0
+        for number, names in enumerate(groups):
+            table = pa.concat_tables(
+                [pq.read_table(folder / name, columns=["id", "embedding"]) for name in names]
+            )
+            part = slice(first, first := first + len(table))
+            _write_hive(table, [values[part] for values in found], manifest.dim, output, number)
+
+    started = time.process_time()
+    seconds, _ = _timed(work)
+    processor = time.process_time() - started
+    files = list(output.glob("*/*.parquet"))
+    return {
+        "wall_s": seconds,
+        "processor_s": processor,
+        "groups": len(groups),
+        "fragments": len(files),
+        "fragment_bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _write_hive(
+    table: pa.Table, labels: list[np.ndarray], dim: int, output: Path, number: int
+) -> None:
+    rows = np.concatenate([chunk.flatten() for chunk in table["embedding"].chunks])
+    rows = rows.reshape(-1, dim)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * np.int32(dim))
+    columns = {
+        "id": table["id"],
+        "embedding": pa.ListArray.from_arrays(offsets, pa.array(rows.reshape(-1))),
+        "cosine_dist_to_cent": labels[1],
+        "l2_dist_to_cent": labels[2],
+        "nearest_cent": labels[0],
+    }
+    options = ds.ParquetFileFormat().make_write_options(
+        use_dictionary=False, compression={"embedding.list.element": "none"}
+    )
+    ds.write_dataset(
+        pa.table(columns),
+        output,
+        format="parquet",
+        partitioning=ds.partitioning(pa.schema([("nearest_cent", pa.int32())]), flavor="hive"),
+        basename_template=f"{number}-{{i}}.parquet",
+        existing_data_behavior="overwrite_or_ignore",
+        file_options=options,
+        max_partitions=len(labels[0]),
+        max_open_files=900,
+    )
+
+
+def floors(
+    settings: dict[str, Any], prepared: str, fragments: int, fragment_bytes: int
+) -> dict[str, Any]:
+    """Seconds that no shuffle of these rows gets below, each for itself."""
+    parsed = Settings.model_validate(settings)
+    store = Store(prepared)
+    manifest = load_manifest(parsed, store)
+    paths = [Path(parsed.input_embeddings_path) / file["file"] for file in manifest.files]
+    output = Path(parsed.output_path)
+    block = np.ones(_BLOCK, dtype=np.uint8)
+    other = block.copy()
+    vectors = 4 * manifest.dim * manifest.rows
+
+    def read() -> None:
+        for path in paths:
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(memoryview(other)):
+                    pass
+
+    def write() -> None:
+        each = max(1, fragment_bytes // fragments)
+        for number in range(fragments):
+            folder = output / "write" / str(number)
+            folder.mkdir(parents=True)
+            with (folder / "x").open("wb", buffering=0) as file:
+                for start in range(0, each, _BLOCK):
+                    file.write(memoryview(block)[: min(_BLOCK, each - start)])
+
+    def copy() -> None:
+        (output / "copy").mkdir(parents=True)
+        for number, path in enumerate(paths):
+            shutil.copyfile(path, output / "copy" / str(number))
+
+    def memcpy() -> None:
+        for _ in range(0, vectors, _BLOCK):
+            np.copyto(other, block)
+
+    found = {
+        "input_bytes": sum(path.stat().st_size for path in paths),
+        "vector_bytes": vectors,
+        "product_s": _product_seconds(parsed, store),
+    }
+    for name, work in (("read", read), ("write", write), ("copy", copy), ("memcpy", memcpy)):
+        found[f"{name}_s"], _ = _timed(work)
+    return found
+
+
+def _product_seconds(settings: Settings, store: Store) -> float:
+    """The float32 products of all rows with all centroids, by the device's BLAS."""
+    manifest = load_manifest(settings, store)
+    xp = device_array_module(resolve_device(settings.device))
+    centroids = xp.asarray(load_centroids(settings, store, manifest).values)
+    rows = xp.ones((4096, manifest.dim), dtype=xp.float32)
+    float((rows @ centroids.T)[0, 0])  # the first call loads libraries
+    steps = max(1, min(16, manifest.rows // len(rows)))
+
+    def work() -> None:
+        for _ in range(steps):
+            product = rows @ centroids.T
+        float(product[0, 0])  # a device is waited for
+
+    return _timed(work)[0] * manifest.rows / (steps * len(rows))
+
+
+def _given(labels: str) -> Callable[..., Assignment]:
+    """Stands for `nearest_centroids` where rows come in the order of `assign`."""
+    values = [np.load(Path(labels) / f"{name}.npy") for name in LABELS]
+    place = 0
+
+    def assigned(rows: Any, *_: Any, **__: Any) -> Assignment:
+        nonlocal place
+        part = slice(place, place + len(rows))
+        place += len(rows)
+        return Assignment(*(v[part] for v in values))
+
+    return assigned
+
+
+def _slow_open(bytes_s: float) -> Callable[[Store, str], Any]:
+    """`Store.open` of storage that delivers so many bytes in a second to each reader."""
+    real = Store.open
+
+    class Slow:
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def read(self, size: int = -1) -> bytes:
+            data = self._file.read(size)
+            time.sleep(len(data) / bytes_s)
+            return data
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def __enter__(self) -> "Slow":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+    return lambda store, name: Slow(real(store, name))
+
+
+def _digest(root: Path, files: list[Path]) -> str:
+    found = hashlib.sha256()
+    for file in files:
+        found.update(str(file.relative_to(root)).encode())
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()[:24]
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
