@@ -55,19 +55,10 @@ def in_child(
 
 def peak_memory_mib() -> float | None:
     """Highest resident memory of this process so far, in MiB."""
-    try:
-        # ru_maxrss would also count what the parent held when it started this process.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except FileNotFoundError:
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    from dedup_assets.stages.memory import process_peak_bytes
+
+    peak = process_peak_bytes()
+    return None if peak is None else peak / 2**20
 
 
 def main() -> None:

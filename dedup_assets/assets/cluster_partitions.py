@@ -14,6 +14,7 @@ from dedup_assets.assets.common import (
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.memory import process_peak_bytes
 from dedup_assets.stages.partitioning import shuffle
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.sizes import format_bytes
@@ -37,10 +38,13 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
                 f"deleted {len(result.obsolete)} obsolete partitions of another n_clusters: "
                 f"{', '.join(result.obsolete[:5])}"
             )
+        peak = process_peak_bytes()
         context.log.info(
             f"{result.groups - result.reused} of {result.groups} file groups shuffled, the others "
-            f"were current; {result.rejected} rows rejected; {result.removed} stale files deleted; "
-            f"{format_bytes(result.spilled_bytes)} spilled"
+            f"were current; {result.fragments} fragments in these partitions; {result.rejected} "
+            f"rows rejected; {result.removed} stale files deleted; "
+            f"{format_bytes(result.spilled_bytes)} spilled; peak memory of this process so far: "
+            f"{'unknown' if peak is None else format_bytes(peak)}"
         )
         schema = column_schema(schemas.fragment(manifest.id_type, manifest.metadata))
         for key, commit in result.commits.items():
@@ -51,6 +55,9 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
                     commit.rows,
                     result.base,
                     fragments=len(commit.fragments),
+                    fragments_in_run=result.fragments,
+                    spilled_bytes_in_run=result.spilled_bytes,
+                    process_peak_bytes=peak,
                     groups=result.groups,
                     reused_groups=result.reused,
                     rejected_in_all=result.rejected,

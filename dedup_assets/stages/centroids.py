@@ -2,11 +2,12 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
 from dedup_assets.compute.kmeans import KMeansFit, fit
@@ -15,11 +16,13 @@ from dedup_assets.errors import InputError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files
+from dedup_assets.stages.memory import shares
+from dedup_assets.stages.readahead import READERS, read_ahead
 from dedup_assets.store import layout
 from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
-from dedup_assets.store.inputs import Batch, RejectedRow
+from dedup_assets.store.inputs import Batch, InputFiles, RejectedRow
 
 VERSION = 2
 ROWS_PER_CENTROID = 256
@@ -183,40 +186,88 @@ def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
     """
     files = input_files(settings)
     limit = _hash_limit(sample_size(settings, manifest), manifest.rows)
-    hashes = []
-    for file in manifest.files:
-        check_unchanged(files, file)
-        for ids in files.read_ids(file["file"]):
-            h = hash_ids(ids.drop_null(), settings.random_state)
-            hashes.append(h[h <= limit])
-    order = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.uint64)
+    hashes, chosen = [np.empty(0, np.uint64)], []
+    with track("choosing rows", manifest.rows, "rows") as advance:
+        for file in manifest.files:
+            check_unchanged(files, file)
+            drawn, rows = _draw(files, file["file"], settings.random_state, limit)
+            advance(file["rows"])
+            if len(rows):
+                hashes.append(drawn)
+                chosen.append((file["file"], rows))
+    order = np.sort(np.concatenate(hashes))
     sample = np.empty((len(order), manifest.dim), dtype=np.float32)
     filled = np.zeros(len(order), dtype=bool)
-    with track("sampling", manifest.rows, "rows") as advance:
-        for file in manifest.files:
-            for batch in files.read(file["file"], manifest.dim, columns=False):
-                advance(len(batch.ids) + len(batch.rejected))
+    share = shares(settings.memory_budget)
+
+    def read(source: tuple[str, np.ndarray]) -> Iterable[Batch]:
+        name, rows = source
+        return files.read(name, manifest.dim, columns=False, batch_bytes=share.batch, only=rows)
+
+    with (
+        track("sampling", len(order), "rows") as advance,
+        read_ahead(
+            chosen,
+            read,
+            lambda batch: batch.nbytes,
+            threads=READERS,
+            budget=share.read_ahead,
+            expected=share.batch,
+        ) as sources,
+    ):
+        for batches in sources:
+            for batch in batches:
                 if batch.rejected and settings.on_invalid == "fail":
                     raise_invalid(batch.rejected[0])
                 h = hash_ids(batch.ids, settings.random_state)
-                chosen = np.flatnonzero(h <= limit)
-                if len(chosen) == 0:
-                    continue
-                drawn = Batch(
-                    batch.file,
-                    batch.ids.take(chosen),
-                    batch.vectors[chosen],
-                    batch.metadata.select([]),
-                    batch.rows[chosen],
-                    [],
-                )
-                rows, good, rejected = normalise(drawn)
+                hit = np.flatnonzero(h <= limit)
+                rows, good, rejected = normalise(_rows_of(batch, hit))
                 if rejected and settings.on_invalid == "fail":
                     raise_invalid(rejected[0])
-                place = np.searchsorted(order, h[chosen][good])
+                place = np.searchsorted(order, h[hit][good])
                 sample[place] = rows
                 filled[place] = True
-    return sample if filled.all() else sample[filled]
+                advance(len(hit))
+                del batch, rows  # not held while the next one is waited for
+    return _filled_rows(sample, filled)
+
+
+def _filled_rows(sample: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """The filled rows, moved to the front in place: the sample is too large to be copied."""
+    kept = np.flatnonzero(filled)
+    if len(kept) < len(sample):
+        for start in range(0, len(kept), 4096):
+            rows = kept[start : start + 4096]
+            sample[start : start + len(rows)] = sample[rows]
+    return sample[: len(kept)]
+
+
+def _draw(
+    files: InputFiles, name: str, seed: int, limit: np.uint64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of the ids of a file up to the limit, and the rows that have them."""
+    hashes, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    first = 0
+    for ids in files.read_ids(name):
+        present = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
+        h = hash_ids(ids.drop_null(), seed)
+        hit = h <= limit
+        hashes.append(h[hit])
+        rows.append(present[hit] + first)
+        first += len(ids)
+    return np.concatenate(hashes), np.concatenate(rows)
+
+
+def _rows_of(batch: Batch, rows: np.ndarray) -> Batch:
+    """Some rows of a batch, without its carried columns."""
+    return Batch(
+        batch.file,
+        batch.ids.take(pa.array(rows)),
+        batch.vectors[rows],
+        batch.metadata.select([]),
+        batch.rows[rows],
+        [],
+    )
 
 
 def _hash_limit(size: int, rows: int) -> np.uint64:

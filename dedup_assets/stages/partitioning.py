@@ -1,7 +1,9 @@
 """The shuffle: one pass over the input that leaves each row in a fragment of its cluster."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +25,17 @@ from dedup_assets.stages.commits import (
     write_commit,
 )
 from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files, load_manifest
+from dedup_assets.stages.memory import shares
 from dedup_assets.stages.ranges import cluster_ranges, clusters_of
+from dedup_assets.stages.readahead import READERS, read_ahead
 from dedup_assets.stages.spool import Spool
+from dedup_assets.stages.writebehind import WRITERS, WriteBehind
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.inputs import RejectedRow
-from dedup_assets.store.tables import write_table
+from dedup_assets.store.inputs import InputFiles, RejectedRow
+from dedup_assets.store.tables import ROWS_PER_GROUP, write_table, write_tables
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Shuffled:
         commits: the state of each asked key.
         groups: groups of the input; ``reused``: how many of them nothing had to be done for.
         rejected: invalid rows of the whole input.
-        spilled_bytes: vectors that went through scratch files.
+        spilled_bytes: rows that went through scratch files.
         removed: stale files deleted; ``obsolete``: partition keys no longer in use.
         base: what all fragments have in common; ``fingerprint``: that, and the groups.
     """
@@ -56,12 +61,25 @@ class Shuffled:
     base: str
     fingerprint: str
 
+    @property
+    def fragments(self) -> int:
+        """Fragments of the asked keys, whichever run wrote them."""
+        return sum(len(commit.fragments) for commit in self.commits.values())
 
-def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
+
+def shuffle(
+    settings: Settings, store: Store, keys: list[str], *, background: bool = True
+) -> Shuffled:
     """Write the fragments of the clusters of ``keys``, group by group.
 
     Each finished group is recorded in the commit of each key, so a run that was stopped goes on
     after the last finished group, and only new groups are read when input is added.
+
+    Args:
+        settings: of the dataset.
+        store: what is written goes there.
+        keys: partition keys.
+        background: whether threads read ahead and write behind; it changes nothing written.
 
     Raises:
         InputError: an invalid row (unless quarantined).
@@ -73,24 +91,36 @@ def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
     commits = {key: found_commit(settings, store, key, base, groups) for key in keys}
-    spilled = reused = 0
-    with track("partitioning", manifest.rows, "rows") as advance:
-        for group in groups:
+    todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
+    share = shares(settings.memory_budget)
+    spilled = 0
+    with (
+        track("partitioning", manifest.rows, "rows") as advance,
+        read_ahead(
+            [file for group in todo for file in group.files],
+            functools.partial(_read, settings, input_files(settings), manifest.dim),
+            lambda rows: rows.nbytes,
+            threads=READERS if background else 0,
+            budget=share.read_ahead,
+            expected=share.batch,
+        ) as files,
+        WriteBehind(WRITERS if background else 0, share.write_behind) as behind,
+    ):
+        advance(manifest.rows - sum(group.rows for group in todo))
+        for group in todo:
             needed = {k: r for k, r in ranges.items() if group.name not in commits[k].groups}
-            if not needed:
-                reused += 1
-                advance(group.rows)
-                continue
-            with Spool(settings.n_clusters, manifest.dim, settings.memory_budget // 2) as spool:
-                rejected = _fill(spool, settings, manifest, centroids, group, advance)
+            with Spool(settings.n_clusters, manifest.dim, share.spool) as spool:
+                batches = (rows for _ in group.files for rows in next(files))
+                rejected = _fill(spool, settings, centroids, batches, advance)
                 _write_rejected(store, manifest, group, rejected)
-                _write_group(store, manifest, group, spool, needed, commits, len(rejected))
+                _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
+                behind.drain()  # the next group changes the commits
                 spilled += spool.spilled_bytes
     removed, obsolete = _clean(settings, store, groups, commits)
     return Shuffled(
         commits=commits,
         groups=len(groups),
-        reused=reused,
+        reused=len(groups) - len(todo),
         rejected=count_rejected(settings, store, manifest),
         spilled_bytes=spilled,
         removed=removed,
@@ -100,41 +130,60 @@ def shuffle(settings: Settings, store: Store, keys: list[str]) -> Shuffled:
     )
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The valid rows of a batch: unit vectors of shape (n, d), ids and carried columns."""
+
+    vectors: np.ndarray
+    columns: pa.Table
+    rejected: list[RejectedRow]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.vectors.nbytes + self.columns.nbytes)
+
+
+def _read(settings: Settings, files: InputFiles, dim: int, file: dict[str, Any]) -> Iterator[_Rows]:
+    """Read, validate and normalise the rows of a file."""
+    check_unchanged(files, file)
+    batch_bytes = shares(settings.memory_budget).batch
+    for batch in files.read(file["file"], dim, batch_bytes=batch_bytes):
+        vectors, good, rejected = normalise(batch)
+        if rejected and settings.on_invalid == "fail":
+            raise_invalid(rejected[0])
+        columns = batch.metadata.add_column(0, schemas.ID, batch.ids)
+        if len(good) < len(columns):
+            columns = columns.take(pa.array(good))
+        del batch  # the unit vectors are all that is needed of it
+        yield _Rows(vectors, columns, rejected)
+        del vectors, columns
+
+
 def _fill(
     spool: Spool,
     settings: Settings,
-    manifest: Manifest,
     centroids: Centroids,
-    group: Group,
+    batches: Iterable[_Rows],
     advance: Advance,
 ) -> list[RejectedRow]:
-    """Read, validate, normalise and assign the rows of a group."""
-    files = input_files(settings)
+    """Assign the rows of a group to their clusters."""
     xp = device_array_module(resolve_device(settings.device))
     values = xp.asarray(centroids.values)
-    everything: list[RejectedRow] = []
-    for file in group.files:
-        check_unchanged(files, file)
-        for batch in files.read(file["file"], manifest.dim):
-            rows, good, rejected = normalise(batch)
-            if rejected and settings.on_invalid == "fail":
-                raise_invalid(rejected[0])
-            everything += rejected
-            assigned = nearest_centroids(
-                xp.asarray(rows), values, memory_budget=settings.memory_budget // 4
-            )
-            columns = pa.table(
-                {
-                    schemas.ID: batch.ids.take(pa.array(good)),
-                    schemas.COSINE_DISTANCE: to_host(assigned.cosine_distance),
-                    schemas.L2_DISTANCE: to_host(assigned.l2_distance),
-                }
-            )
-            for name in manifest.metadata.names:
-                columns = columns.append_column(name, batch.metadata[name].take(pa.array(good)))
-            spool.add(columns, rows, to_host(assigned.label))
-            advance(len(batch.ids) + len(batch.rejected))
-    return everything
+    budget = shares(settings.memory_budget).assign
+    rejected: list[RejectedRow] = []
+    for rows in batches:
+        assigned = nearest_centroids(xp.asarray(rows.vectors), values, memory_budget=budget)
+        columns = rows.columns
+        for name, distance in (
+            (schemas.COSINE_DISTANCE, assigned.cosine_distance),
+            (schemas.L2_DISTANCE, assigned.l2_distance),
+        ):
+            columns = columns.append_column(name, pa.array(to_host(distance)))
+        spool.add(columns, rows.vectors, to_host(assigned.label))
+        rejected += rows.rejected
+        advance(len(rows.vectors) + len(rows.rejected))
+        del rows, columns  # not held while the next ones are waited for
+    return rejected
 
 
 def _write_group(
@@ -145,12 +194,14 @@ def _write_group(
     needed: dict[str, range],
     commits: dict[str, Commit],
     rejected: int,
+    behind: WriteBehind,
 ) -> None:
     schema = schemas.fragment(manifest.id_type, manifest.metadata)
     clusters = sum(len(r) for r in needed.values())
     with track("writing fragments", clusters, "clusters") as advance:
         for key, clusters_of_key in needed.items():
             commit = commits[key]
+            written = []
             for cluster in clusters_of_key:
                 advance(1)
                 if spool.rows[cluster] == 0:
@@ -158,28 +209,38 @@ def _write_group(
                 name = fingerprint(commit.base, group.name, cluster)
                 columns, vectors = spool.cluster(cluster)
                 order = pc.sort_indices(columns[schemas.ID])
-                table = columns.take(order).append_column(
-                    schemas.EMBEDDING,
-                    vectors_to_column(
-                        vectors[order.to_numpy()], schema.field(schemas.EMBEDDING).type
-                    ),
-                )
-                table = table.select(schema.names).cast(schema)
+                columns = columns.take(order)
                 info = {"base": commit.base, "group": group.name, "cluster": cluster}
-                write_table(store, layout.fragment(cluster, name), table, info)
+                tables = _fragment(schema, columns, vectors, order.to_numpy())
+                write = functools.partial(
+                    write_tables, store, layout.fragment(cluster, name), schema, tables, info
+                )
+                written.append(behind.write(write, vectors.nbytes + columns.nbytes))
                 commit.fragments.append(
                     {
                         "cluster": cluster,
                         "group": group.name,
                         "fragment": name,
-                        "rows": table.num_rows,
-                        "squared_distance": _sum_of_squares(table[schemas.L2_DISTANCE]),
+                        "rows": len(vectors),
+                        "squared_distance": _sum_of_squares(columns[schemas.L2_DISTANCE]),
                     }
                 )
             commit.groups.append(group.name)
             if rejected:
                 commit.rejected[group.name] = rejected
-            write_commit(store, key, commit)
+            behind.write(functools.partial(write_commit, store, key, commit), 0, after=written)
+
+
+def _fragment(
+    schema: pa.Schema, columns: pa.Table, vectors: np.ndarray, order: np.ndarray
+) -> Iterator[pa.Table]:
+    """Sorted columns with their vectors, a row group at a time."""
+    type_ = schema.field(schemas.EMBEDDING).type
+    for start in range(0, len(vectors), ROWS_PER_GROUP):
+        part = columns.slice(start, ROWS_PER_GROUP)
+        rows = vectors[order[start : start + ROWS_PER_GROUP]]
+        part = part.append_column(schemas.EMBEDDING, vectors_to_column(rows, type_))
+        yield part.select(schema.names).cast(schema)
 
 
 def _sum_of_squares(distances: pa.ChunkedArray) -> float:

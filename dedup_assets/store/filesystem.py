@@ -165,11 +165,12 @@ class Store:
 
 
 def _in_folder(folder: Path, act: Callable[[], _T]) -> _T:
-    """Make a folder and act in it, again if another process deletes it, empty, in between."""
+    """Act in a folder; make it if it is not there, again if others delete it, empty, meanwhile."""
     for _ in range(_FOLDER_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
             return act()
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     return act()
 

@@ -15,7 +15,7 @@ from dedup_assets.errors import InputError
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
 
-_BATCH_BYTES = 32 << 20
+BATCH_BYTES = 16 << 20
 _PROBE_ROWS = 1_000
 _FLOATS = (pa.float16(), pa.float32(), pa.float64())
 
@@ -66,6 +66,11 @@ class Batch:
     metadata: pa.Table
     rows: np.ndarray
     rejected: list[RejectedRow]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the ids, vectors and carried columns."""
+        return int(self.ids.nbytes + self.vectors.nbytes + self.metadata.nbytes)
 
 
 class InputFiles:
@@ -152,40 +157,65 @@ class InputFiles:
                 column = batch.column(0)
                 yield pc.cast(column, _id_type(column.type, name, self.id_field))
 
-    def read(self, name: str, dim: int, columns: bool = True) -> Iterator[Batch]:
-        """The rows of a file in batches of about 32 MiB.
+    def read(
+        self,
+        name: str,
+        dim: int,
+        *,
+        columns: bool = True,
+        batch_bytes: int = BATCH_BYTES,
+        only: np.ndarray | None = None,
+    ) -> Iterator[Batch]:
+        """The rows of a file in batches.
 
         Args:
             name: a file of `names`.
             dim: length that a vector must have.
             columns: whether to read the carried columns too.
+            batch_bytes: bytes that the vectors of a batch may take, as they are or as float32.
+            only: of shape (m,), ascending row numbers; row groups with none of them are left out.
         """
         carried = self.carried if columns else []
         wanted = list(dict.fromkeys([self.id_field, self.embedding_field, *carried]))
-        first = 0
         with self._open(name) as file:
-            size = max(1, _BATCH_BYTES // (4 * dim))
-            for raw in file.iter_batches(columns=wanted, batch_size=size, use_threads=False):
-                table = pa.Table.from_batches([raw])
-                ids = raw.column(self.id_field)
-                ids = pc.cast(ids, _id_type(ids.type, name, self.id_field))
-                vectors, good, reasons = _vectors(raw.column(self.embedding_field), dim)
-                null_ids = ids.is_null().to_numpy(zero_copy_only=False)
-                if null_ids.any():
-                    reasons |= {int(i): "null id" for i in np.flatnonzero(null_ids)}
-                    vectors = vectors[~null_ids[good]]
-                    good = good[~null_ids[good]]
-                rejected = [
-                    RejectedRow(ids[i].as_py(), name, first + i, reason)
-                    for i, reason in sorted(reasons.items())
-                ]
-                if reasons:
-                    ids, table = ids.take(pa.array(good)), table.take(pa.array(good))
-                metadata = table.select(carried)
-                if carried:  # a cast of no columns forgets the number of rows
-                    metadata = metadata.cast(pa.schema([_carried(f) for f in metadata.schema]))
-                yield Batch(name, ids, vectors, metadata, good + first, rejected)
-                first += len(raw)
+            value_type = file.schema_arrow.field(self.embedding_field).type.value_type
+            size = max(1, batch_bytes // (max(4, value_type.byte_width) * dim))
+            for stretch in _stretches(file, size, only):
+                first = stretch.first
+                for raw in file.iter_batches(
+                    stretch.batch_rows(size),
+                    row_groups=stretch.groups,
+                    columns=wanted,
+                    use_threads=False,
+                ):
+                    batch = self._batch(name, dim, raw, carried, first)
+                    first += len(raw)
+                    del raw  # not held while the next one is read
+                    yield batch
+                    del batch
+
+    def _batch(
+        self, name: str, dim: int, raw: pa.RecordBatch, carried: list[str], first: int
+    ) -> Batch:
+        ids = raw.column(self.id_field)
+        ids = pc.cast(ids, _id_type(ids.type, name, self.id_field))
+        vectors, good, reasons = _vectors(raw.column(self.embedding_field), dim)
+        null_ids = ids.is_null().to_numpy(zero_copy_only=False)
+        if null_ids.any():
+            reasons |= {int(i): "null id" for i in np.flatnonzero(null_ids)}
+            vectors = vectors[~null_ids[good]]
+            good = good[~null_ids[good]]
+        rejected = [
+            RejectedRow(ids[i].as_py(), name, first + i, reason)
+            for i, reason in sorted(reasons.items())
+        ]
+        table = pa.Table.from_batches([raw.select(list(dict.fromkeys([self.id_field, *carried])))])
+        if reasons:
+            ids, table = ids.take(pa.array(good)), table.take(pa.array(good))
+        metadata = table.select(carried)
+        if carried:  # a cast of no columns forgets the number of rows
+            metadata = metadata.cast(pa.schema([_carried(f) for f in metadata.schema]))
+        return Batch(name, ids, vectors, metadata, good + first, rejected)
 
     # Its readers use no threads, for the reason that `store.tables.read_table` gives.
     @contextmanager
@@ -211,9 +241,11 @@ class InputFiles:
         """
         version = self.store.version(name)
         with self.store.open(name) as file:
-            file.seek(-8, 2)
-            length = int.from_bytes(file.read(4), "little")
-            file.seek(-8 - length, 2)
+            end = max(0, file.seek(0, 2) - 8)
+            file.seek(end)
+            # A file that was cut or appended to may say any length.
+            length = min(end, int.from_bytes(file.read(4), "little"))
+            file.seek(end - length)
             footer = digest(file.read(length))
         return fingerprint(name, version, footer)
 
@@ -233,6 +265,38 @@ class InputFiles:
         )
         lengths = pc.list_value_length(column.column(0)).drop_null().to_pylist() if column else []
         return Counter(lengths).most_common(1)[0][0] if lengths else None
+
+
+@dataclass
+class _Stretch:
+    """Row groups that follow each other, to be read in batches of even size."""
+
+    first: int
+    groups: list[int]
+    rows: int
+
+    def batch_rows(self, most: int) -> int:
+        batches = -(-self.rows // most)
+        return -(-self.rows // batches)
+
+
+def _stretches(file: pq.ParquetFile, most: int, only: np.ndarray | None) -> list[_Stretch]:
+    """Small row groups together, up to ``most`` rows; a larger one alone, since a batch across
+    the end of a row group costs Arrow a copy."""
+    found: list[_Stretch] = []
+    first = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        low, high = (0, rows) if only is None else np.searchsorted(only, [first, first + rows])
+        if low < high:
+            last = found[-1] if found else None
+            if last and last.groups[-1] == group - 1 and last.rows + rows <= most:
+                last.groups.append(group)
+                last.rows += rows
+            else:
+                found.append(_Stretch(first, [group], rows))
+        first += rows
+    return found
 
 
 def _carried(field: pa.Field) -> pa.Field:

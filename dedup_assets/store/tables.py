@@ -1,7 +1,7 @@
 """Reading and writing Parquet, with what the table was made from in its footer."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from dedup_assets.errors import StaleError
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.schemas import EMBEDDING
 
-_ROWS_PER_GROUP = 10_000
+ROWS_PER_GROUP = 10_000
 _INFO_KEY = b"dedup_assets"
 
 
@@ -21,25 +21,33 @@ def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) 
     ``info`` (what it was made from) goes into the footer as JSON. Vectors are stored plain: they
     neither compress nor repeat, and a dictionary makes them several times slower to read.
     """
+    write_tables(store, name, table.schema, [table], info)
+
+
+def write_tables(
+    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], info: dict[str, Any]
+) -> None:
+    """As `write_table`, of a table that comes in parts of `ROWS_PER_GROUP` rows, the last less."""
     encoded = json.dumps(info, sort_keys=True).encode()
-    table = table.replace_schema_metadata({_INFO_KEY: encoded})
-    other = [field.name for field in table.schema if field.name != EMBEDDING]
+    schema = schema.with_metadata({_INFO_KEY: encoded})
+    other = [field.name for field in schema if field.name != EMBEDDING]
     compression: Any = "zstd"
-    if EMBEDDING in table.column_names:
+    if EMBEDDING in schema.names:
         leaf = f"{EMBEDDING}.list.element"
         compression = {**dict.fromkeys(other, "zstd"), leaf: "none"}
-    with store.write(name) as file:
-        pq.write_table(
-            table,
+    with (
+        store.write(name) as file,
+        pq.ParquetWriter(
             file,
-            row_group_size=_ROWS_PER_GROUP,
-            use_dictionary=[
-                n for n in other if not pa.types.is_floating(table.schema.field(n).type)
-            ],
+            schema,
+            use_dictionary=[n for n in other if not pa.types.is_floating(schema.field(n).type)],
             compression=compression,
             write_statistics=other,
             store_schema=True,
-        )
+        ) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(schema.metadata), ROWS_PER_GROUP)
 
 
 def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:

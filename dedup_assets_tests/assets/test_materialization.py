@@ -96,6 +96,20 @@ def test_column_schemas_are_those_of_the_files(finished: Finished) -> None:
     ]
 
 
+def test_the_shuffle_says_how_many_fragments_it_has_and_what_memory_it_took(
+    finished: Finished,
+) -> None:
+    of_keys = [
+        metadata_of(finished.instance, finished.settings, "cluster_partitions", k) for k in KEYS
+    ]
+    written = list(finished.output.glob("**/nearest_cent=*/*.parquet"))
+    assert sum(metadata["fragments"] for metadata in of_keys) == len(written)
+    for metadata in of_keys:
+        assert metadata["fragments_in_run"] == len(written)
+        assert metadata["spilled_bytes_in_run"] == 0
+        assert metadata["process_peak_bytes"] > 10 << 20
+
+
 def test_histogram_shows_a_plot_and_the_share_removed_by_eps(finished: Finished) -> None:
     metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
     assert metadata["plot"].startswith("![similarity](data:image/png;base64,iVBOR")

@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from dedup_assets.stages import centroids
 from dedup_assets.stages.centroids import fit_centroids, load_centroids, sample_size
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.store import layout
+from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.inputs import InputFiles
 from dedup_assets_tests.conftest import make_settings, write_inputs
 
 N = 2000
@@ -36,6 +40,63 @@ def test_centroids_do_not_depend_on_files_or_their_order(
     assert first.values.tobytes() == second.values.tobytes()
     assert first.content == second.content
     assert first.info["sample_rows"] < N
+
+
+@pytest.mark.parametrize("files", [1, 400])
+@pytest.mark.parametrize("row_group_size", [1, 8, None])
+def test_row_groups_that_are_left_out_do_not_change_the_sample(
+    tmp_path: Path,
+    rows: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    files: int,
+    row_group_size: int | None,
+):
+    """One row of twenty: most groups and files hold none of them."""
+    first = fitted(tmp_path / "a", np.arange(N), rows, 1, fit_data_fraction=0.05)
+    read: list[int] = []
+    real = InputFiles.read
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        for batch in real(*arguments, **options):
+            read.append(len(batch.ids))
+            yield batch
+
+    monkeypatch.setattr(InputFiles, "read", counted)
+    write_inputs(
+        tmp_path / "b" / "in", [f"v{i}" for i in range(N)], rows, files=files,
+        row_group_size=row_group_size,
+    )  # fmt: skip
+    settings = make_settings(tmp_path / "b", n_clusters=2, fit_data_fraction=0.05)
+    store = Store(settings.output_path)
+    second = fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
+    assert second.values.tobytes() == first.values.tobytes()
+    sampled = first.info["sample_rows"]
+    largest = min(row_group_size or N, N // files)
+    assert sampled <= sum(read) <= min(N, sampled * largest)
+
+
+def test_rows_are_drawn_by_their_number_in_the_file_nulls_counted(tmp_path: Path):
+    ids = [None if i % 7 in (0, 3) else f"v{i}" for i in range(300)]
+    write_inputs(tmp_path, ids, np.ones((300, 2)), row_group_size=4)
+    files = InputFiles(str(tmp_path), "id", "embedding", [])
+    limit = np.uint64(2**62)
+    drawn, found = centroids._draw(files, "000.parquet", 42, limit)
+    hashes = {i: int(hash_ids(pa.array([v]), 42)[0]) for i, v in enumerate(ids) if v is not None}
+    expected = [i for i, h in hashes.items() if h <= limit]
+    assert 0 < len(expected) < 200
+    assert found.tolist() == expected
+    assert drawn.tolist() == [hashes[i] for i in expected]
+
+
+def test_invalid_rows_of_the_sample_leave_no_gap(tmp_path: Path, rows: np.ndarray):
+    """Rows that were set aside are closed up in place, over more than one step."""
+    sample = np.arange(20_000.0, dtype=np.float32).reshape(10_000, 2)
+    filled = np.ones(10_000, dtype=bool)
+    filled[[0, 3, 4_095, 4_096, 9_998]] = False
+    expected = sample[filled].copy()
+    np.testing.assert_array_equal(centroids._filled_rows(sample, filled), expected)
+    whole = np.ones(10_000, dtype=bool)
+    assert np.shares_memory(centroids._filled_rows(sample, whole), sample)
 
 
 def test_another_seed_draws_another_sample(tmp_path: Path, rows: np.ndarray):

@@ -16,7 +16,6 @@ from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import shuffle
 from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import score
-from dedup_assets.stages.spool import Spool
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import (
@@ -24,7 +23,6 @@ from dedup_assets_tests.conftest import (
     bytes_of,
     make_settings,
     run_stages,
-    unit,
     write_inputs,
     write_parquet,
 )
@@ -141,25 +139,8 @@ def test_a_group_past_the_memory_budget_spills_and_leaves_the_same_bytes(
         shutil.copy(centroids / name, target)
     results = run_stages(ours, curate=False)
     assert results.centroids.reused
-    assert results.shuffled.spilled_bytes == VECTORS.nbytes
+    assert results.shuffled.spilled_bytes > VECTORS.nbytes  # the columns too
     assert bytes_of(ours.output_path) == bytes_of(plain.settings.output_path)
-
-
-def test_spool_hands_out_what_it_took_in_from_memory_and_disk(rng: np.random.Generator):
-    vectors = unit(rng.normal(size=(90, 5)))
-    labels = rng.integers(0, 4, 90).astype(np.int32)
-    ids = pa.table({"id": pa.array(range(90))})
-    with Spool(5, 5, memory_budget=700) as spool:
-        for start in range(0, 90, 30):
-            part = slice(start, start + 30)
-            spool.add(ids[part], vectors[part], labels[part])
-        assert spool.spilled_bytes == 60 * 5 * 4
-        assert spool.rows.tolist() == np.bincount(labels, minlength=5).tolist()
-        for cluster in range(4):
-            columns, rows = spool.cluster(cluster)
-            expected = np.flatnonzero(labels == cluster)
-            assert columns["id"].to_pylist() == expected.tolist()
-            np.testing.assert_array_equal(rows, vectors[expected])
 
 
 def test_float_width_of_the_input_decides_only_the_rounding(tmp_path: Path):

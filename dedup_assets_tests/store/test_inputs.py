@@ -138,17 +138,66 @@ def test_every_row_is_read_or_left_out_and_keeps_its_place(
     assert [(i, n) for i, n, _ in rejected] == [(i, i) for i in range(len(rows)) if i not in good]
 
 
-def test_batches_number_their_rows_through_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("dedup_assets.store.inputs._BATCH_BYTES", 24)
+def test_batches_number_their_rows_through_the_file(tmp_path: Path):
     rows = [[1, 2, 3], None, [1, 2], [4, 5, 6], [7, 8, 9]]
     file = write_parquet(tmp_path / "x.parquet", range(5), rows, size=[10, 11, 12, 13, 14])
-    batches = list(inputs(file, "size").read("x.parquet", 3))
+    batches = list(inputs(file, "size").read("x.parquet", 3, batch_bytes=24))
     assert len(batches) == 3
     assert [int(n) for b in batches for n in b.rows] == [0, 3, 4]
     assert [r.row for b in batches for r in b.rejected] == [1, 2]
     assert [v for b in batches for v in b.metadata["size"].to_pylist()] == [10, 13, 14]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    st.sets(st.integers(0, 71)) | st.none(),
+    st.integers(1, 20),
+)
+def test_row_groups_with_none_of_the_wanted_rows_are_left_out(
+    tmp_path_factory: pytest.TempPathFactory, groups: list[int], only: set[int] | None, most: int
+):
+    """And batches neither exceed their size nor hold a part of a row group and of another."""
+    path = tmp_path_factory.mktemp("groups")
+    n = sum(groups)
+    bounds = np.cumsum([0, *groups])
+    table = pa.table({"id": range(n), "embedding": vector_column(np.arange(2 * n).reshape(n, 2))})
+    with pq.ParquetWriter(path / "x.parquet", table.schema) as writer:
+        for first, rows in zip(bounds, groups, strict=False):
+            writer.write_table(table.slice(first, rows))
+    wanted = None if only is None else np.array(sorted(i for i in only if i < n), dtype=np.int64)
+    batches = list(inputs(path).read("x.parquet", 2, batch_bytes=8 * most, only=wanted))
+    found = [int(i) for batch in batches for i in batch.rows]
+    held = [
+        i
+        for first, rows in zip(bounds, groups, strict=False)
+        for i in range(first, first + rows)
+        if wanted is None or any(first <= w < first + rows for w in wanted)
+    ]
+    assert found == held
+    for batch in batches:
+        assert 0 < len(batch.ids) <= most
+        assert batch.ids.to_pylist() == batch.rows.tolist()
+        assert batch.vectors[:, 0].tolist() == (2 * batch.rows).tolist()
+        inside = [b for b in bounds if batch.rows[0] < b <= batch.rows[-1]]
+        assert not inside or {batch.rows[0], batch.rows[-1] + 1} <= set(bounds.tolist())
+
+
+def test_batch_says_how_many_bytes_it_takes(tmp_path: Path):
+    write_parquet(tmp_path / "x.parquet", range(4), ROWS, title=list("wxyz"))
+    batch = next(inputs(tmp_path, "title").read("x.parquet", 3))
+    assert batch.nbytes >= 4 * 8 + 4 * 3 * 4 + 4
+    assert batch.nbytes < 4 * 8 + 4 * 3 * 4 + 4 + 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("value_type", "rows"), [(pa.float16(), 2), (pa.float32(), 2), (pa.float64(), 1)], ids=str
+)
+def test_wide_floats_make_batches_of_fewer_rows(tmp_path: Path, value_type: pa.DataType, rows: int):
+    """As float32, a float16 takes as much as one."""
+    write_parquet(tmp_path / "x.parquet", IDS, ROWS, value_type=value_type)
+    batches = inputs(tmp_path).read("x.parquet", 3, batch_bytes=24)
+    assert [len(batch.ids) for batch in batches] == [rows] * (4 // rows)
 
 
 def test_arrays_that_are_slices_are_written_and_read_right(tmp_path: Path):
@@ -257,6 +306,15 @@ def test_truncated_file_is_refused(tmp_path: Path, cut: int):
     with pytest.raises(InputError, match="is not a readable Parquet file") as caught:
         inputs(tmp_path).probe("x.parquet")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [b" ", b"PAR1", b"\xff" * 8])
+def test_fingerprint_of_a_file_that_was_appended_to_is_another(tmp_path: Path, change: bytes):
+    """Its end is no footer, so it may say that one of any length lies before it."""
+    file = write_parquet(tmp_path / "x.parquet", IDS, ROWS)
+    before = inputs(tmp_path).fingerprint("x.parquet")
+    file.write_bytes(file.read_bytes() + change)
+    assert inputs(tmp_path).fingerprint("x.parquet") != before
 
 
 def test_unknown_column_is_named_beside_those_that_are_there(tmp_path: Path):

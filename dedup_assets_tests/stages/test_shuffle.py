@@ -1,0 +1,213 @@
+"""Reading ahead, writing behind and spilling change nothing that the shuffle writes."""
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dedup_assets.errors import InputError, StaleError
+from dedup_assets.settings import Settings
+from dedup_assets.stages import partitioning
+from dedup_assets.stages.centroids import fit_centroids
+from dedup_assets.stages.embeddings import list_embeddings
+from dedup_assets.stages.partitioning import Shuffled, shuffle
+from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
+from dedup_assets_tests.conftest import (
+    bytes_of,
+    make_settings,
+    run_stages,
+    write_inputs,
+    write_parquet,
+)
+from dedup_assets_tests.stages.oracle import assert_as_oracle
+
+OPTIONS: dict[str, Any] = {
+    "n_clusters": 5,
+    "files_per_partition": 2,
+    "metadata_fields": ["title", "kind"],
+}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> Settings:
+    """Five files in three groups, and centroids."""
+    kinds = pa.array(["a", "b", None, "c"] * 30).dictionary_encode()
+    titles = [None if i % 7 == 0 else f"clip {i} " * (i % 5) for i in range(120)]
+    write_inputs(tmp_path / "in", names, mixed, files=5, title=titles, kind=kinds, row_group_size=9)
+    settings = make_settings(tmp_path, **OPTIONS)
+    store = Store(settings.output_path)
+    fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
+    return settings
+
+
+def copied(settings: Settings, path: Path) -> Settings:
+    """The same input and centroids with another output."""
+    shutil.copytree(settings.output_path, path)
+    return settings.model_copy(update={"output_path": str(path)})
+
+
+def shuffled(settings: Settings, **options: Any) -> Shuffled:
+    return shuffle(settings, Store(settings.output_path), list(cluster_ranges(settings)), **options)
+
+
+def fragments(settings: Settings) -> dict[str, bytes]:
+    found = bytes_of(settings.output_path)
+    return {k: v for k, v in found.items() if k.startswith((layout.CLUSTERS, layout.PARTITIONS))}
+
+
+def background() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith(("read-ahead", "write-behind"))]
+
+
+@pytest.fixture
+def expected(prepared: Settings, tmp_path: Path) -> dict[str, bytes]:
+    """What comes of it in one thread with room for everything."""
+    plain = copied(prepared, tmp_path / "plain")
+    assert shuffled(plain, background=False).spilled_bytes == 0
+    return fragments(plain)
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+@pytest.mark.parametrize("budget", [1, 5_000, 12_000, 50_000, 10**9])
+def test_bytes_written_do_not_depend_on_threads_budgets_or_batches(
+    prepared: Settings, expected: dict[str, bytes], tmp_path: Path, in_background: bool, budget: int
+):
+    """The budget decides the size of the batches too: from one row to a whole file."""
+    other = copied(prepared, tmp_path / "other").model_copy(update={"memory_budget": budget})
+    found = shuffled(other, background=in_background)
+    assert fragments(other) == expected
+    assert (found.spilled_bytes > 0) == (budget < 50_000)
+    assert found.fragments == sum("nearest_cent=" in name for name in expected)
+    assert not background()
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_only_the_fragments_asked_for_are_written(
+    prepared: Settings, expected: dict[str, bytes], in_background: bool
+):
+    store = Store(prepared.output_path)
+    for key in list(cluster_ranges(prepared))[::-1]:
+        shuffle(prepared, store, [key], background=in_background)
+    assert fragments(prepared) == expected
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_a_damaged_file_is_named_and_earlier_groups_stay_finished(
+    prepared: Settings, in_background: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """The fourth of five files, so the first group is done and the second is not."""
+    damaged = Path(prepared.input_embeddings_path) / "003.parquet"
+    damage(damaged)
+    monkeypatch.setattr(partitioning, "check_unchanged", lambda *_: None)
+    with pytest.raises(InputError, match=r"003\.parquet is not a readable Parquet file"):
+        shuffled(prepared, background=in_background)
+    assert not background()
+    assert any("nearest_cent=" in name for name in fragments(prepared))
+
+
+def damage(file: Path) -> None:
+    """Overwrite the pages and keep the footer."""
+    data = bytearray(file.read_bytes())
+    data[4 : len(data) // 2] = bytes(len(data) // 2 - 4)
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_a_file_that_changed_is_named(prepared: Settings, in_background: bool):
+    file = Path(prepared.input_embeddings_path) / "002.parquet"
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(StaleError, match=r"002\.parquet changed since embeddings"):
+        shuffled(prepared, background=in_background)
+    assert not background()
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_an_invalid_row_is_named_in_the_order_of_the_files(
+    tmp_path: Path, mixed: np.ndarray, names: list[str], in_background: bool
+):
+    """A later file may be read sooner; still the first invalid row is the one that is named."""
+    write_inputs(tmp_path / "in", names, mixed, files=6)
+    for number in (4, 2):
+        rows = mixed[20 * number : 20 * number + 20].copy()
+        rows[3] = 0
+        ids = names[20 * number : 20 * number + 20]
+        write_parquet(tmp_path / "in" / f"00{number}.parquet", ids, rows)
+    settings = make_settings(tmp_path, n_clusters=2)
+    store = Store(settings.output_path)
+    quarantine = settings.model_copy(update={"on_invalid": "quarantine"})
+    fit_centroids(quarantine, store, list_embeddings(settings, store), refit=False)
+    with pytest.raises(InputError, match=r"row 3 of 002\.parquet"):
+        shuffled(settings, background=in_background)
+    assert not background()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
+@pytest.mark.parametrize("where", ["nearest_centroids", "fingerprint"])
+def test_threads_are_gone_after_an_interrupt_and_a_second_run_mends_it(
+    prepared: Settings,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+    where: str,
+):
+    """While rows are assigned, and while fragments are written."""
+    real = getattr(partitioning, where)
+    count = iter(range(100))
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if next(count) == 7:
+            raise error
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr(partitioning, where, interrupted)
+        shuffled(prepared)
+    assert not background()
+    assert not list(Path(prepared.output_path).glob(".tmp/*"))
+    shuffled(prepared)
+    assert fragments(prepared) == expected
+
+
+def test_a_fragment_that_cannot_be_written_is_named_and_not_committed(prepared: Settings):
+    """Its name is a file where a folder should be."""
+    in_the_way = Path(prepared.output_path) / layout.cluster_folder(3)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_bytes(b"")
+    with pytest.raises(OSError, match="nearest_cent=3"):
+        shuffled(prepared)
+    assert not background()
+    key = list(cluster_ranges(prepared))[3]
+    assert not (Path(prepared.output_path) / layout.partition_commit(key)).exists()
+
+
+@pytest.mark.parametrize("form", ["list", "large_list", "fixed_size_list"])
+@pytest.mark.parametrize("value_type", [pa.float16(), pa.float32(), pa.float64()], ids=str)
+@pytest.mark.parametrize("nullable", [True, False])
+def test_vectors_of_any_form_come_out_as_the_oracle_has_them(
+    tmp_path: Path,
+    mixed: np.ndarray,
+    names: list[str],
+    form: str,
+    value_type: pa.DataType,
+    nullable: bool,
+):
+    """Float16 rounds the input itself, so the oracle gets the rounded rows."""
+    rows = mixed.astype(value_type.to_pandas_dtype())
+    write_inputs(
+        tmp_path / "in",
+        names,
+        rows,
+        files=3,
+        form=form,
+        value_type=value_type,
+        nullable=nullable,
+        row_group_size=17,
+    )
+    settings = make_settings(tmp_path, n_clusters=3, memory_budget=20_000)
+    assert_as_oracle(run_stages(settings, curate=False), names, rows)
