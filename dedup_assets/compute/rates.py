@@ -1,6 +1,6 @@
 """How fast this device does the arithmetic: a few real rows, through the product's own functions.
 
-About a second in all. A processor reaches its speed with few rows and a GPU with many, so the
+A second or two in all. A processor reaches its speed with few rows and a GPU with many, so the
 comparison grows until it can be timed.
 """
 
@@ -16,9 +16,9 @@ from dedup_assets.compute.cost import ComputeRates, Spread
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.pairwise import best_earlier_match
 
-_FIRST_ROWS = 1024
-_ENOUGH_S = 0.1
-_REPEAT = 3
+_FIRST_ROWS = 4096
+_ENOUGH_S = 0.05
+_FEWEST_CALLS, _MOST_CALLS, _CALLS_S = 3, 10, 0.2
 _FIT_ROWS, _FIT_ROWS_PER_CENTROID = 4096, 256  # fitted until k-means stops
 _MANY_ROWS, _MANY_ROWS_PER_CENTROID, _FEW_ITERATIONS = 8192, 64, 5  # for the time of one
 
@@ -37,7 +37,7 @@ def measure_rates(
     """
     compare_row, compare_pair = _compare(x, xp, memory_budget)
     rows = xp.asarray(x[:_MANY_ROWS])
-    fit(rows[:_FIRST_ROWS], 1, seed=seed, max_iter=1, tol=tol)  # what starts only once
+    fit(rows[:_FIT_ROWS], 1, seed=seed, max_iter=1, tol=tol)  # what starts only once
     few = _Fit(rows[:_FIT_ROWS], _FIT_ROWS_PER_CENTROID, seed=seed, max_iter=max_iter, tol=tol)
     many = _Fit(rows, _MANY_ROWS_PER_CENTROID, seed=seed, max_iter=_FEW_ITERATIONS, tol=0.0)
     fit_row, fit_product = _line(few.clusters, few.row, many.clusters, many.row)
@@ -124,8 +124,8 @@ def split_compare(n: int, large: float, quarter: int, small: float) -> tuple[flo
 
 def _best(work: Callable[[], object]) -> float:
     """Seconds of the fastest of a few calls; others on the machine only make a call slower."""
-    seconds = []
-    for _ in range(_REPEAT):
+    seconds: list[float] = []
+    while len(seconds) < _FEWEST_CALLS or (len(seconds) < _MOST_CALLS and sum(seconds) < _CALLS_S):
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)

@@ -26,6 +26,7 @@ from dedup_assets.store.inputs import Batch
 _SAMPLE_BYTES = 64 << 20
 _SAMPLE_FILES = 4
 _ROWS, _CLUSTERS = 8192, 32
+_TURNS = 2
 _READING = ("fit", "assign")  # the steps that read all vectors of the input
 
 _T = TypeVar("_T")
@@ -95,12 +96,15 @@ def measure_steps(
     with tempfile.TemporaryDirectory(prefix="dedup-assets-trial-") as folder:
         shapes = ((few, 1), (more, 1), (few, clusters))
         runs = [
-            _Run(_settings(settings, Path(folder) / str(number), in_clusters), sample, rows)
-            for number, (rows, in_clusters) in enumerate(shapes)
+            [
+                _Run(_settings(settings, Path(folder, f"{turn}-{number}"), k), sample, rows)
+                for turn in range(_TURNS)
+            ]
+            for number, (rows, k) in enumerate(shapes)
         ]
-        one, many, cut = (run.seconds(compute) for run in runs)
+        one, many, cut = (_fastest([run.seconds(compute) for run in turns]) for turns in runs)
         # The trial's own files lie in memory; those of the input may be far away.
-        extra = max(0.0, sample.read_row - runs[1].read_row)
+        extra = max(0.0, sample.read_row - min(run.read_row for run in runs[1]))
     steps = {}
     for step in one:
         row = max(0.0, many[step] - one[step]) / max(1, more - few)
@@ -148,6 +152,10 @@ class _Run:
         nothing = Rates(compute, StepRates(), StepRates(), StepRates(), StepRates())
         arithmetic = predict(work, nothing, self._settings.n_clusters, self._settings.max_iter)
         return {k: max(0.0, v - getattr(arithmetic, k)) for k, v in self._taken.items()}
+
+
+def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {step: min(run[step] for run in runs) for step in runs[0]}
 
 
 def _settings(settings: Settings, folder: Path, clusters: int) -> Settings:
