@@ -37,6 +37,11 @@ def main() -> int:
     parser.set_defaults(rows=50_000, dim=256)
     parser.add_argument("--centres", type=int, default=200, help="groups that the data has")
     parser.add_argument("--repeat", type=int, default=3, help="turns; medians are shown")
+    parser.add_argument(
+        "--one-thread",
+        action="store_true",
+        help="linear algebra on one thread, which others on the machine disturb less",
+    )
     options = parser.parse_args()
     console = Console()
     try:
@@ -74,6 +79,7 @@ def measure(
             found = in_child(
                 "benchmarks.clusters",
                 "predict_times",
+                one_thread=options.one_thread,
                 settings=settings,
                 clusters=list(options.clusters),
             )
@@ -81,7 +87,12 @@ def measure(
         for clusters in options.clusters:
             settings |= {"output_path": str(folder / f"{turn}-{clusters}"), "n_clusters": clusters}
             with console.status(f"turn {turn}: running with {clusters:,} clusters"):
-                taken = in_child("benchmarks.clusters", "time_stages", settings=settings)
+                taken = in_child(
+                    "benchmarks.clusters",
+                    "time_stages",
+                    one_thread=options.one_thread,
+                    settings=settings,
+                )
             found["taken"][str(clusters)] = taken
         turns.append(found)
     return data, turns
@@ -162,7 +173,7 @@ def document(
     targets: list[Target],
 ) -> dict[str, Any]:
     """What goes into the JSON; no path is among the parameters."""
-    names = ("rows", "dim", "clusters", "centres", "device", "seed", "repeat")
+    names = ("rows", "dim", "clusters", "centres", "device", "seed", "repeat", "one_thread")
     return {
         "benchmark": "clusters",
         **describe("numpy", "pyarrow"),
