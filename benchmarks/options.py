@@ -8,14 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def common_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options of the data, the device and the places."""
+def common_parser(
+    description: str, clusters: tuple[int, ...] = (1_000,)
+) -> argparse.ArgumentParser:
+    """A parser with the options of the data, the device and the places.
+
+    With several ``clusters`` as a default, ``--clusters`` takes several.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--rows", type=_positive, default=100_000, help="rows of the data set")
     parser.add_argument("--dim", type=_positive, default=768, help="length of the vectors")
-    parser.add_argument("--clusters", type=_positive, default=1_000, help="clusters of k-means")
+    parser.add_argument(
+        "--clusters",
+        type=_positive,
+        nargs=None if len(clusters) == 1 else "+",
+        default=clusters[0] if len(clusters) == 1 else clusters,
+        help="clusters of k-means",
+    )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
     )

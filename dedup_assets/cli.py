@@ -7,8 +7,19 @@ from pathlib import Path
 from rich.console import Console
 
 from dedup_assets import __version__
-from dedup_assets.command.arguments import OneLineParser, add_settings, parse_settings
+from dedup_assets.command.arguments import (
+    AUTO,
+    INPUT_SETTINGS,
+    OneLineParser,
+    add_settings,
+    given_flags,
+    parse_settings,
+)
+from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import DedupError
+
+_BUDGET = "10m"
+_OUTPUT = "out"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,9 +47,28 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="deduplicate embeddings and write curated shards")
     add_settings(run)
-    run.add_argument("--refit", action="store_true", help="Fit the centroids again.")
+    _add_budget(run)
+    run.add_argument(
+        "--refit",
+        action="store_true",
+        help="Fit the centroids again; with --n-clusters auto, choose their number again too.",
+    )
     run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
     run.set_defaults(command=lambda arguments: _run(run, arguments))
+
+    suggest = commands.add_parser(
+        "suggest-clusters", help="say how long a run would take by number of clusters"
+    )
+    add_settings(suggest, only=INPUT_SETTINGS)
+    suggest.add_argument(
+        "--output-path",
+        default=argparse.SUPPRESS,
+        metavar="PATH",
+        help=f"Only for the command line that is printed. Default: {_OUTPUT}.",
+    )
+    _add_budget(suggest)
+    suggest.add_argument("--json", action="store_true", help="Print one JSON document.")
+    suggest.set_defaults(command=lambda arguments: _suggest(suggest, arguments))
 
     demo = commands.add_parser("demo", help="make a small real data set and deduplicate it")
     demo.add_argument("folder", nargs="?", default="./demo", help="Default: ./demo.")
@@ -56,8 +86,48 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.run import run_and_report
     from dedup_assets.component import rooted
 
-    settings = rooted(parse_settings(parser, arguments), Path.cwd())
-    return run_and_report(settings, Console(), verbose=arguments.verbose, refit=arguments.refit)
+    console = Console()
+    if arguments.n_clusters != AUTO:
+        if arguments.time_budget is not None:
+            parser.error("--time-budget goes with --n-clusters auto")
+        settings = rooted(parse_settings(parser, arguments), Path.cwd())
+    else:
+        from dedup_assets.command.suggest import resolve_clusters
+
+        settings = rooted(parse_settings(parser, arguments, n_clusters=1), Path.cwd())
+        settings = resolve_clusters(settings, _budget(arguments), console, anew=arguments.refit)
+    return run_and_report(settings, console, verbose=arguments.verbose, refit=arguments.refit)
+
+
+def _suggest(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.suggest import suggest_clusters
+    from dedup_assets.component import rooted
+
+    arguments.output_path = getattr(arguments, "output_path", _OUTPUT)
+    settings = rooted(parse_settings(parser, arguments, n_clusters=1), Path.cwd())
+    flags = given_flags(arguments)
+    return suggest_clusters(settings, _budget(arguments), flags, Console(), as_json=arguments.json)
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--time-budget",
+        type=_duration,
+        metavar="TIME",
+        help="Time that the run may take up to its histogram, such as 90s or 2h. "
+        f"Default: {_BUDGET}.",
+    )
+
+
+def _budget(arguments: argparse.Namespace) -> float:
+    return arguments.time_budget if arguments.time_budget is not None else parse_duration(_BUDGET)
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:

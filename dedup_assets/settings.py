@@ -29,7 +29,7 @@ class Settings(dg.Model):
     )
     output_path: str = Field(min_length=1, description="Folder that everything is written below.")
     n_clusters: int = Field(
-        ge=1, description="Clusters; only rows of one cluster are compared. 1 compares all rows."
+        description="Clusters; only rows of one cluster are compared. 1 compares all rows."
     )
     clusters_per_partition: int | None = Field(
         default=None,
@@ -143,6 +143,24 @@ class Settings(dg.Model):
     def _local(cls, value: str | None) -> str | None:
         if value is not None and "://" in value:
             raise ValueError(f"only local paths are supported so far, got {value!r}")
+        return value
+
+    @field_validator("n_clusters", mode="before")
+    @classmethod
+    def _a_number(cls, value: object) -> object:
+        if value == "auto":
+            raise ValueError(
+                "n_clusters must be a number here, since partitions are made from it, got 'auto'; "
+                "run dedup-assets suggest-clusters to choose one"
+            )
+        return value
+
+    @field_validator("n_clusters")
+    @classmethod
+    def _at_least_one(cls, value: int) -> int:
+        # Not a bound of the field: Dagster would apply it to the text "auto" first, and fail.
+        if value < 1:
+            raise ValueError(f"must be greater than or equal to 1, got {value}")
         return value
 
     @field_validator("eps_thresholds")

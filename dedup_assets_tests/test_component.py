@@ -182,3 +182,10 @@ def test_definitions_of_the_repository_validate(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "dedup_assets" in result.stdout + result.stderr
     assert "DeprecationWarning" not in result.stderr
+
+
+def test_auto_is_no_number_of_clusters_in_yaml(project: Project) -> None:
+    """Partitions are made from it while definitions load, so it cannot wait for a measurement."""
+    with pytest.raises(Exception) as raised:
+        project({"films": {**MINIMAL, "n_clusters": "auto"}})
+    assert "n_clusters must be a number here" in causes(raised.value)

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import types
+from collections.abc import Collection
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -19,6 +20,17 @@ _METAVARS = {
     "metadata_fields": "FIELD",
 }
 _YAML_ONLY = {"schedule", "schedule_enabled"}
+_MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
+AUTO = "auto"
+"""Instead of a number of clusters."""
+
+INPUT_SETTINGS = (
+    *("input_embeddings_path", "id_field", "embedding_field", "embedding_dim", "metadata_fields"),
+    "rank_by",
+    *("on_invalid", "files_per_partition", "max_iter", "tol", "random_state", "fit_data_fraction"),
+    *("memory_budget", "device"),
+)
+"""The settings that decide how long a number of clusters takes."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -44,10 +56,12 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting; values stay text, `Settings` checks them."""
+def add_settings(
+    parser: argparse.ArgumentParser, only: Collection[str] = tuple(Settings.model_fields)
+) -> None:
+    """Add a flag for each setting, or for some; values stay text, `Settings` checks them."""
     for name, field in Settings.model_fields.items():
-        if name in _YAML_ONLY:
+        if name in _YAML_ONLY or name not in only:
             continue
         options: dict[str, Any] = {
             "dest": name,
@@ -64,9 +78,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag(name), **options)
 
 
-def parse_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Settings:
-    """Settings from parsed flags; ends the process with exit code 2 if one breaks its rule."""
-    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields}
+def parse_settings(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, **instead: Any
+) -> Settings:
+    """Settings from parsed flags; ends the process with exit code 2 if one breaks its rule.
+
+    ``instead`` holds values that go before those of the flags.
+    """
+    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields} | instead
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = [part for text in value for part in text.split(",") if part]
@@ -74,6 +93,16 @@ def parse_settings(parser: argparse.ArgumentParser, arguments: argparse.Namespac
         return Settings.model_validate(given)
     except ValidationError as error:
         parser.error("; ".join(describe(e, flag) for e in error.errors()[:3]))
+
+
+def given_flags(arguments: argparse.Namespace) -> list[str]:
+    """The flags of settings as they were given, for a command line to go on with."""
+    flags: list[str] = []
+    for name in Settings.model_fields:
+        if name in vars(arguments):
+            value = getattr(arguments, name)
+            flags += [flag(name), *(value if isinstance(value, list) else [value])]
+    return flags
 
 
 def describe(error: Any, spell: Any = str) -> str:
@@ -95,7 +124,7 @@ def _metavar(name: str, field: FieldInfo) -> str:
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    text = (field.description or "").replace("%", "%%")
+    text = (field.description or "").replace("%", "%%") + _MORE_HELP.get(name, "")
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     if default in (None, []):
         return text

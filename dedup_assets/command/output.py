@@ -7,8 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from pydantic import ValidationError
 
 from dedup_assets.automation import LOCATION
+from dedup_assets.command.arguments import describe
 from dedup_assets.component import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
@@ -42,7 +44,7 @@ def load_settings(output: str) -> SemanticDedup:
     """Read the configuration that an output folder was made with.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or a setting breaks its rule.
     """
     store = Store(output)
     try:
@@ -51,7 +53,23 @@ def load_settings(output: str) -> SemanticDedup:
         raise SettingsError(
             f"{store.url(layout.DEFS)} does not exist; give the output folder of dedup-assets run"
         ) from None
-    return SemanticDedup.from_attributes_dict(attributes=yaml.safe_load(text)["attributes"])
+    try:
+        return SemanticDedup.from_attributes_dict(attributes=yaml.safe_load(text)["attributes"])
+    except ValidationError as error:
+        broken = "; ".join(describe(e) for e in error.errors()[:3])
+        raise SettingsError(f"{store.url(layout.DEFS)}: {broken}") from error
+
+
+def recorded_clusters(store: Store, dataset: str) -> int | None:
+    """The ``n_clusters`` of the last run of a dataset into an output folder, if there was one."""
+    try:
+        attributes = yaml.safe_load(store.read_bytes(layout.DEFS))["attributes"]
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
+        return None  # none, or nothing that a run has written
+    if not isinstance(attributes, dict) or attributes.get("dataset") != dataset:
+        return None
+    found = attributes.get("n_clusters")
+    return found if isinstance(found, int) else None
 
 
 def load_output(output: str) -> dg.Definitions:

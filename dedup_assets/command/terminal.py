@@ -1,5 +1,6 @@
 """What the command shows: progress bars while it works, and tables at the end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -56,11 +57,13 @@ class TerminalProgress:
             self._bars.stop()
 
 
-def make_table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
-    """A table whose numbers are right-aligned with thousands separators."""
+def make_table(
+    title: str, columns: list[str], rows: list[list[Any]], right: Sequence[str] = ()
+) -> Table:
+    """A table whose numbers, and the columns ``right``, are right-aligned; with separators."""
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for position, name in enumerate(columns):
-        numeric = any(isinstance(row[position], int | float) for row in rows)
+        numeric = name in right or any(isinstance(row[position], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row))

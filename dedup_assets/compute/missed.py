@@ -16,13 +16,14 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
 from dedup_assets.compute.exact import pair_dots, squared_norms
-from dedup_assets.compute.pairwise import screen_bound
+from dedup_assets.compute.nearest import products
+from dedup_assets.compute.pairwise import check_unit_length
+from dedup_assets.compute.threads import in_threads, thread_count
 
 _CROWDED = 16  # candidates of a query in a tile, from which a float64 product is cheaper
-_MOST_QUERIES = 1024  # in a tile
+_MOST_QUERIES = 512  # in a tile
 _BYTES_PER_CELL = 12  # of a tile: the product, a copy of the part looked at, a mask
 _BYTES_PER_WIDE_CELL = 32
-_UNIT_TOLERANCE = 1e-3
 _U64 = 2.0**-53
 
 
@@ -65,7 +66,10 @@ class BestPartners:
         self._clusters = clusters
         self._budget = memory_budget
         self._norms = squared_norms(queries)
-        self._deviation = self._checked_deviation(self._norms)
+        self._deviation = check_unit_length(self._norms)
+        self._products = products(self._xp)
+        self._operands: dict[int, Any] = {}
+        self._coarsest = self._row_of_largest_bound()
         self._within = self._xp.full(len(queries), -np.inf, dtype=np.float32)
         self._across = self._xp.full(len(queries), -np.inf, dtype=np.float32)
 
@@ -89,7 +93,7 @@ class BestPartners:
         """
         xp = self._xp
         norms = squared_norms(rows)
-        deviation = max(self._deviation, self._checked_deviation(norms))
+        deviation = max(self._deviation, check_unit_length(norms))
         kept = _without_third_copies(rows, norms, clusters, rank)
         if len(kept) < len(rows):
             place = np.searchsorted(kept, own[1])
@@ -97,37 +101,60 @@ class BestPartners:
             own = own[0][there], place[there]
             batch = xp.asarray(kept)
             rows, norms, clusters, rank = rows[batch], norms[batch], clusters[kept], rank[kept]
+        found: tuple[list[_Best], list[_Best]] = ([], [])
+        if len(rows) == 0 or len(self._queries) == 0:
+            return _collect(found[0], kept), _collect(found[1], kept)
+        self._products.aim(rows)
         # The last term is the rounding of a limit that the bound is taken from.
-        reach = screen_bound(rows.shape[1], deviation) + 2.0**-23
+        reach = float(self._products.bound(self._coarsest, deviation).max()) + 2.0**-22
         comparison = _Comparison(
             self._queries, self._norms, rows, norms, xp.asarray(rank), reach, self._budget
         )
-        found: tuple[list[_Best], list[_Best]] = ([], [])
         runs = list(_runs(clusters))
-        step = max(1, min(_MOST_QUERIES, self._budget // (_BYTES_PER_CELL * max(1, len(rows)))))
-        for begin in range(0, len(self._queries) if len(rows) else 0, step):
-            end = min(begin + step, len(self._queries))
-            product = self._queries[begin:end] @ rows.T
-            here = (own[0] >= begin) & (own[0] < end)
-            product[xp.asarray(own[0][here] - begin), xp.asarray(own[1][here])] = -xp.inf
+
+        def compare(block: slice) -> tuple[list[_Best], _Best]:
+            product = self._products.product(self._operand(block))
+            here = (own[0] >= block.start) & (own[0] < block.stop)
+            product[xp.asarray(own[0][here] - block.start), xp.asarray(own[1][here])] = -xp.inf
+            within = []
             for cluster, left, right in runs:
-                first, last = np.searchsorted(self._clusters[begin:end], (cluster, cluster + 1))
+                first, last = np.searchsorted(self._clusters[block], (cluster, cluster + 1))
                 if first < last:
+                    begin = block.start + int(first)
                     same = product[first:last, left:right]
-                    floor = self._within[begin + first : begin + last]
-                    found[0].append(comparison.best(same, begin + int(first), left, floor))
+                    floor = self._within[begin : block.start + last]
+                    within.append(comparison.best(same, begin, left, floor))
                     same[:] = -xp.inf
-            found[1].append(comparison.best(product, begin, 0, self._across[begin:end]))
+            return within, comparison.best(product, block.start, 0, self._across[block])
+
+        def keep(block: slice, bests: tuple[list[_Best], _Best]) -> None:
+            found[0].extend(bests[0])
+            found[1].append(bests[1])
+
+        threads = thread_count() if xp is np else 1
+        step = self._budget // (_BYTES_PER_CELL * len(rows)) // threads
+        in_threads(compare, self._blocks(max(1, min(_MOST_QUERIES, step))), threads, keep)
         return _collect(found[0], kept), _collect(found[1], kept)
 
-    def _checked_deviation(self, norms: Any) -> float:
-        deviation = float(self._xp.abs(norms - 1.0).max()) if len(norms) else 0.0
-        if not deviation <= _UNIT_TOLERANCE:
-            raise ValueError(
-                f"rows must have length 1, but a squared length is off by {deviation:g}; "
-                "normalise them with compute.normalize.unit_rows"
-            )
-        return deviation
+    def _blocks(self, step: int) -> list[slice]:
+        n = len(self._queries)
+        return [slice(begin, min(begin + step, n)) for begin in range(0, n, step)]
+
+    def _operand(self, block: slice) -> Any:
+        """Some queries as the left side of a product; kept, since each batch meets them again."""
+        if block.stop - block.start < min(_MOST_QUERIES, len(self._queries) - block.start):
+            return self._products.operand(self._queries[block])
+        if block.start not in self._operands:
+            self._operands[block.start] = self._products.operand(self._queries[block])
+        return self._operands[block.start]
+
+    def _row_of_largest_bound(self) -> Any:
+        """The query that any product can be off most for; of shape (1, d), or (0, d)."""
+        if len(self._queries) == 0:
+            return self._queries
+        self._products.aim(self._queries[:1])
+        worst = int(self._products.bound(self._queries, self._deviation).argmax())
+        return self._queries[worst : worst + 1]
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def check_unit_length(norms: Any) -> float:
     deviation = float(abs(norms - 1.0).max()) if len(norms) else 0.0
     if not deviation <= _UNIT_TOLERANCE:
         raise ValueError(
-            f"rows of x must have length 1, but a squared length is off by {deviation:g}; "
+            f"rows must have length 1, but a squared length is off by {deviation:g}; "
             "normalise them with compute.normalize.unit_rows"
         )
     return deviation

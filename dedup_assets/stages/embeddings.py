@@ -55,6 +55,36 @@ def input_files(settings: Settings) -> InputFiles:
     )
 
 
+def survey_embeddings(settings: Settings) -> Manifest:
+    """What the input is, from its listing, footers and first rows; nothing is written.
+
+    Raises:
+        InputError: no files or rows, a missing column, or files that disagree.
+    """
+    files = input_files(settings)
+    names = files.names()
+    with track("reading footers", len(names), "files") as advance:
+        probed = []
+        for name in names:
+            probed.append(files.probe(name))
+            advance(1)
+    if sum(file.rows for file in probed) == 0:
+        raise InputError(f"{files.store.url()} holds no rows in {len(names)} files; nothing to do")
+    reference = _agree(probed, settings)
+    _check_rank_columns(reference, settings)
+    dim = _dimension(probed, settings)
+    return Manifest(
+        [
+            {"file": f.name, "rows": f.rows, "bytes": f.bytes, "fingerprint": f.fingerprint}
+            for f in probed
+        ],
+        dim,
+        reference.id_type,
+        reference.metadata,
+        _fingerprint(settings, dim, [f.fingerprint for f in probed]),
+    )
+
+
 def list_embeddings(settings: Settings, store: Store) -> Manifest:
     """Check the input and write its manifest.
 
@@ -66,48 +96,22 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         refuse_missing_folder(Store(settings.clips_path))
     files = input_files(settings)
     _refuse_nested(settings, files, store)
-    names = files.names()
-    with track("reading footers", len(names), "files") as advance:
-        probed = []
-        for name in names:
-            probed.append(files.probe(name))
-            advance(1)
-    rows = sum(file.rows for file in probed)
-    if rows == 0:
-        raise InputError(f"{files.store.url()} holds no rows in {len(names)} files; nothing to do")
-    if settings.n_clusters > rows:
+    manifest = survey_embeddings(settings)
+    if settings.n_clusters > manifest.rows:
         raise InputError(
             f"n_clusters={settings.n_clusters} must be at most the number of rows, and "
-            f"{files.store.url()} has {rows}; lower n_clusters"
+            f"{files.store.url()} has {manifest.rows}; lower n_clusters"
         )
-    reference = _agree(probed, settings)
-    _check_rank_columns(reference, settings)
-    dim = _dimension(probed, settings)
-    _refuse_duplicate_ids(files, names, rows, settings)
-    table = pa.table(
-        {
-            "file": names,
-            "rows": pa.array([f.rows for f in probed], pa.int64()),
-            "bytes": pa.array([f.bytes for f in probed], pa.int64()),
-            "fingerprint": [f.fingerprint for f in probed],
-        },
-        schema=schemas.MANIFEST,
-    )
-    manifest = Manifest(
-        table.to_pylist(),
-        dim,
-        reference.id_type,
-        reference.metadata,
-        _fingerprint(settings, dim, [f.fingerprint for f in probed]),
-    )
+    names = [file["file"] for file in manifest.files]
+    _refuse_duplicate_ids(files, names, manifest.rows, settings)
     carried = pa.schema([pa.field("id", manifest.id_type), *manifest.metadata])
     write_table(
         store,
         layout.MANIFEST,
-        table,
+        pa.Table.from_pylist(manifest.files, schema=schemas.MANIFEST),
         {
             "fingerprint": manifest.fingerprint,
-            "dim": dim,
+            "dim": manifest.dim,
             "columns": base64.b64encode(carried.serialize().to_pybytes()).decode(),
             "input": files.store.url(),
         },

@@ -1,0 +1,153 @@
+"""How many clusters: measure this device on a few of the rows, predict, and choose."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from dedup_assets.compute.arrays import DeviceError, device_array_module, resolve_device
+from dedup_assets.compute.cost import Choice, Rates, Workload, choose
+from dedup_assets.compute.rates import measure_rates
+from dedup_assets.errors import InputError, SettingsError
+from dedup_assets.settings import Settings
+from dedup_assets.stages.centroids import sample_size
+from dedup_assets.stages.commits import group_bytes
+from dedup_assets.stages.embeddings import Manifest, survey_embeddings
+from dedup_assets.stages.machine import free_device_memory, free_memory
+from dedup_assets.stages.trial import measure_steps, read_sample
+
+_COPIES = 3  # of a cluster at once, while its fragments are read and put in order
+_DEVICE_COPIES = 2  # of a cluster at once, where rows repeat
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The input, and how fast this machine works on it.
+
+    Attributes:
+        manifest: the input.
+        rates: seconds of everything.
+        sample_rows: rows that were measured on.
+        device: where the arithmetic ran.
+        free_bytes: the largest cluster that can be compared here, as float32 rows; None: unknown.
+        seconds: how long measuring took.
+    """
+
+    manifest: Manifest
+    rates: Rates
+    sample_rows: int
+    device: Literal["cpu", "cuda"]
+    free_bytes: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The input, and how many seconds it took to read its footers."""
+
+    manifest: Manifest
+    seconds: float
+
+
+def survey(settings: Settings) -> Survey:
+    """List the input.
+
+    Raises:
+        InputError: it cannot be used; the same errors as those of a run.
+    """
+    started = time.perf_counter()
+    with _one_line():
+        manifest = survey_embeddings(settings)
+    return Survey(manifest, time.perf_counter() - started)
+
+
+def measure(settings: Settings, surveyed: Survey) -> Measured:
+    """Measure this machine on some of the rows, in a second or two.
+
+    ``n_clusters`` and ``output_path`` of the settings are not looked at.
+
+    Raises:
+        InputError: the input cannot be used; the same errors as those of a run.
+        SettingsError: the device that was asked for is not there.
+    """
+    started = time.perf_counter()
+    manifest = surveyed.manifest
+    with _one_line():
+        device = resolve_device(settings.device)
+        sample = read_sample(settings, manifest)
+        compute = measure_rates(
+            sample.rows,
+            device_array_module(device),
+            seed=settings.random_state,
+            max_iter=settings.max_iter,
+            tol=settings.tol,
+            memory_budget=settings.memory_budget // 2,
+        )
+        rates = measure_steps(settings, sample, compute, surveyed.seconds)
+        return Measured(
+            manifest,
+            rates,
+            len(sample.rows),
+            device,
+            _largest_cluster(settings, device),
+            time.perf_counter() - started,
+        )
+
+
+def suggest(settings: Settings, measured: Measured, budget_s: float) -> Choice:
+    """The fewest clusters whose scoring is predicted to take at most ``budget_s``.
+
+    Raises:
+        InputError: no number of clusters would do on this machine.
+    """
+    work = workload(settings, measured)
+    try:
+        return choose(work, measured.rates, budget_s, settings.max_iter)
+    except ValueError:
+        raise InputError(
+            f"{work.rows:,} rows of {work.dim} numbers cannot be cut into clusters that fit into "
+            "the memory of this machine; use one with more"
+        ) from None
+
+
+def workload(settings: Settings, measured: Measured) -> Workload:
+    """What the cost model has to know of an input and its settings."""
+    manifest = measured.manifest
+
+    def with_clusters(clusters: int) -> Settings:
+        return settings.model_copy(update={"n_clusters": clusters})
+
+    def groups(clusters: int) -> int:
+        if settings.files_per_partition is not None:
+            return -(-len(manifest.files) // settings.files_per_partition)
+        return -(-manifest.bytes // group_bytes(with_clusters(clusters)))
+
+    return Workload(
+        rows=manifest.rows,
+        dim=manifest.dim,
+        fit_rows=lambda clusters: sample_size(with_clusters(clusters), manifest),
+        groups=groups,
+        most_bytes=measured.free_bytes,
+    )
+
+
+def _largest_cluster(settings: Settings, device: Literal["cpu", "cuda"]) -> int | None:
+    """Bytes of the largest cluster that a step can hold beside its ``memory_budget``."""
+    limits = [(free_memory(), _COPIES), (free_device_memory(device), _DEVICE_COPIES)]
+    left = [
+        max(0, free - settings.memory_budget // 2) // copies
+        for free, copies in limits
+        if free is not None
+    ]
+    return min(left, default=None)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except DeviceError as error:
+        raise SettingsError(str(error)) from error
+    except OSError as error:
+        raise InputError(str(error)) from error
