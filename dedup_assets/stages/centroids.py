@@ -19,7 +19,7 @@ from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_file
 from dedup_assets.stages.memory import shares
 from dedup_assets.stages.readahead import READERS, read_ahead
 from dedup_assets.store import layout
-from dedup_assets.store.arrow import hash_ids
+from dedup_assets.store.arrow import hash_ids, release_unused
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.inputs import Batch, InputFiles, RejectedRow
@@ -229,6 +229,7 @@ def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
                 filled[place] = True
                 advance(len(hit))
                 del batch, rows  # not held while the next one is waited for
+    release_unused()  # the fit needs it
     return _filled_rows(sample, filled)
 
 
