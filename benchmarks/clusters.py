@@ -25,7 +25,7 @@ STEPS = {
     "fit": ("centroids",),
     "assign": ("cluster_partitions",),
     "compare": ("pairwise_scores",),
-    "rest": ("embeddings", "similarity_histogram"),
+    "rest": ("embeddings", "similarity_histogram", "missed_by_clustering"),
 }
 """The stages of each step of a prediction."""
 

@@ -28,7 +28,7 @@ INPUT_SETTINGS = (
     *("input_embeddings_path", "id_field", "embedding_field", "embedding_dim", "metadata_fields"),
     "rank_by",
     *("on_invalid", "files_per_partition", "max_iter", "tol", "random_state", "fit_data_fraction"),
-    *("memory_budget", "device"),
+    *("missed_sample", "precision", "kmeans", "memory_budget", "device"),
 )
 """The settings that decide how long a number of clusters takes."""
 

@@ -179,8 +179,8 @@ def _explain(settings: Settings, measured: Measured, choice: Choice) -> list[str
     iterations = min(settings.max_iter, measured.rates.compute.iterations)
     return [
         "Fewer clusters miss fewer duplicates.",
-        "Counted: a first run up to the histogram. Not counted: the lists and shards of an eps, "
-        "and some seconds of Dagster's own.",
+        "Counted: a first run up to the histogram; rest is mostly the search for what clustering "
+        "misses. Not counted: the lists and shards of an eps, and some seconds of Dagster's own.",
         f"Measured in {measured.seconds:.1f} s on some of the rows. k-means is taken to stop after "
         f"{iterations} iterations, as it did on them; if it went on to --max-iter "
         f"{settings.max_iter}, fit would take {format_duration(choice.chosen.longest_fit)}.",

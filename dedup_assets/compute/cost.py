@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _BYTES = 4  # of a number: rows are compared in float32
+SEEDING_POWER = 1.5  # power of the clusters: it passes over rows, and over pairs of candidates
 _GRID = (1, 2, 5)
 
 
@@ -38,7 +39,7 @@ class ComputeRates:
         assign_product: of a row and a centroid in `nearest_centroids`.
         fit_row: of a row in an iteration of k-means, apart from the centroids.
         fit_product: of a row and a centroid there.
-        fit_seed: of seeding, for each pair of centroids.
+        fit_seed: of seeding with one cluster; with more it grows, but less than their square.
         iterations: of k-means until it stops.
         spreads: how uneven clusters are, ascending by their number.
     """
@@ -68,13 +69,19 @@ class StepRates:
 
 @dataclass(frozen=True)
 class Rates:
-    """All that was measured; the steps are those of a `Prediction`."""
+    """All that was measured; the steps are those of a `Prediction`.
+
+    Attributes:
+        missed_row: seconds of a row in the search for what clustering misses, which there is
+            with more than one cluster.
+    """
 
     compute: ComputeRates
     fit: StepRates
     assign: StepRates
     compare: StepRates
     rest: StepRates
+    missed_row: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class Prediction:
         fit: seconds to sample and fit k-means; ``longest_fit``: if it never converged.
         assign: seconds to assign the rows and write them cluster by cluster.
         compare: seconds to compare the rows of each cluster.
-        rest: seconds of what comes before and after.
+        rest: seconds of what comes before and after, the search for what is missed included.
         rows: rows of a cluster, on average.
         fit_rows: rows that k-means is fitted on.
         largest_bytes: the largest cluster, as float32 rows.
@@ -159,7 +166,7 @@ def predict(work: Workload, rates: Rates, clusters: int, max_iter: int) -> Predi
     k, compute = clusters, rates.compute
     fit_rows, groups = work.fit_rows(k), work.groups(k)
     iteration = fit_rows * (compute.fit_row + k * compute.fit_product)
-    before = _step(rates.fit, work.rows, k) + compute.fit_seed * k * k
+    before = _step(rates.fit, work.rows, k) + compute.fit_seed * k**SEEDING_POWER
     squares, largest = _unevenness(compute.spreads, k)
     pairs = squares * work.rows**2 / (2 * k)
     largest_bytes = int(min(1.0, largest / k) * work.rows) * work.dim * _BYTES
@@ -172,7 +179,7 @@ def predict(work: Workload, rates: Rates, clusters: int, max_iter: int) -> Predi
         compare=_step(rates.compare, work.rows, k * (1 + groups) / 2)
         + work.rows * compute.compare_row
         + pairs * compute.compare_pair,
-        rest=_step(rates.rest, work.rows, k),
+        rest=_step(rates.rest, work.rows, k) + (work.rows * rates.missed_row if k > 1 else 0.0),
         rows=work.rows / k,
         fit_rows=fit_rows,
         largest_bytes=largest_bytes,

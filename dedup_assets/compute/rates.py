@@ -6,15 +6,16 @@ comparison grows until it can be timed.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dedup_assets.compute.arrays import to_host
 from dedup_assets.compute.assign import nearest_centroids
-from dedup_assets.compute.cost import ComputeRates, Spread
-from dedup_assets.compute.kmeans import fit
-from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.compute.cost import SEEDING_POWER, ComputeRates, Spread
+from dedup_assets.compute.kmeans import KMeansFit
+from dedup_assets.compute.pairwise import Precision, best_earlier_match
 
 _FIRST_ROWS = 4096
 _ENOUGH_S = 0.05
@@ -23,8 +24,19 @@ _FIT_ROWS, _FIT_ROWS_PER_CENTROID = 4096, 256  # fitted until k-means stops
 _MANY_ROWS, _MANY_ROWS_PER_CENTROID, _FEW_ITERATIONS = 8192, 64, 5  # for the time of one
 
 
+@dataclass(frozen=True)
+class FitOptions:
+    """How k-means is fitted: the function (see `dedup_assets.compute.kmeans.fit`), its options."""
+
+    fit: Callable[..., KMeansFit]
+    seed: int
+    max_iter: int
+    tol: float
+    memory_budget: int
+
+
 def measure_rates(
-    x: np.ndarray, xp: Any, *, seed: int, max_iter: int, tol: float, memory_budget: int
+    x: np.ndarray, xp: Any, *, options: FitOptions, precision: Precision, memory_budget: int
 ) -> ComputeRates:
     """Measure `ComputeRates`.
 
@@ -32,14 +44,16 @@ def measure_rates(
         x: of shape (n, d), float32, unit rows of the input in any order, host. Some ten thousand
             are enough; of few, the rates say little.
         xp: the array module of the device (see `device_array_module`).
-        seed: of k-means; ``max_iter`` and ``tol``: when it stops.
+        options: of k-means.
+        precision: of comparisons.
         memory_budget: bytes that a comparison may hold beside its rows.
     """
-    compare_row, compare_pair = _compare(x, xp, memory_budget)
+    compare_row, compare_pair = _compare(x, xp, precision, memory_budget)
     rows = xp.asarray(x[:_MANY_ROWS])
-    fit(rows[:_FIT_ROWS], 1, seed=seed, max_iter=1, tol=tol)  # what starts only once
-    few = _Fit(rows[:_FIT_ROWS], _FIT_ROWS_PER_CENTROID, seed=seed, max_iter=max_iter, tol=tol)
-    many = _Fit(rows, _MANY_ROWS_PER_CENTROID, seed=seed, max_iter=_FEW_ITERATIONS, tol=0.0)
+    once = replace(options, max_iter=1)
+    _Fit(rows[:_FIT_ROWS], _FIT_ROWS, once)  # what starts only once
+    few = _Fit(rows[:_FIT_ROWS], _FIT_ROWS_PER_CENTROID, options)
+    many = _Fit(rows, _MANY_ROWS_PER_CENTROID, replace(options, max_iter=_FEW_ITERATIONS, tol=0.0))
     fit_row, fit_product = _line(few.clusters, few.row, many.clusters, many.row)
     _, assign_product = _line(
         few.clusters, _assign_seconds(rows, few), many.clusters, _assign_seconds(rows, many)
@@ -50,7 +64,7 @@ def measure_rates(
         assign_product=assign_product,
         fit_row=fit_row,
         fit_product=fit_product,
-        fit_seed=many.before / many.clusters**2,
+        fit_seed=many.before / many.clusters**SEEDING_POWER,
         iterations=few.iterations,
         spreads=tuple(f.spread() for f in (few, many) if f.clusters > 1),
     )
@@ -59,27 +73,32 @@ def measure_rates(
 class _Fit:
     """A small fit, timed."""
 
-    def __init__(self, rows: Any, rows_per_centroid: int, **options: Any) -> None:
+    def __init__(self, rows: Any, rows_per_centroid: int, options: FitOptions) -> None:
         self.clusters = max(1, len(rows) // rows_per_centroid)
+        self.memory_budget = options.memory_budget
         stamps = [time.perf_counter()]
-        found = fit(
+        found = options.fit(
             rows,
             self.clusters,
+            seed=options.seed,
+            max_iter=options.max_iter,
+            tol=options.tol,
+            memory_budget=options.memory_budget,
             on_iteration=lambda _: stamps.append(time.perf_counter()),
-            **options,
         )
         taken = np.diff(stamps)
         self.rows = rows
         self.centroids = found.centroids
         self.iterations = found.n_iter
-        iteration = float(np.median(taken[1:])) if len(taken) > 1 else float(taken[0])
+        # One that reports only once, at its end, does not tell its seeding apart.
+        iteration = float(np.median(taken[1:]) if len(taken) > 1 else taken[0] / found.n_iter)
         self.row = iteration / len(rows)
         """Seconds of a row in an iteration."""
-        self.before = max(0.0, float(taken[0]) - iteration)
+        self.before = max(0.0, float(taken[0]) - iteration) if len(taken) > 1 else 0.0
         """Seconds before the first iteration."""
 
     def spread(self) -> Spread:
-        label = to_host(nearest_centroids(self.rows, self.centroids).label)
+        label = self.assign(self.rows)
         share = np.bincount(label, minlength=self.clusters) / len(label)
         return Spread(
             self.clusters,
@@ -87,18 +106,27 @@ class _Fit:
             float(self.clusters * share.max()),
         )
 
+    def assign(self, rows: Any) -> np.ndarray:
+        """The nearest centroid of each row, host."""
+        found = nearest_centroids(rows, self.centroids, memory_budget=self.memory_budget)
+        return to_host(found.label)
+
 
 def _assign_seconds(rows: Any, found: _Fit) -> float:
     """Seconds to assign a row to the centroids of a fit."""
-    return _best(lambda: to_host(nearest_centroids(rows, found.centroids).label)) / len(rows)
+    return _best(lambda: found.assign(rows)) / len(rows)
 
 
-def _compare(x: np.ndarray, xp: Any, memory_budget: int) -> tuple[float, float]:
+def _compare(
+    x: np.ndarray, xp: Any, precision: Precision, memory_budget: int
+) -> tuple[float, float]:
     """Seconds of a row and of a pair, from a number of rows and a quarter of it."""
 
     def seconds(rows: int) -> float:
         def work() -> np.ndarray:
-            found = best_earlier_match(xp.asarray(x[:rows]), memory_budget=memory_budget)
+            found = best_earlier_match(
+                xp.asarray(x[:rows]), precision=precision, memory_budget=memory_budget
+            )
             return to_host(found.score)
 
         return _best(work)

@@ -70,7 +70,7 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
         )
     xp = device_array_module(resolve_device(settings.device))
     with track("fitting k-means", settings.max_iter, "iterations") as advance:
-        result = _implementation(settings)(
+        result = kmeans_function(settings)(
             xp.asarray(sample),
             settings.n_clusters,
             seed=settings.random_state,
@@ -96,7 +96,8 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
     return Centroids(values, info["content"], info, reused=False)
 
 
-def _implementation(settings: Settings) -> Callable[..., KMeansFit]:
+def kmeans_function(settings: Settings) -> Callable[..., KMeansFit]:
+    """The configured implementation of `dedup_assets.compute.kmeans.fit`."""
     if settings.kmeans == "lloyd":
         return fit
     from dedup_assets.compute.kmeans_cuml import fit_cuml

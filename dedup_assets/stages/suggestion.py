@@ -8,17 +8,16 @@ from typing import Literal
 
 from dedup_assets.compute.arrays import DeviceError, device_array_module, resolve_device
 from dedup_assets.compute.cost import Choice, Rates, Workload, choose
-from dedup_assets.compute.rates import measure_rates
+from dedup_assets.compute.rates import FitOptions, measure_rates
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import sample_size
+from dedup_assets.stages.centroids import kmeans_function, sample_size
 from dedup_assets.stages.commits import group_bytes
 from dedup_assets.stages.embeddings import Manifest, survey_embeddings
 from dedup_assets.stages.machine import free_device_memory, free_memory
 from dedup_assets.stages.trial import measure_steps, read_sample
 
-_COPIES = 3  # of a cluster at once, while its fragments are read and put in order
-_DEVICE_COPIES = 2  # of a cluster at once, where rows repeat
+_COPIES = 3  # of a cluster at once: read, put in order, and as the search needs it
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,14 @@ def measure(settings: Settings, surveyed: Survey) -> Measured:
         compute = measure_rates(
             sample.rows,
             device_array_module(device),
-            seed=settings.random_state,
-            max_iter=settings.max_iter,
-            tol=settings.tol,
+            options=FitOptions(
+                kmeans_function(settings),
+                settings.random_state,
+                settings.max_iter,
+                settings.tol,
+                settings.memory_budget // 4,
+            ),
+            precision=settings.precision,
             memory_budget=settings.memory_budget // 2,
         )
         rates = measure_steps(settings, sample, compute, surveyed.seconds)
@@ -134,13 +138,10 @@ def workload(settings: Settings, measured: Measured) -> Workload:
 
 def _largest_cluster(settings: Settings, device: Literal["cpu", "cuda"]) -> int | None:
     """Bytes of the largest cluster that a step can hold beside its ``memory_budget``."""
-    limits = [(free_memory(), _COPIES), (free_device_memory(device), _DEVICE_COPIES)]
-    left = [
-        max(0, free - settings.memory_budget // 2) // copies
-        for free, copies in limits
-        if free is not None
-    ]
-    return min(left, default=None)
+    known = [free for free in (free_memory(), free_device_memory(device)) if free is not None]
+    if not known:
+        return None
+    return max(0, min(known) - settings.memory_budget // 2) // _COPIES
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dedup_assets.errors import InputError
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids, normalise, raise_invalid, sample_size
 from dedup_assets.stages.embeddings import Manifest, input_files, list_embeddings
+from dedup_assets.stages.missed import estimate_missed
 from dedup_assets.stages.partitioning import shuffle
 from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import current_scores, score
@@ -87,14 +88,14 @@ def measure_steps(
 ) -> Rates:
     """Seconds of the steps beside their arithmetic: of a row, of a cluster, and once.
 
-    Three small runs tell them apart: few rows and more of them in one cluster, and the few in
-    many clusters.
+    Three small runs tell them apart: few rows in one cluster and in many, and more rows, in two,
+    since a single cluster misses nothing and no search for that is made.
     """
     more = min(_ROWS, len(sample.rows))
     few = max(1, more // 8)
     clusters = max(1, min(_CLUSTERS, few // 4))
     with tempfile.TemporaryDirectory(prefix="dedup-assets-trial-") as folder:
-        shapes = ((few, 1), (more, 1), (few, clusters))
+        shapes = ((few, 1), (more, min(2, more)), (few, clusters))
         runs = [
             [
                 _Run(_settings(settings, Path(folder, f"{turn}-{number}"), k), sample, rows)
@@ -106,16 +107,16 @@ def measure_steps(
         # The trial's own files lie in memory; those of the input may be far away.
         extra = max(0.0, sample.read_row - min(run.read_row for run in runs[1]))
     steps = {}
-    for step in one:
-        row = max(0.0, many[step] - one[step]) / max(1, more - few)
+    for step in ("fit", "assign", "compare", "rest"):
         cluster = max(0.0, cut[step] - one[step]) / max(1, clusters - 1)
+        row = max(0.0, many[step] - one[step] - cluster) / max(1, more - few)
         fixed = max(0.0, one[step] - few * row - cluster)
         steps[step] = StepRates(row, cluster, fixed)
     for step in _READING:
         steps[step] = replace(steps[step], row=steps[step].row + extra)
     steps["fit"] = replace(steps["fit"], cluster=0.0)  # what remains there is rounding and noise
     steps["rest"] = replace(steps["rest"], fixed=steps["rest"].fixed + survey_s)
-    return Rates(compute, **steps)
+    return Rates(compute, **steps, missed_row=many["missed"] / more)
 
 
 class _Run:
@@ -125,7 +126,7 @@ class _Run:
         self._settings = settings
         self._rows = rows
         self._dim = sample.rows.shape[1]
-        self._taken = dict.fromkeys(("fit", "assign", "compare", "rest"), 0.0)
+        self._taken = dict.fromkeys(("fit", "assign", "compare", "rest", "missed"), 0.0)
         _write_input(settings, sample, rows)
         store = Store(settings.output_path)
         keys = list(cluster_ranges(settings))
@@ -135,6 +136,7 @@ class _Run:
         self._timed("assign", lambda: shuffle(settings, store, keys))
         self._timed("compare", lambda: score(settings, store, keys))
         self._timed("rest", lambda: current_scores(settings, store))
+        self._timed("missed", lambda: estimate_missed(settings, store))
         files = input_files(settings)
         started = time.perf_counter()
         next(files.read(files.names()[0], self._dim))
@@ -151,7 +153,7 @@ class _Run:
         work = Workload(self._rows, self._dim, lambda _: self._fit_rows, lambda _: 1)
         nothing = Rates(compute, StepRates(), StepRates(), StepRates(), StepRates())
         arithmetic = predict(work, nothing, self._settings.n_clusters, self._settings.max_iter)
-        return {k: max(0.0, v - getattr(arithmetic, k)) for k, v in self._taken.items()}
+        return {k: max(0.0, v - getattr(arithmetic, k, 0.0)) for k, v in self._taken.items()}
 
 
 def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:

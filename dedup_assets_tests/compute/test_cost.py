@@ -56,11 +56,12 @@ def test_uneven_clusters_hold_more_pairs_and_a_single_one_is_even():
 
 
 def test_fitting_is_iterations_over_the_sample_and_the_seeding():
-    """256 rows a centroid of 1,000 rows: with 3 clusters 768 rows, with 5 all of them."""
+    """256 rows a centroid of 1,000 rows: with one cluster 256, with 4 and 9 all of them."""
     given = rates(fit_row=1.0, fit_product=0.5, fit_seed=10.0, iterations=7)
-    assert predict(work(), given, 3, 100).fit == 7 * 768 * (1.0 + 3 * 0.5) + 90
-    assert predict(work(), given, 5, 100).fit == 7 * 1000 * (1.0 + 5 * 0.5) + 250
-    assert predict(work(), given, 5, 100).longest_fit == 100 * 1000 * 3.5 + 250
+    assert predict(work(), given, 1, 100).fit == 7 * 256 * 1.5 + 10
+    assert predict(work(), given, 4, 100).fit == 7 * 1000 * 3.0 + 80
+    assert predict(work(), given, 9, 100).fit == 7 * 1000 * 5.5 + 270
+    assert predict(work(), given, 9, 100).longest_fit == 100 * 1000 * 5.5 + 270
 
 
 def test_max_iter_bounds_the_iterations():
@@ -88,6 +89,11 @@ def test_steps_add_what_they_read_and_write():
     found = predict(work(), given, 10, 100)
     assert (found.fit, found.assign, found.compare, found.rest) == (1005, 2030, 4060, 78)
     assert found.total == 1005 + 2030 + 4060 + 78
+
+
+def test_what_is_missed_is_searched_for_with_more_than_one_cluster():
+    given = replace(FREE, missed_row=2.0)
+    assert [predict(work(), given, k, 100).rest for k in (1, 2, 9)] == [0, 2000, 2000]
 
 
 def test_every_file_group_leaves_a_fragment_in_every_cluster():

@@ -151,7 +151,7 @@ def test_a_cluster_has_to_fit_three_times_beside_the_budget(
     work = workload(settings, found)
     assert not predict(work, found.rates, 1, 100).in_memory  # 100 * 8 * 4 = 3,200 bytes
     assert suggest(settings, found, 1e9).clusters > 1
-    monkeypatch.setattr(suggestion, "free_device_memory", lambda device: 500 + 2 * 1200)
+    monkeypatch.setattr(suggestion, "free_device_memory", lambda device: 500 + 3 * 1200)
     assert measured(settings).free_bytes == 1200
     monkeypatch.setattr(suggestion, "free_memory", lambda: None)
     monkeypatch.setattr(suggestion, "free_device_memory", lambda device: None)
