@@ -10,17 +10,8 @@ from pathlib import Path
 
 def common_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options of the data, the device and the places."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--rows", type=_positive, default=100_000, help="rows of the data set")
-    parser.add_argument("--dim", type=_positive, default=768, help="length of the vectors")
-    parser.add_argument("--clusters", type=_positive, default=1_000, help="clusters of k-means")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
-    )
-    parser.add_argument("--seed", type=int, default=7, help="seed of the data")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    parser = array_parser(description)
+    parser.set_defaults(rows=100_000, clusters=1_000)
     parser.add_argument(
         "--work",
         type=Path,
@@ -29,6 +20,28 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--keep", action="store_true", help="keep data and outputs")
     return parser
+
+
+def array_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options of the data and the device, for what writes no data."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--rows", type=positive, help="rows of the data set")
+    parser.add_argument("--dim", type=positive, default=768, help="length of the vectors")
+    parser.add_argument("--clusters", type=positive, help="clusters of the rows")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the data")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    return parser
+
+
+def add_rounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rounds", type=positive, default=3, help="rounds that count, after one that does not"
+    )
 
 
 @contextmanager
@@ -46,7 +59,7 @@ def work_folder(options: argparse.Namespace) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     value = int(text.replace("_", "").replace(",", ""))
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
