@@ -22,14 +22,17 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def array_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options of the data and the device, for what writes no data."""
+def array_parser(description: str, clusters: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the options of the data and the device, for what writes no data.
+
+    ``clusters="+"`` lets several numbers be given.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--rows", type=positive, help="rows of the data set")
     parser.add_argument("--dim", type=positive, default=768, help="length of the vectors")
-    parser.add_argument("--clusters", type=positive, help="clusters of the rows")
+    parser.add_argument("--clusters", type=positive, nargs=clusters, help="clusters of the rows")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
     )
