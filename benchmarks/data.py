@@ -7,6 +7,7 @@ evenly on a logarithmic scale; so every usual eps removes something.
 """
 
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,54 @@ class DataSpec:
     rows: int
     dim: int
     centres: int
-    seed: int
+    seed: int | Sequence[int]
 
 
 def make_data(folder: str, **spec: Any) -> dict[str, Any]:
     """Write Parquet files of ``id`` and ``embedding``, one file in memory at a time."""
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     data = DataSpec(**spec)
     rng = np.random.default_rng(data.seed)
-    centres = _unit(rng.standard_normal((data.centres, data.dim), dtype=np.float32))
-    looseness = rng.uniform(TIGHTEST, LOOSEST, data.centres).astype(np.float32)
-    weights = (np.arange(data.centres) + SIZE_OFFSET) ** -SIZE_EXPONENT
-    weights /= weights.sum()
+    Path(folder).mkdir(parents=True)
+    files = size = planted = 0
+    for rows, count in _files(rng, data):
+        ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(len(rows))]
+        size += write_file(Path(folder) / f"part-{files:05d}.parquet", ids, rows)
+        files += 1
+        planted += count
+    return {**asdict(data), "files": files, "bytes": size, "planted_duplicates": planted}
+
+
+def make_rows(rows: int, dim: int, centres: int, seed: int | Sequence[int]) -> Any:
+    """Rows of the same distribution in memory; (rows, dim) float32. Needs only NumPy."""
+    import numpy as np
+
+    out = np.empty((rows, dim), dtype=np.float32)
+    done = 0
+    for part, _ in _files(np.random.default_rng(seed), DataSpec(rows, dim, centres, seed)):
+        out[done : done + len(part)] = part
+        done += len(part)
+    return out
+
+
+def make_clusters(clusters: int, rows: int, dim: int, centres: int, seed: int) -> Any:
+    """Clusters of ``rows`` rows one after another, each a data set of `make_rows` by itself."""
+    import numpy as np
+
+    out = np.empty((clusters * rows, dim), dtype=np.float32)
+    for number in range(clusters):
+        part = slice(number * rows, (number + 1) * rows)
+        out[part] = make_rows(rows, dim, centres, [seed, number])
+    return out
+
+
+def write_file(path: Path, ids: list[str], rows: Any) -> int:
+    """Write one Parquet file. Returns its size in bytes."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     schema = pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -53,34 +87,40 @@ def make_data(folder: str, **spec: Any) -> dict[str, Any]:
             ),
         ]
     )
+    n, dim = rows.shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(dim))
+    vectors = pa.ListArray.from_arrays(
+        offsets, pa.array(rows.reshape(-1)), type=schema.field("embedding").type
+    )
+    pq.write_table(
+        pa.table([pa.array(ids), vectors], schema=schema),
+        path,
+        row_group_size=10_000,
+        use_dictionary=False,
+        compression={"id": "zstd", "embedding.list.element": "none"},
+    )
+    return path.stat().st_size
+
+
+def _files(rng: Any, data: DataSpec) -> Iterator[tuple[Any, int]]:
+    """The rows of each file, and how many of them repeat others."""
+    import numpy as np
+
+    centres = _unit(rng.standard_normal((data.centres, data.dim), dtype=np.float32))
+    looseness = rng.uniform(TIGHTEST, LOOSEST, data.centres).astype(np.float32)
+    weights = (np.arange(data.centres) + SIZE_OFFSET) ** -SIZE_EXPONENT
+    weights /= weights.sum()
     remembered = np.empty((0, data.dim), dtype=np.float32)
-    Path(folder).mkdir(parents=True)
     per_file = min(ROWS_PER_FILE, -(-data.rows // FEWEST_FILES))
-    files = size = planted = 0
     for start in range(0, data.rows, per_file):
         n = min(per_file, data.rows - start)
         group = rng.choice(data.centres, n, p=weights)
         noise = rng.standard_normal((n, data.dim), dtype=np.float32) / np.sqrt(data.dim)
         rows = _unit(centres[group] + looseness[group, None] * noise.astype(np.float32))
-        planted += _plant(rng, rows, remembered)
+        planted = _plant(rng, rows, remembered)
         keep = rng.choice(n, min(n, REMEMBERED // 4), replace=False)
         remembered = np.concatenate([rows[keep], remembered])[:REMEMBERED]
-        ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(n)]
-        offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(data.dim))
-        vectors = pa.ListArray.from_arrays(
-            offsets, pa.array(rows.reshape(-1)), type=schema.field("embedding").type
-        )
-        path = Path(folder) / f"part-{files:05d}.parquet"
-        pq.write_table(
-            pa.table([pa.array(ids), vectors], schema=schema),
-            path,
-            row_group_size=10_000,
-            use_dictionary=False,
-            compression={"id": "zstd", "embedding.list.element": "none"},
-        )
-        files += 1
-        size += path.stat().st_size
-    return {**asdict(data), "files": files, "bytes": size, "planted_duplicates": planted}
+        yield rows, planted
 
 
 def _unit(rows: Any) -> Any:

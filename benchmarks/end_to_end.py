@@ -23,6 +23,7 @@ from benchmarks.child import ChildFailedError, in_child
 from benchmarks.machine import describe
 from benchmarks.options import common_parser, work_folder
 from benchmarks.output import Target, show_table, show_targets, write_json
+from benchmarks.rounds import uncertainty
 
 COST_RATIO = 1.3
 PEAK_MIB = 2048.0
@@ -138,13 +139,6 @@ class Bench:
 
 def median(runs: list[dict[str, Any]], name: str) -> float:
     return statistics.median(run[name] for run in runs)
-
-
-def uncertainty(values: list[float]) -> float:
-    """Standard error of the median of some runs, from their median absolute deviation."""
-    middle = statistics.median(values)
-    deviation = statistics.median(abs(value - middle) for value in values)
-    return 1.2533 * 1.4826 * deviation / len(values) ** 0.5
 
 
 def costs(size: dict[str, Any]) -> dict[str, float]:

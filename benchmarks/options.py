@@ -15,23 +15,9 @@ def common_parser(
 
     With several ``clusters`` as a default, ``--clusters`` takes several.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--rows", type=_positive, default=100_000, help="rows of the data set")
-    parser.add_argument("--dim", type=_positive, default=768, help="length of the vectors")
-    parser.add_argument(
-        "--clusters",
-        type=_positive,
-        nargs=None if len(clusters) == 1 else "+",
-        default=clusters[0] if len(clusters) == 1 else clusters,
-        help="clusters of k-means",
-    )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
-    )
-    parser.add_argument("--seed", type=int, default=7, help="seed of the data")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    several = len(clusters) > 1
+    parser = array_parser(description, clusters="+" if several else None)
+    parser.set_defaults(rows=100_000, clusters=clusters if several else clusters[0])
     parser.add_argument(
         "--work",
         type=Path,
@@ -40,6 +26,31 @@ def common_parser(
     )
     parser.add_argument("--keep", action="store_true", help="keep data and outputs")
     return parser
+
+
+def array_parser(description: str, clusters: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the options of the data and the device, for what writes no data.
+
+    ``clusters="+"`` lets several numbers be given.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--rows", type=positive, help="rows of the data set")
+    parser.add_argument("--dim", type=positive, default=768, help="length of the vectors")
+    parser.add_argument("--clusters", type=positive, nargs=clusters, help="clusters of the rows")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the data")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    return parser
+
+
+def add_rounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rounds", type=positive, default=3, help="rounds that count, after one that does not"
+    )
 
 
 @contextmanager
@@ -57,7 +68,7 @@ def work_folder(options: argparse.Namespace) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     value = int(text.replace("_", "").replace(",", ""))
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
