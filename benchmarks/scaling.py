@@ -23,7 +23,7 @@ from benchmarks.fits import Task, fit_own
 from benchmarks.machine import describe
 from benchmarks.output import Target, print_table, print_targets, write_json
 from benchmarks.rounds import Contestant, seconds_of, take_turns, waiting
-from dedup_assets.compute.arrays import device_array_module, resolve_device
+from dedup_assets.compute.arrays import array_module, device_array_module, resolve_device
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.pairwise import best_earlier_matches
 from dedup_assets.compute.threads import thread_count
@@ -100,8 +100,7 @@ def measure(options: argparse.Namespace, device: str) -> Measured:
     xp = device_array_module(device)
     wait = waiting(xp)
     most = max(2**SIZES, (options.rows or ROWS) // ROWS_PER_CLUSTER)
-    x = make_clusters(most, ROWS_PER_CLUSTER, options.dim, 1, options.seed)
-    x = xp.asarray(x)
+    x = xp.asarray(make_clusters(most, ROWS_PER_CLUSTER, options.dim, 1, options.seed))
     clusters = [most >> halved for halved in reversed(range(SIZES))]
     rate_rows = x[:_RATE_ROWS]
     products = floors.all_products([(rate_rows, x[:_RATE_CENTROIDS].copy())])
@@ -127,7 +126,7 @@ def one_size(x: Any, clusters: int, seed: int, wait: Any) -> Size:
     rows, offsets = x[:n], np.arange(clusters + 1) * ROWS_PER_CLUSTER
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(n, clusters * FITTED_PER_CLUSTER, replace=False))
-    task = Task(rows[chosen], clusters, seed, ITERATIONS, tol=_NEVER)
+    task = Task(rows[array_module(x).asarray(chosen)], clusters, seed, ITERATIONS, tol=_NEVER)
     pairwise = seconds_of(partial(best_earlier_matches, rows, offsets), wait)
     fit = fit_own(task)
     centroids = fit.points[-1].centroids
