@@ -73,9 +73,17 @@ class Measured:
         """Time to equal inertia, in times of the product's."""
         return ratio(*([run.to_equal for run in self.runs[one]] for one in (name, OWN)))
 
-    def median(self, name: str, field: str) -> float | None:
-        values = [getattr(run, field) for run in self.runs[name]]
-        return None if None in values else statistics.median(values)
+    def median(self, name: str, field: str) -> float:
+        return statistics.median(getattr(run, field) for run in self.runs[name])
+
+    def low(self, name: str) -> str | None:
+        """Median time to low inertia of the rounds that reached it."""
+        runs = self.runs[name]
+        times = [run.to_low for run in runs if run.to_low is not None]
+        if not times:
+            return None
+        often = "" if len(times) == len(runs) else f" ({len(times)} of {len(runs)})"
+        return f"{statistics.median(times):,.2f}{often}"
 
 
 def main() -> int:
@@ -168,7 +176,7 @@ def show(measured: Measured, title: str) -> None:
                 measured.median(name, "to_equal"),
                 relative.value,
                 f"{relative.low:.2f} to {relative.high:.2f}",
-                measured.median(name, "to_low"),
+                measured.low(name),
                 measured.median(name, "seconds"),
                 int(statistics.median(run.iterations for run in runs)),
                 statistics.median(each),

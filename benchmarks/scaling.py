@@ -22,8 +22,8 @@ from benchmarks.data import make_clusters
 from benchmarks.fits import Task, fit_own
 from benchmarks.machine import describe
 from benchmarks.output import Target, print_table, print_targets, write_json
-from benchmarks.rounds import Contestant, seconds_of, take_turns, waiting
-from dedup_assets.compute.arrays import device_array_module, resolve_device
+from benchmarks.rounds import Contestant, seconds_of, take_turns, uncertainty, waiting
+from dedup_assets.compute.arrays import array_module, device_array_module, resolve_device
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.pairwise import best_earlier_matches
 from dedup_assets.compute.threads import thread_count
@@ -65,24 +65,53 @@ class Size:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of all sizes.
+    """What came of all rounds.
 
     Attributes:
-        sizes: medians of the rounds.
-        rate: operations in a second of the quickest product.
+        rounds: of each, its sizes, ascending.
+        rates: of each, operations in a second of the quickest product.
         calls: seconds that each call takes on next to nothing.
     """
 
-    sizes: list[Size]
-    rate: float
+    rounds: list[list[Size]]
+    rates: list[float]
     calls: dict[str, float]
 
-    def line(self, dim: int) -> tuple[float, float]:
-        """Seconds for a row at no operations, and for an operation."""
-        x = [size.operations(dim) for size in self.sizes]
-        y = [(size.iterating + size.assigning) / size.rows for size in self.sizes]
-        slope, start = np.polyfit(x, y, 1)
-        return float(start), float(slope)
+    @property
+    def sizes(self) -> list[Size]:
+        """Medians of the rounds."""
+        return [_medians(list(sizes)) for sizes in zip(*self.rounds, strict=True)]
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    def growth(self) -> list[float]:
+        """Of each round, the greatest time of the search for a row over the least."""
+        each = [[size.pairwise / size.rows for size in sizes] for sizes in self.rounds]
+        return [max(times) / min(times) for times in each]
+
+    def starts(self, dim: int) -> list[float]:
+        """Of each round, seconds of fit and assignment for a row at no operations."""
+        return [_line(sizes, dim)[0] for sizes in self.rounds]
+
+    def slopes(self, dim: int) -> list[float]:
+        """Of each round, the time of an operation in times of that of a product."""
+        return [
+            _line(sizes, dim)[1] * rate for sizes, rate in zip(self.rounds, self.rates, strict=True)
+        ]
+
+
+def _line(sizes: list[Size], dim: int) -> tuple[float, float]:
+    x = [size.operations(dim) for size in sizes]
+    y = [(size.iterating + size.assigning) / size.rows for size in sizes]
+    slope, start = np.polyfit(x, y, 1)
+    return float(start), float(slope)
+
+
+def _medians(sizes: list[Size]) -> Size:
+    found = {name: statistics.median(getattr(s, name) for s in sizes) for name in asdict(sizes[0])}
+    return Size(**{**found, "rows": sizes[0].rows, "iterations": sizes[0].iterations})
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,25 +129,18 @@ def measure(options: argparse.Namespace, device: str) -> Measured:
     xp = device_array_module(device)
     wait = waiting(xp)
     most = max(2**SIZES, (options.rows or ROWS) // ROWS_PER_CLUSTER)
-    x = make_clusters(most, ROWS_PER_CLUSTER, options.dim, 1, options.seed)
-    x = xp.asarray(x)
+    x = xp.asarray(make_clusters(most, ROWS_PER_CLUSTER, options.dim, 1, options.seed))
     clusters = [most >> halved for halved in reversed(range(SIZES))]
     rate_rows = x[:_RATE_ROWS]
     products = floors.all_products([(rate_rows, x[:_RATE_CENTROIDS].copy())])
-    turns = take_turns(products, 0)
+    take_turns(products, 0)
     one_size(x, clusters[0], options.seed, wait)
-    found: dict[int, list[Size]] = {count: [] for count in clusters}
-    for turn in range(options.rounds):
-        for one in products:
-            turns[one.name].seconds.append(seconds_of(one.call, wait))
-        for count in clusters:
-            found[count].append(one_size(x, count, options.seed + turn, wait))
     operations = 2.0 * len(rate_rows) * min(_RATE_CENTROIDS, len(x)) * options.dim
-    return Measured(
-        [_medians(sizes) for sizes in found.values()],
-        operations / turns[floors.quickest(turns, list(turns))].median,
-        on_next_to_nothing(x, options.rounds, wait),
-    )
+    rounds, rates = [], []
+    for turn in range(options.rounds):
+        rates.append(operations / min(seconds_of(one.call, wait) for one in products))
+        rounds.append([one_size(x, count, options.seed + turn, wait) for count in clusters])
+    return Measured(rounds, rates, on_next_to_nothing(x, options.rounds, wait))
 
 
 def one_size(x: Any, clusters: int, seed: int, wait: Any) -> Size:
@@ -127,7 +149,7 @@ def one_size(x: Any, clusters: int, seed: int, wait: Any) -> Size:
     rows, offsets = x[:n], np.arange(clusters + 1) * ROWS_PER_CLUSTER
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(n, clusters * FITTED_PER_CLUSTER, replace=False))
-    task = Task(rows[chosen], clusters, seed, ITERATIONS, tol=_NEVER)
+    task = Task(rows[array_module(x).asarray(chosen)], clusters, seed, ITERATIONS, tol=_NEVER)
     pairwise = seconds_of(partial(best_earlier_matches, rows, offsets), wait)
     fit = fit_own(task)
     centroids = fit.points[-1].centroids
@@ -138,14 +160,6 @@ def one_size(x: Any, clusters: int, seed: int, wait: Any) -> Size:
         fit.points[0].seconds,
         fit.seconds - fit.points[0].seconds,
         seconds_of(partial(nearest_centroids, rows, centroids), wait),
-    )
-
-
-def _medians(sizes: list[Size]) -> Size:
-    fields = {name: [getattr(s, name) for s in sizes] for name in asdict(sizes[0])}
-    whole = {"rows", "iterations"}
-    return Size(
-        **{k: (int if k in whole else float)(statistics.median(v)) for k, v in fields.items()}
     )
 
 
@@ -160,23 +174,18 @@ def on_next_to_nothing(x: Any, rounds: int, wait: Any) -> dict[str, float]:
 
 
 def judge(measured: Measured, dim: int) -> list[Target]:
-    each = [size.pairwise / size.rows for size in measured.sizes]
-    _, slope = measured.line(dim)
+    growth, slopes = measured.growth(), measured.slopes(dim)
     return [
-        Target(
-            "pairwise time for a row, greatest / least", max(each) / min(each), GREATEST_GROWTH, "x"
-        ),
-        Target(
-            "fit and assignment: time of an operation / that of a float32 product",
-            slope * measured.rate,
-            GREATEST_GROWTH,
-            "x",
-        ),
+        Target(name, statistics.median(values), GREATEST_GROWTH, "x", uncertainty(values))
+        for name, values in (
+            ("pairwise time for a row, greatest / least", growth),
+            ("fit and assignment: time of an operation / that of a float32 product", slopes),
+        )
     ]
 
 
 def show(measured: Measured, dim: int) -> None:
-    start, slope = measured.line(dim)
+    starts, slopes = measured.starts(dim), measured.slopes(dim)
     micro = 1e6
     rows = [
         [
@@ -194,8 +203,10 @@ def show(measured: Measured, dim: int) -> None:
     columns = ["rows", "clusters", "pairwise", "iterations", "fit", "assignment", "products"]
     print_table(f"Microseconds for a row of {dim}", [*columns, "seeding"], rows)
     print(f"\nproducts: 2 d k (1 + 0.256 iterations) at {measured.rate / 1e9:,.0f} GFLOP/s")
-    print(f"fit and assignment: {micro * start:.2f} microseconds for a row at any k, and")
-    print(f"  {slope * measured.rate:.2f} of the time of these products")
+    start = micro * statistics.median(starts)
+    print(f"fit and assignment: {start:.2f} microseconds for a row at any k, and")
+    print(f"  {statistics.median(slopes):.2f} of the time of these products, in the rounds")
+    print(f"  {min(slopes):.2f} to {max(slopes):.2f}")
     for name, seconds in measured.calls.items():
         print(f"{name} of two rows: {1e3 * seconds:.2f} ms")
 
@@ -203,7 +214,6 @@ def show(measured: Measured, dim: int) -> None:
 def document(
     options: argparse.Namespace, device: str, measured: Measured, targets: list[Target]
 ) -> dict[str, Any]:
-    start, slope = measured.line(options.dim)
     return {
         "benchmark": "scaling",
         **describe("numpy", "numkong", "cupy-cuda12x", "cupy-cuda13x"),
@@ -215,9 +225,10 @@ def document(
             "rounds": options.rounds,
         },
         "targets": [target.as_dict() for target in targets],
-        "rate_gflop_s": measured.rate / 1e9,
-        "row_at_any_k_us": 1e6 * start,
-        "operation_times_product": slope * measured.rate,
+        "rate_gflop_s": [rate / 1e9 for rate in measured.rates],
+        "row_at_any_k_us": [1e6 * start for start in measured.starts(options.dim)],
+        "operation_times_product": measured.slopes(options.dim),
+        "pairwise_greatest_over_least": measured.growth(),
         "next_to_nothing_ms": {name: 1e3 * s for name, s in measured.calls.items()},
         "sizes": [
             {**asdict(size), "operations_per_row": size.operations(options.dim)}

@@ -21,11 +21,8 @@ its rule. Rows removed that are in no pair are counted apart.
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,25 +30,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import make_rows, write_file
+from benchmarks.data import make_rows
 from benchmarks.machine import describe
 from benchmarks.options import add_rounds, array_parser, positive
 from benchmarks.output import Target, print_table, print_targets, write_json
-from benchmarks.removals import Pairs, Removed, similar_pairs
+from benchmarks.removals import Pairs, similar_pairs
+from benchmarks.removers import by_stages, remove_by_arrays, remove_by_semhash
 from benchmarks.rounds import Contestant, Turns, missing, ratio, take_turns
-from dedup_assets.compute import kmeans
-from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.assign import nearest_centroids
-from dedup_assets.compute.pairwise import best_earlier_matches
+from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.compute.threads import thread_count
-from dedup_assets.compute.thresholds import is_removed
 
-ROWS, ROWS_PER_CLUSTER, FITTED_PER_CLUSTER = 50_000, 1_000, 256
+ROWS, ROWS_PER_CLUSTER = 50_000, 1_000
 ROWS_PER_CENTRE = (1_000, 5_000)
 LIMITS = {"0.01": 0.99, "0.1": 0.97}  # eps, and the share of pairs to find
 TIMES = 5.0
 SEMHASH = "SemHash"
-_ROWS_PER_FILE = 12_500
 
 
 def main() -> int:
@@ -103,128 +96,24 @@ def taking_part(
 ) -> tuple[list[Contestant], dict[str, str]]:
     """Everyone who can take part here, and why others do not."""
     skipped: dict[str, str] = {}
+    eps = list(LIMITS)
     contestants = [
-        Contestant(own(k), partial(remove_by_arrays, x, k, options.device))
+        Contestant(own(k), partial(remove_by_arrays, x, k, options.device, eps))
         for k in options.clusters
     ]
     first = options.clusters[0]
     name = f"{own(first)}, stages over Parquet"
     reason = missing("pyarrow", "dagster")
     if reason is None:
-        contestants.append(Contestant(name, by_stages(x, first, options.device, folder)))
+        contestants.append(Contestant(name, by_stages(x, first, options.device, eps, folder)))
     else:
         skipped[name] = reason
     reason = missing("semhash")
     if reason is None:
-        contestants.append(Contestant(SEMHASH, partial(remove_by_semhash, x)))
+        contestants.append(Contestant(SEMHASH, partial(remove_by_semhash, x, eps)))
     else:
         skipped[SEMHASH] = reason
     return contestants, skipped
-
-
-def remove_by_arrays(x: np.ndarray, clusters: int, device: str) -> Removed:
-    """What the stages compute, from array to array, with the settings' defaults."""
-    clock = _Clock()
-    xp = device_array_module(resolve_device(device))
-    rows = xp.asarray(x)
-    n = len(rows)
-    label, distance = np.zeros(n, dtype=np.int64), np.zeros(n)
-    if clusters > 1:
-        few = min(n, FITTED_PER_CLUSTER * clusters)
-        chosen = np.sort(np.random.default_rng(42).choice(n, few, replace=False))
-        sample = rows[xp.asarray(chosen)]
-        fit = kmeans.fit(sample, clusters, seed=42, max_iter=100, tol=1e-4)
-        clock.lap("fit")
-        found = nearest_centroids(rows, fit.centroids)
-        label, distance = to_host(found.label), to_host(found.cosine_distance)
-        clock.lap("assign")
-    order = np.lexsort((-np.arange(n), -distance, label))
-    offsets = np.searchsorted(label[order], np.arange(clusters + 1))
-    match = best_earlier_matches(rows[xp.asarray(order)], offsets)
-    has_earlier = np.ones(n, dtype=bool)
-    has_earlier[offsets[:-1][np.diff(offsets) > 0]] = False
-    score = to_host(match.score)
-    removed = {}
-    for eps in LIMITS:
-        removed[eps] = np.zeros(n, dtype=bool)
-        removed[eps][order] = is_removed(has_earlier, score, eps)
-    clock.lap("compare")
-    return Removed(removed, clock.seconds)
-
-
-def by_stages(x: np.ndarray, clusters: int, device: str, folder: Path) -> Callable[[], Removed]:
-    """The product's stage functions over files; these are written here, outside the clock."""
-    from benchmarks.stages import Stopwatch, call_stages
-    from dedup_assets.settings import Settings
-    from dedup_assets.store import layout
-    from dedup_assets.store.filesystem import Store
-    from dedup_assets.store.tables import read_table
-
-    source, output = folder / "input", folder / "output"
-    source.mkdir()
-    for number, start in enumerate(range(0, len(x), _ROWS_PER_FILE)):
-        part = x[start : start + _ROWS_PER_FILE]
-        ids = [f"{row:09d}" for row in range(start, start + len(part))]
-        write_file(source / f"part-{number:05d}.parquet", ids, part)
-    settings = Settings(
-        dataset="benchmark",
-        input_embeddings_path=str(source),
-        output_path=str(output),
-        n_clusters=clusters,
-        eps_thresholds=list(LIMITS),
-        device=device,
-    )
-
-    def call() -> Removed:
-        shutil.rmtree(output, ignore_errors=True)
-        watch = Stopwatch()
-        call_stages(settings, watch)
-        store = Store(settings.output_path)
-        removed = {}
-        for eps in LIMITS:
-            removed[eps] = np.zeros(len(x), dtype=bool)
-            for cluster in range(clusters):
-                table = read_table(store, layout.unique_ids_part(eps, cluster), ["id"])
-                removed[eps][[int(name) for name in table["id"].to_pylist()]] = True
-        return Removed(removed, watch.wall)
-
-    return call
-
-
-def remove_by_semhash(x: np.ndarray) -> Removed:
-    from semhash import SemHash
-
-    clock = _Clock()
-    names = [f"{row:09d}" for row in range(len(x))]
-    index = SemHash.from_embeddings(embeddings=x, records=names, model=_NoEncoder())
-    clock.lap("index")
-    removed = {}
-    by_threshold = sorted(LIMITS, key=float, reverse=True)
-    result = index.self_deduplicate(threshold=1 - float(by_threshold[0]))
-    clock.lap("compare")
-    for eps in by_threshold:
-        result.rethreshold(1 - float(eps))
-        removed[eps] = np.zeros(len(x), dtype=bool)
-        removed[eps][[int(one.record) for one in result.filtered]] = True
-    clock.lap("thresholds")
-    return Removed(removed, clock.seconds)
-
-
-class _NoEncoder:
-    """SemHash asks for what made the embeddings, to embed further records; there are none."""
-
-    def encode(self, inputs: Any, **options: Any) -> np.ndarray:
-        raise NotImplementedError
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name], self._last = now - self._last, now
 
 
 def judge(options: argparse.Namespace, measured: Measured) -> list[Target]:

@@ -1,5 +1,6 @@
 """What a search should find, by float64 brute force, and how many decisions another one changes."""
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -85,8 +86,7 @@ def changed(score: np.ndarray, truth: np.ndarray, offsets: np.ndarray) -> Change
     counts = np.ones(len(truth), dtype=bool)
     counts[offsets[:-1][np.diff(offsets) > 0]] = False  # first rows are never removed
     score, truth = score[counts].astype(np.float32), truth[counts]
-    eps = [EPS_STEP * step for step in range(LAST_EPS, FIRST_EPS - 1, -1)]
-    thresholds = np.array([score_threshold(str(e)) for e in eps])
+    thresholds = _thresholds()
     # How many thresholds a score reaches says at which eps the row is removed.
     difference = np.abs(
         np.searchsorted(thresholds, score, side="right")
@@ -100,3 +100,10 @@ def changed(score: np.ndarray, truth: np.ndarray, offsets: np.ndarray) -> Change
         by_eps={e: int(differs.sum()) for e, differs in shown.items()},
         largest_difference=float(np.abs(score - truth).max(initial=0.0)),
     )
+
+
+@functools.cache
+def _thresholds() -> np.ndarray:
+    """Of all eps, ascending."""
+    eps = [EPS_STEP * step for step in range(LAST_EPS, FIRST_EPS - 1, -1)]
+    return np.array([score_threshold(str(one)) for one in eps])

@@ -1,0 +1,130 @@
+"""Each benchmark runs to its end on little data, and says who could not take part."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import fits, floors, kmeans, pairwise, scaling, searches, semhash
+from dedup_assets.compute import cuda
+from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
+
+PEERS = ("torch", "faiss", "sklearn.cluster", "semhash")
+
+
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little memory, and no package of a peer's: the tests must pass without them."""
+    monkeypatch.setattr(floors, "_COPY_BYTES_HOST", 1 << 16)
+    monkeypatch.setattr(floors, "_COPY_BYTES_DEVICE", 1 << 16)
+    monkeypatch.setattr(floors, "_TENSOR_SIDE", 64)
+    without_peers = dict.fromkeys((fits, searches, semhash), _present)
+    for module, present in without_peers.items():
+        monkeypatch.setattr(module, "missing", present)
+
+
+def _present(*modules: str) -> str | None:
+    absent = [module for module in modules if module in PEERS]
+    return f"{absent[0]} is left out of this test" if absent else None
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType, *arguments: str
+) -> dict[str, Any]:
+    path = tmp_path / "results.json"
+    command = [module.__name__, *arguments, "--dim", "16", "--rounds", "2", "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert module.main() == 0
+    return json.loads(path.read_text())
+
+
+def test_pairwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    found = run(
+        monkeypatch, tmp_path, pairwise, "--rows", "600", "--clusters", "3", "--device", "cpu"
+    )
+    (case,) = found["cases"]
+    assert case["skipped"]["NeMo Curator's, torch"] == "torch is left out of this test"
+    for name, search in case["searches"].items():
+        if name.startswith("exact"):
+            assert search["decisions"]["changed"] == 0
+        assert len(search["seconds"]) == 2
+    assert {target["state"] for target in found["targets"]} <= {
+        *("reached", "missed", "lost in noise"),
+    }
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
+def test_pairwise_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """NumPy in the place of CuPy, and the kernels compiled for this processor."""
+    library = compile_kernels(tmp_path)
+    cupy = _NumPyAsCuPy("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cuda, "CudaBackend", lambda: EmulatedBackend(library))
+    monkeypatch.setattr(pairwise, "resolve_device", lambda device: "cuda")
+    found = run(monkeypatch, tmp_path, pairwise, "--rows", "200", "--clusters", "2")
+    (case,) = found["cases"]
+    assert case["searches"]["exact"]["decisions"]["changed"] == 0
+    assert "fast" in case["searches"]
+    assert case["tensor_tflop_s"] > 0
+    assert any("tensor cores" in target["name"] for target in found["targets"])
+
+
+class _NumPyAsCuPy(ModuleType):
+    cuda = SimpleNamespace(runtime=SimpleNamespace(deviceSynchronize=lambda: None))
+    random = SimpleNamespace(
+        standard_normal=lambda size, dtype: np.random.default_rng(0).standard_normal(
+            size, dtype=dtype
+        )
+    )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+def test_kmeans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    found = run(monkeypatch, tmp_path, kmeans, "--rows", "600", "--clusters", "5")
+    assert found["skipped"]["faiss"] == "faiss is left out of this test"
+    assert len(found["fits"]["dedup_assets"]["runs"]) == 2
+    for one in found["fits"]["dedup_assets"]["runs"]:
+        assert 0 < one["to_equal"] <= one["seconds"]
+
+
+def test_kmeans_scaling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(scaling, "SIZES", 2)
+    found = run(monkeypatch, tmp_path, kmeans, "--scaling", "--rows", "1000")
+    assert [size["rows"] for size in found["sizes"]] == [2000, 4000]
+    assert {size["iterations"] for size in found["sizes"]} == {scaling.ITERATIONS}
+
+
+def test_semhash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    found = run(
+        *(monkeypatch, tmp_path, semhash, "--rows", "600"),
+        *("--clusters", "4", "1", "--centres", "2"),
+    )
+    (data,) = found["data"]
+    assert data["skipped"] == {"SemHash": "semhash is left out of this test"}
+    for name in ("dedup_assets, 4 clusters", "dedup_assets, 4 clusters, stages over Parquet"):
+        assert 0.5 < data["runs"][name]["share_found"]["0.1"] <= 1
+        assert data["runs"][name]["in_no_pair"] == {"0.01": 0, "0.1": 0}
+    assert data["runs"]["dedup_assets, 1 cluster"]["share_found"] == {"0.01": 1, "0.1": 1}
+
+
+@pytest.mark.parametrize("module", ["pairwise", "kmeans"])
+def test_runs_where_only_numpy_is_installed(module: str):
+    """As on a GPU machine, where nothing but arrays is measured."""
+    absent = ["dagster", "pydantic", "pyarrow", "rich", "fsspec", "matplotlib"]
+    absent += ["torch", "faiss", "sklearn", "numkong", "cupy"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "import importlib.util as util; find = util.find_spec\n"
+        f"util.find_spec = lambda name, *p: None if name in {absent!r} else find(name, *p)\n"
+        "from benchmarks import floors; floors._COPY_BYTES_HOST = 1 << 16\n"
+        f"from benchmarks.{module} import main; sys.exit(main())"
+    )
+    small = ["--rows", "300", "--clusters", "3", "--dim", "8", "--rounds", "1"]
+    subprocess.run([sys.executable, "-c", code, *small], check=True, stdout=subprocess.DEVNULL)
