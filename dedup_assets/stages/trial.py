@@ -22,7 +22,6 @@ from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import current_scores, score
 from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.inputs import Batch
 
 _SAMPLE_BYTES = 64 << 20
 _SAMPLE_FILES = 4
@@ -58,15 +57,14 @@ def read_sample(settings: Settings, manifest: Manifest) -> Sample:
     files = input_files(settings)
     holding = [file["file"] for file in manifest.files if file["rows"]]
     places = np.linspace(0, len(holding) - 1, min(_SAMPLE_FILES, len(holding)))
-    wanted = max(1, _SAMPLE_BYTES // (4 * manifest.dim) // len(places))
     vectors, rows, columns = [], [], []
     taken, seconds = 0, 0.0
     for place in places:
         started = time.perf_counter()
-        batch = next(files.read(holding[int(place)], manifest.dim))
+        name, share = holding[int(place)], _SAMPLE_BYTES // len(places)
+        batch = next(files.read(name, manifest.dim, batch_bytes=share))
         seconds += time.perf_counter() - started
         taken += len(batch.ids) + len(batch.rejected)
-        batch = _first(batch, wanted)
         unit, good, rejected = normalise(batch)
         if rejected and settings.on_invalid == "fail":
             raise_invalid(rejected[0])
@@ -184,14 +182,3 @@ def _write_input(settings: Settings, sample: Sample, rows: int) -> None:
     table = table.append_column(settings.id_field, pa.array([f"{i:032d}" for i in range(rows)]))
     table = table.append_column(settings.embedding_field, vectors_to_column(vectors, type_))
     pq.write_table(table, folder / "part-0.parquet")
-
-
-def _first(batch: Batch, rows: int) -> Batch:
-    return Batch(
-        batch.file,
-        batch.ids[:rows],
-        batch.vectors[:rows],
-        batch.metadata.slice(0, rows),
-        batch.rows[:rows],
-        batch.rejected,
-    )
