@@ -1,0 +1,23 @@
+"""The benchmark of the predictions runs to its end on little data."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import clusters
+
+
+def test_predictions_and_runs_are_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    path = tmp_path / "results.json"
+    size = ["--rows", "600", "--dim", "16", "--centres", "5", "--clusters", "1", "4"]
+    where = ["--device", "cpu", "--repeat", "1", "--work", str(tmp_path), "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["clusters", *size, *where])
+    assert clusters.main() == 0
+    found = json.loads(path.read_text())
+    assert [case["clusters"] for case in found["summary"]] == [1, 4]
+    for case in found["summary"]:
+        assert set(case["predicted_s"]) == set(case["taken_s"]) == set(clusters.STEPS)
+        assert case["ratio"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]  # nothing is left
