@@ -203,7 +203,7 @@ class Size:
             return in_child(
                 RUNS,
                 "floors",
-                settings=self._settings("floors"),
+                settings=self._settings(f"floors-{self._count}"),
                 prepared=str(self._folder / "prepared"),
                 fragments=like["fragments"],
                 fragment_bytes=like["fragment_bytes"],
