@@ -7,9 +7,6 @@ machine only the ratios say something. The floors are what no shuffle of these r
 reading the input, writing as many bytes to as many files, and the float32 products that assign
 the rows. The peer is what NeMo Curator does with a batch, Parquet partitioned by label, written by
 Arrow from memory with the best options we know, on the same rows with the same labels.
-
-Outputs stay until the end, some eight times the input for each repetition: a file system may be
-slow to make files where it has just deleted as many.
 """
 
 import argparse
@@ -126,7 +123,7 @@ def measure(options: argparse.Namespace, folder: Path, console: Console) -> dict
 def measure_scaling(
     options: argparse.Namespace, folder: Path, console: Console
 ) -> list[dict[str, Any]]:
-    """Runs of the shuffle at each size, in turn."""
+    """Runs of the shuffle and its floors at each size, in turn."""
     if options.scaling is None:
         return []
     sizes = [
@@ -136,15 +133,16 @@ def measure_scaling(
     for size in sizes:
         for name in ("embeddings", "centroids"):
             size.stage(name)
-    runs: list[list[dict[str, Any]]] = [[] for _ in sizes]
+    found: list[dict[str, Any]] = [
+        {"rows": size.rows, "clusters": size.clusters, "runs": [], "floors": []} for size in sizes
+    ]
     for turn in range(max(1, options.repeat)):
         for place in range(len(sizes)):
             number = (turn + place) % len(sizes)
-            runs[number].append(sizes[number].run("shuffle"))
-    return [
-        {"rows": size.rows, "clusters": size.clusters, "runs": of_size}
-        for size, of_size in zip(sizes, runs, strict=True)
-    ]
+            run = sizes[number].run("shuffle")
+            found[number]["runs"].append(run)
+            found[number]["floors"].append(sizes[number].floors(run))
+    return found
 
 
 class Size:
@@ -203,7 +201,7 @@ class Size:
             return in_child(
                 RUNS,
                 "floors",
-                settings=self._settings("floors"),
+                settings=self._settings(f"floors-{self._count}"),
                 prepared=str(self._folder / "prepared"),
                 fragments=like["fragments"],
                 fragment_bytes=like["fragment_bytes"],
@@ -231,7 +229,7 @@ def summarise(measured: dict[str, Any]) -> dict[str, Any]:
         name: _median(measured["floors"], name)
         for name in ("read_s", "write_s", "copy_s", "memcpy_s", "product_s")
     }
-    floor = floors["read_s"] + floors["write_s"] + floors["product_s"]
+    floor = _floor(measured["floors"])
     of_shuffle = measured["runs"]["shuffle"]
     digests = {
         run["digest"] for runs in measured["runs"].values() for run in runs if "digest" in run
@@ -242,9 +240,10 @@ def summarise(measured: dict[str, Any]) -> dict[str, Any]:
             "clusters": size["clusters"],
             "groups": size["runs"][0]["groups"],
             "fragments": size["runs"][0]["fragments"],
-            "spilled_bytes": size["runs"][0]["spilled_bytes"],
+            "spilled_mib": size["runs"][0]["spilled_bytes"] / 2**20,
             "wall_us_row": 1e6 * _median(size["runs"], "wall_s") / size["rows"],
             "processor_us_row": 1e6 * _median(size["runs"], "processor_s") / size["rows"],
+            "floor_us_row": 1e6 * _floor(size["floors"]) / size["rows"],
             "peak_mib": max(run["peak_mib"] for run in size["runs"]),
         }
         for size in measured["scaling"]
@@ -333,9 +332,17 @@ def show(
     )
     show_rates(console, measured)
     if summary["scaling"]:
-        names = list(summary["scaling"][0])
-        rows = [list(size.values()) for size in summary["scaling"]]
-        show_table(console, "Sizes", [name.replace("_", " ") for name in names], rows, digits=1)
+        columns = {
+            "rows": "rows",
+            "clusters": "clusters",
+            "spilled_mib": "spilled MiB",
+            "wall_us_row": "µs a row",
+            "processor_us_row": "processor",
+            "floor_us_row": "floor",
+            "peak_mib": "peak MiB",
+        }
+        rows = [[size[name] for name in columns] for size in summary["scaling"]]
+        show_table(console, "Sizes: medians", list(columns.values()), rows, digits=1)
     show_targets(console, targets)
 
 
@@ -382,6 +389,10 @@ def show_rates(console: Console, measured: dict[str, Any]) -> None:
 
 def _median(runs: list[dict[str, Any]], name: str) -> float:
     return statistics.median(run[name] for run in runs)
+
+
+def _floor(runs: list[dict[str, Any]]) -> float:
+    return sum(_median(runs, name) for name in ("read_s", "write_s", "product_s"))
 
 
 def _spread(values: list[float]) -> float | None:

@@ -93,7 +93,6 @@ def shuffle(
     commits = {key: found_commit(settings, store, key, base, groups) for key in keys}
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
     share = shares(settings.memory_budget)
-    spilled = 0
     with (
         track("partitioning", manifest.rows, "rows") as advance,
         read_ahead(
@@ -105,24 +104,24 @@ def shuffle(
             expected=share.batch,
         ) as files,
         WriteBehind(WRITERS if background else 0, share.write_behind) as behind,
+        Spool(settings.n_clusters, manifest.dim, share.spool) as spool,
     ):
         advance(manifest.rows - sum(group.rows for group in todo))
         for group in todo:
             needed = {k: r for k, r in ranges.items() if group.name not in commits[k].groups}
-            with Spool(settings.n_clusters, manifest.dim, share.spool) as spool:
-                batches = (rows for _ in group.files for rows in next(files))
-                rejected = _fill(spool, settings, centroids, batches, advance)
-                _write_rejected(store, manifest, group, rejected)
-                _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
-                behind.drain()  # the next group changes the commits
-                spilled += spool.spilled_bytes
+            batches = (rows for _ in group.files for rows in next(files))
+            rejected = _fill(spool, settings, centroids, batches, advance)
+            _write_rejected(store, manifest, group, rejected)
+            _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
+            behind.drain()  # the next group changes the commits
+            spool.clear()
     removed, obsolete = _clean(settings, store, groups, commits)
     return Shuffled(
         commits=commits,
         groups=len(groups),
         reused=len(groups) - len(todo),
         rejected=count_rejected(settings, store, manifest),
-        spilled_bytes=spilled,
+        spilled_bytes=spool.spilled_bytes,
         removed=removed,
         obsolete=obsolete,
         base=base,

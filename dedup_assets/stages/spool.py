@@ -18,7 +18,8 @@ class Spool:
 
     Rows are copied into slabs of one size, however few or many come at once. Slabs stay in memory
     while there is room for the next; then they go to a scratch file, sorted by cluster, which
-    changes nothing about what is handed out.
+    changes nothing about what is handed out. `clear` makes room for the next group in the same
+    memory and the same file: new pages cost more than copies on many machines.
 
     Args:
         n_clusters: labels are 0 to n_clusters - 1.
@@ -30,18 +31,19 @@ class Spool:
         held: bytes of the rows in memory, and of the labels of all rows; what was read back from
             disk comes in addition, within the share that is kept for it.
         most: the highest ``held`` so far.
-        spilled_bytes: bytes of the rows that went to disk.
+        spilled_bytes: bytes of the rows that went to disk, of all groups.
     """
 
     def __init__(self, n_clusters: int, dim: int, memory_budget: int) -> None:
         self._dim = dim
         self._blocks = _Room(memory_budget // BLOCKS_SHARE)
-        self._budget = memory_budget - self._blocks.free
+        self._budget = memory_budget - self._blocks.size
         self._slab_bytes = max(1, min(SLAB_BYTES, self._budget // SLABS))
         self._parts: list[_Slab | _Run] = []
         self._filling: _Filling | None = None
-        self._spare: np.ndarray | None = None
+        self._spare: list[np.ndarray] = []
         self._scratch: IO[bytes] | None = None
+        self._end = 0
         self.rows = np.zeros(n_clusters, dtype=np.int64)
         self.held = self.most = self.spilled_bytes = 0
 
@@ -92,6 +94,16 @@ class Spool:
                 at += last - first
         return pa.concat_tables(columns), vectors
 
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._spare += [part.matrix for part in self._parts if isinstance(part, _Slab)]
+        if self._filling is not None:
+            self._spare.append(self._filling.matrix)
+        self._parts, self._filling, self._end = [], None, 0
+        self._blocks.free = self._blocks.size
+        self.rows[:] = 0
+        self.held = 0
+
     def _close_slab(self, filling: "_Filling", needed: int) -> None:
         """Sort a slab, and spill the latest ones until there is room for ``needed`` bytes."""
         self._filling = None
@@ -107,20 +119,19 @@ class Spool:
             if self._scratch is None:
                 # Without a name, so it is gone even if this process is killed.
                 self._scratch = tempfile.TemporaryFile(prefix="dedup-assets-")  # noqa: SIM115
-            self._parts[number] = run = _Run(slab, self._scratch, self._blocks)
+            self._parts[number] = run = _Run(slab, self._scratch, self._end, self._blocks)
         except OSError as error:
             error.filename = error.filename or tempfile.gettempdir()
             raise
-        self._spare = slab.matrix
+        self._end = run.end
+        self._spare.append(slab.matrix)
         self._hold(run.nbytes - slab.nbytes)
         self.spilled_bytes += slab.nbytes
 
     def _matrix(self) -> np.ndarray:
-        matrix, self._spare = self._spare, None
-        if matrix is None:
-            rows = max(1, self._slab_bytes // (4 * self._dim))
-            matrix = np.empty((rows, self._dim), dtype=np.float32)
-        return matrix
+        if self._spare:
+            return self._spare.pop()
+        return np.empty((max(1, self._slab_bytes // (4 * self._dim)), self._dim), dtype=np.float32)
 
     def _hold(self, more: int) -> None:
         self.held += more
@@ -130,8 +141,8 @@ class Spool:
 class _Room:
     """Bytes that blocks may still take."""
 
-    def __init__(self, free: int) -> None:
-        self.free = free
+    def __init__(self, size: int) -> None:
+        self.size = self.free = size
 
     def take(self, size: int) -> bool:
         """Take room if there is enough."""
@@ -144,21 +155,21 @@ class _Filling:
     """A slab that takes in rows."""
 
     def __init__(self, matrix: np.ndarray) -> None:
-        self._matrix = matrix
+        self.matrix = matrix
         self._columns: list[pa.Table] = []
         self._labels: list[np.ndarray] = []
         self._rows = self.nbytes = 0
 
     @property
     def room(self) -> int:
-        return len(self._matrix) - self._rows
+        return len(self.matrix) - self._rows
 
     def add(
         self, columns: pa.Table, vectors: np.ndarray, labels: np.ndarray, row_bytes: int
     ) -> int:
         """Returns the bytes of what it took in."""
         n = len(labels)
-        self._matrix[self._rows : self._rows + n] = vectors
+        self.matrix[self._rows : self._rows + n] = vectors
         self._columns.append(columns)
         self._labels.append(labels)
         self._rows += n
@@ -170,7 +181,7 @@ class _Filling:
         order = np.argsort(labels, kind="stable")
         columns = pa.concat_tables(self._columns).unify_dictionaries().combine_chunks()
         columns = columns.take(pa.array(order))
-        return _Slab(columns, labels[order], self._matrix, order, self.nbytes)
+        return _Slab(columns, labels[order], self.matrix, order, self.nbytes)
 
 
 class _Slab:
@@ -204,13 +215,13 @@ class _Run:
     last one read stays if there is room, since the next cluster mostly begins in it.
     """
 
-    def __init__(self, slab: _Slab, scratch: IO[bytes], room: _Room) -> None:
+    def __init__(self, slab: _Slab, scratch: IO[bytes], begin: int, room: _Room) -> None:
         n, dim = len(slab.labels), slab.matrix.shape[1]
         self.labels = slab.labels
         self._scratch = scratch
         self._room = room
         self._step = -(-n // BLOCKS)
-        self._bounds = [scratch.seek(0, 2)]
+        self._bounds = [scratch.seek(begin)]
         self._kept: tuple[int, pa.Table] | None = None
         for start in range(0, n, self._step):
             vectors = np.empty((min(self._step, n - start), dim), dtype=np.float32)
@@ -227,6 +238,11 @@ class _Run:
     @property
     def nbytes(self) -> int:
         return self.labels.nbytes
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the scratch file."""
+        return self._bounds[-1]
 
     def take(self, first: int, last: int, out: np.ndarray) -> list[pa.Table]:
         """As of a slab."""

@@ -60,6 +60,39 @@ def test_rows_come_out_in_the_order_they_came_whatever_spilled(n: int, step: int
         assert_hands_out(spool, data)  # again, from the first cluster on
 
 
+@settings(max_examples=40)
+@given(
+    groups=st.lists(st.integers(0, 120), min_size=2, max_size=4),
+    budget=st.sampled_from([1, 300, 1000, 3000, 20_000]),
+    looks=st.booleans(),
+)
+def test_groups_follow_each_other_in_the_same_memory_and_file(
+    groups: list[int], budget: int, looks: bool
+):
+    """Also where a group was forgotten before anybody asked for its rows."""
+    with Spool(CLUSTERS, DIM, budget) as spool:
+        for seed, n in enumerate(groups):
+            data = rows(n, seed)
+            fill(spool, data, 13)
+            if looks or seed == len(groups) - 1:
+                assert_hands_out(spool, data)
+            spool.clear()
+            assert spool.held == 0
+            assert not spool.rows.any()
+
+
+def test_a_cleared_spool_takes_no_more_memory_or_disk_than_before():
+    with Spool(CLUSTERS, DIM, 3000) as spool:
+        ends, matrices = set(), set()
+        for _ in range(3):
+            fill(spool, rows(200), 13)
+            spool.cluster(0)
+            ends.add(spool._end)
+            spool.clear()
+            matrices.add(tuple(sorted(id(matrix) for matrix in spool._spare)))
+        assert len(ends) == len(matrices) == 1
+
+
 @pytest.mark.parametrize("text", [4, 400])
 @pytest.mark.parametrize("step", [1, 7, 100, 1000])
 def test_bytes_held_stay_within_the_budget(text: int, step: int):
@@ -101,6 +134,9 @@ def test_nothing_spills_while_there_is_room():
     [
         pa.array(["a", None, "ccc"] * 20).dictionary_encode(),
         pa.array([[1, 2], None, []] * 20),
+        pa.ListArray.from_arrays(
+            pa.array(range(61), pa.int32()), pa.array(["x", None, "yy"] * 20).dictionary_encode()
+        ),
         pa.array([{"a": 1, "b": "x"}, None, {"a": None, "b": "y"}] * 20),
         pa.array([b"\0", b"", None] * 20, pa.large_binary()),
         pa.array([None] * 60, pa.null()),
