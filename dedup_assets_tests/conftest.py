@@ -22,6 +22,7 @@ from dedup_assets.stages.shards import Curated, write_shards
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
+from dedup_assets_tests.rows import unit as unit
 
 _QUICK: dict[str, Any] = {
     "deadline": None,
@@ -40,12 +41,6 @@ hypothesis.settings.load_profile("repeatable")
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)
-
-
-def unit(x: Any) -> np.ndarray:
-    """Float32 rows of length one."""
-    wide = np.asarray(x, dtype=np.float64)
-    return (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
 
 
 def vector_column(

@@ -31,7 +31,7 @@ def array_module(*arrays: Any) -> ModuleType:
 
 def to_host(array: Any) -> np.ndarray:
     """Return ``array`` as a NumPy array (a copy only if it lives on a device)."""
-    return array if isinstance(array, np.ndarray) else array.get()
+    return array if array_module(array) is np else array.get()
 
 
 def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
@@ -62,7 +62,10 @@ def device_array_module(device: Literal["cpu", "cuda"]) -> ModuleType:
 def _missing_for_cuda() -> str | None:
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed"
-    cupy = importlib.import_module("cupy")
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        return f"CuPy cannot be imported: {error}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

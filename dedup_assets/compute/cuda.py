@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dedup_assets.compute.arrays import DeviceError
+
 _ONE, _ZERO = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
 _SHARED_BYTES = 48 * 1024  # what a kernel may use without asking
 
@@ -16,29 +18,42 @@ class CudaBackend:
 
     def __init__(self) -> None:
         self.xp = importlib.import_module("cupy")
-        self.out_of_memory = self.xp.cuda.memory.OutOfMemoryError
 
     def multiply(self, later: Any, earlier: Any, out: Any) -> None:
-        cuda = self.xp.cuda
-        cublas, runtime = cuda.cublas, cuda.runtime
+        cublas, runtime = self.xp.cuda.cublas, self.xp.cuda.runtime
         batch, m, k = later.shape
         n = earlier.shape[1]
+        half, single = runtime.CUDA_R_16F, runtime.CUDA_R_32F
         # cuBLAS counts by columns: our (m, n) rows of `out` are its (n, m) matrix.
-        cublas.gemmStridedBatchedEx(
-            cuda.device.get_cublas_handle(), cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k,
-            _ONE.ctypes.data,
-            earlier.data.ptr, runtime.CUDA_R_16F, k, n * k,
-            later.data.ptr, runtime.CUDA_R_16F, k, m * k,
-            _ZERO.ctypes.data,
-            out.data.ptr, runtime.CUDA_R_32F, n, m * n,
-            batch, cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
-        )  # fmt: skip
+        left: tuple[Any, ...] = (earlier.data.ptr, half, earlier.strides[1] // 2)
+        right: tuple[Any, ...] = (later.data.ptr, half, later.strides[1] // 2)
+        result: tuple[Any, ...] = (out.data.ptr, single, out.strides[1] // 4)
+        call = (
+            self.xp.cuda.device.get_cublas_handle(),
+            *(cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, n, m, k),
+        )
+        one, zero = _ONE.ctypes.data, _ZERO.ctypes.data
+        # Sums and result are both float32, so nothing shorter is rounded to in between.
+        how = (cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT)
+        if batch == 1:
+            cublas.gemmEx(*call, one, *left, *right, zero, *result, *how)
+            return
+        left = (*left, earlier.strides[0] // 2)
+        right = (*right, later.strides[0] // 2)
+        result = (*result, out.strides[0] // 4)
+        cublas.gemmStridedBatchedEx(*call, one, *left, *right, zero, *result, batch, *how)
 
     def launch(
         self, kernel: str, grid: tuple[int, int], threads: int, shared: int, *arguments: Any
     ) -> None:
-        function = _module(self.xp.cuda.Device().id).get_function(kernel)
+        function = _kernel(kernel)
         if shared > _SHARED_BYTES:
+            limit = self.xp.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+            if shared > limit:
+                raise DeviceError(
+                    f"rows of this dimension need {shared} bytes of shared memory, and the GPU "
+                    f"has {limit}; use device=cpu"
+                )
             function.max_dynamic_shared_size_bytes = shared
         function(grid, (threads,), arguments, shared_mem=shared)
 
@@ -50,8 +65,13 @@ class CudaBackend:
 
 
 @functools.cache
-def _module(device: int) -> Any:
-    """The compiled kernels, once for each device."""
+def _kernel(name: str) -> Any:
+    """A compiled kernel, on whichever device is current."""
+    return _module().get_function(name)
+
+
+@functools.cache
+def _module() -> Any:
     code = Path(__file__).with_name("kernels.cu").read_text()
     options = ("-std=c++17", "--fmad=false")
     return importlib.import_module("cupy").RawModule(code=code, options=options)

@@ -11,19 +11,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DeviceError, to_host
+from dedup_assets.compute.arrays import to_host
 from dedup_assets.compute.bounds import FAST_TOLERANCE, cast_bound
 from dedup_assets.compute.plan import Plan
 from dedup_assets.compute.settle import settle_by_float64
 
 _SLOTS = 32  # candidates of a row that are listed
-_LARGEST_SIDE = 8192  # rows and columns of a product
-_USUAL_SIDE = 2048  # below it, launches cost more than the half that larger tiles waste
-_SMALLEST_SIDE = 256
-_ALIGNED = 8  # float16 numbers in the 16 bytes that tensor cores load best
+_ROW_BYTES = 8 * _SLOTS + 8  # of a row's candidates
+_MOST_ROWS, _FEWEST_ROWS = 2048, 256  # of a strip: more waste its half above the diagonal
+_PRODUCT = 1 << 26  # elements of a product, from which on larger ones are no quicker
+_TOGETHER = 4096  # rows of the largest cluster that is multiplied together with others
 _UNEVEN = 0.7  # smallest over largest cluster of a batch, since all are padded to the largest
 _MATRICES = 65535  # of a grid
-_CAST_BYTES = 1 << 28
+_ALIGNED = 8  # numbers in what tensor cores load and kernels read best
+_CAST_BYTES = 1 << 26
 _SETTLE_ROWS = 1024
 
 
@@ -31,12 +32,12 @@ class Backend(Protocol):
     """Where the search runs."""
 
     xp: Any
-    out_of_memory: type[BaseException]
 
     def multiply(self, later: Any, earlier: Any, out: Any) -> None:
         """``out[b] = later[b] @ earlier[b].T`` for float16 operands and float32 sums.
 
-        Shapes are (b, m, k), (b, n, k) and (b, m, n), all contiguous; k is a multiple of 8.
+        Shapes are (b, m, k), (b, n, k) and (b, m, n); k is a multiple of 8, its numbers lie next
+        to each other, and so do the n of ``out``.
         """
         ...
 
@@ -73,6 +74,14 @@ class Distinct:
     original: Any
     offsets: np.ndarray
 
+    def taken(self, begin: int, stop: int) -> tuple[Any, Any]:
+        """Distinct rows begin:stop and their squared lengths; a copy only if some were left out."""
+        first, last = int(self.original[begin]), int(self.original[stop - 1])
+        if last - first == stop - 1 - begin:
+            return self.x[first : last + 1], self.norms[first : last + 1]
+        original = self.original[begin:stop]
+        return self.x[original], self.norms[original]
+
 
 class DeviceSearch:
     """Best earlier matches of distinct rows.
@@ -81,6 +90,9 @@ class DeviceSearch:
         backend: where the arrays are.
         rows: what to search.
         plan: its memory budget is for products and candidates; float16 rows come on top.
+
+    Raises:
+        MemoryError: the device has no room for these.
     """
 
     def __init__(self, backend: Backend, rows: Distinct, plan: Plan) -> None:
@@ -88,7 +100,7 @@ class DeviceSearch:
         self._backend = backend
         self._rows = rows
         self._bytes = plan.memory_budget
-        self._largest = min(_LARGEST_SIDE, plan.largest_tile or _LARGEST_SIDE)
+        self._largest = _round_up(plan.largest_tile or 1 << 20, 64)
         m = len(rows.original)
         self._half, self._margin = _cast(xp, rows, plan.exact)
         self.score = xp.zeros(m, dtype=xp.float32)
@@ -99,43 +111,36 @@ class DeviceSearch:
         """Fill ``score`` and ``index``; ``index`` counts within the cluster.
 
         Raises:
-            DeviceError: the device has no room even for the smallest product.
+            MemoryError: the device has no room even for the smallest product.
         """
         sizes = np.diff(self._rows.offsets)
         order = np.argsort(-sizes, kind="stable")
-        order = order[sizes[order] > 0]
+        order = order[sizes[order] > 1]
         done = 0
         while done < len(order):
-            largest = int(sizes[order[done]])
-            if self._fits(largest):
-                group = self._group(sizes, order[done:])
-                if self._had_room(self._batch, group, sizes[group]):
-                    self._report(on_rows, int(sizes[group].sum()))
-                    done += len(group)
+            group = self._group(sizes, order[done:])
+            if len(group) == 1:
+                self._alone(int(group[0]), on_rows)
+            elif self._had_room(self._batch, group):
+                self._report(on_rows, int(sizes[group].sum()))
+            else:
                 continue
-            begin = 0
-            while begin < largest:
-                end = min(begin + self._side(largest), largest)
-                if self._had_room(self._strip, int(order[done]), begin, end):
-                    self._report(on_rows, end - begin)
-                    begin = end
-            done += 1
+            done += len(group)
         self._settle_crowded()
+        self._report(on_rows, int((sizes == 1).sum()))
 
     def _had_room(self, work: Callable[..., None], *arguments: Any) -> bool:
         """Do ``work``; where memory runs out, settle for smaller products from now on."""
         try:
             work(*arguments)
-        except self._backend.out_of_memory as error:
-            self._backend.free()
-            if self._bytes < _square_bytes(_SMALLEST_SIDE):
-                raise DeviceError(
-                    "the GPU has no memory left beside the rows of a cluster; raise n_clusters, "
-                    "so that clusters are smaller, or use device=cpu"
-                ) from error
-            self._bytes = min(self._bytes, _square_bytes(_LARGEST_SIDE)) // 2
-            return False
-        return True
+            return True
+        except MemoryError:
+            if self._bytes < _strip_bytes(_FEWEST_ROWS, _FEWEST_ROWS):
+                raise
+        # Only now is free what the error held.
+        self._backend.free()
+        self._bytes = min(self._bytes, 8 * _PRODUCT) // 2
+        return False
 
     def _report(self, on_rows: Callable[[int], None] | None, rows: int) -> None:
         if on_rows is not None:
@@ -143,68 +148,80 @@ class DeviceSearch:
             on_rows(rows)
 
     def _group(self, sizes: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """The small clusters, of those in ``order``, that are multiplied together."""
+        """The clusters, of those in ``order``, that are multiplied together."""
         largest = int(sizes[order[0]])
+        if largest > min(_TOGETHER, self._largest):
+            return order[:1]
+        padded = _round_up(largest, _ALIGNED)
+        each = _strip_bytes(self._tile(largest)[0], padded) + 2 * padded * self._half.shape[1]
         like = int((sizes[order] >= _UNEVEN * largest).sum())
-        return order[: min(self._bytes // _square_bytes(largest), like, _MATRICES)]
+        return order[: max(1, min(self._bytes // each, like, _MATRICES))]
 
-    def _fits(self, size: int) -> bool:
-        """Whether all pairs of a cluster make one product."""
-        return size <= self._largest and _square_bytes(size) <= self._bytes
+    def _tile(self, size: int) -> tuple[int, int]:
+        """Rows of a strip and columns of a tile of a cluster."""
+        rows = min(max(_round_up(size // 4, 64), _FEWEST_ROWS), _MOST_ROWS, self._largest)
+        while rows > 64 and _strip_bytes(rows, rows) > self._bytes:
+            rows = _round_up(rows // 2, 64)
+        columns = min((self._bytes - rows * _ROW_BYTES) // (4 * rows), _PRODUCT // rows)
+        return rows, min(max(columns // 64 * 64, 64), self._largest)
 
-    def _side(self, size: int) -> int:
-        """Rows of a strip and columns of a tile: small against the cluster, or half is wasted."""
-        side = min(self._largest, max(_USUAL_SIDE, size // 16))
-        while side > _SMALLEST_SIDE and _square_bytes(side) > self._bytes:
-            side //= 2
-        return _round_up(side, 64)
+    def _alone(self, cluster: int, on_rows: Callable[[int], None] | None) -> None:
+        """One cluster, strip by strip, tile by tile."""
+        begin, stop = (int(row) for row in self._rows.offsets[cluster : cluster + 2])
+        half = self._half[None, begin:stop]
+        spans = _Spans(self._backend.xp, np.array([begin]), np.array([stop - begin]))
+        row = 0
+        while row < stop - begin:
+            rows, columns = self._tile(stop - begin)
+            end = min(row + rows, stop - begin)
+            if self._had_room(self._strip, half, spans, row, end, columns):
+                self._report(on_rows, end - row)
+                row = end
 
-    def _strip(self, cluster: int, begin: int, end: int) -> None:
-        """Rows begin:end of one large cluster, tile by tile."""
+    def _batch(self, group: np.ndarray) -> None:
+        """Clusters of like sizes, padded to the largest."""
         xp = self._backend.xp
-        start = int(self._rows.offsets[cluster])
-        side = self._side(int(self._rows.offsets[cluster + 1]) - start)
-        unit = _Unit(xp, np.array([start]), np.array([end]), end - begin)
-        scratch = xp.empty(side * side, dtype=xp.float32)
-        later = self._half[None, start + begin : start + end]
-        for left in range(0, end, side):
-            right = min(left + side, end)
-            product = scratch[: (end - begin) * (right - left)].reshape(1, end - begin, -1)
-            self._backend.multiply(later, self._half[None, start + left : start + right], product)
-            self._screen(unit, product, begin, left)
-        self._settle(unit, begin)
-
-    def _batch(self, group: np.ndarray, sizes: np.ndarray) -> None:
-        """Small clusters, padded to the largest, in one product."""
-        xp = self._backend.xp
-        padded = _round_up(int(sizes.max()), 64)
         starts = self._rows.offsets[group]
+        sizes = self._rows.offsets[group + 1] - starts
+        spans = _Spans(xp, starts, sizes)
+        padded = _round_up(int(sizes.max()), _ALIGNED)
         # Padding repeats the last row; neither kernel looks at it.
-        rows = starts[:, None] + np.minimum(np.arange(padded)[None, :], sizes[:, None] - 1)
-        half = self._half[xp.asarray(rows)]
-        product = xp.empty((len(group), padded, padded), dtype=xp.float32)
-        self._backend.multiply(half, half, product)
-        unit = _Unit(xp, starts, sizes, padded)
-        self._screen(unit, product, 0, 0)
-        self._settle(unit, 0)
+        inside = xp.minimum(xp.arange(padded)[None, :], spans.size[:, None] - 1)
+        half = self._half[spans.start[:, None] + inside]
+        rows, _ = self._tile(int(sizes.max()))
+        for row in range(0, padded, rows):
+            self._strip(half, spans, row, min(row + rows, padded), padded)
 
-    def _screen(self, unit: "_Unit", product: Any, first_row: int, first_column: int) -> None:
-        matrices, rows, columns = product.shape
+    def _strip(self, half: Any, spans: "_Spans", begin: int, end: int, columns: int) -> None:
+        """Rows begin:end of each matrix of ``half``, of shape (b, rows, k), with all before."""
+        xp = self._backend.xp
+        matrices, rows = len(half), end - begin
+        best = xp.empty((matrices, rows), dtype=xp.float32)
+        count = xp.empty((matrices, rows), dtype=xp.int32)
+        column = xp.empty((matrices, rows, _SLOTS), dtype=xp.int32)
+        value = xp.empty((matrices, rows, _SLOTS), dtype=xp.float32)
+        widest = _round_up(min(columns, end), _ALIGNED)
+        scratch = xp.empty(matrices * rows * widest, dtype=xp.float32)
+        for left in range(0, end, columns):
+            right = min(left + columns, end)
+            stride = _round_up(right - left, _ALIGNED)
+            product = scratch[: matrices * rows * stride].reshape(matrices, rows, stride)
+            self._backend.multiply(
+                half[:, begin:end], half[:, left:right], product[:, :, : right - left]
+            )
+            self._backend.launch(
+                "screen", (rows, matrices), 128 if stride <= 2048 else 256, 0,
+                product, np.int64(rows * stride), np.int64(stride),
+                np.int32(begin), np.int32(left), np.int32(right - left),
+                spans.start, spans.size, self._margin,
+                best, count, column, value, np.int32(_SLOTS),
+            )  # fmt: skip
+        x, dim = self._rows.x, self._rows.x.shape[1]
         self._backend.launch(
-            "screen", (rows, matrices), 256 if columns >= 1024 else 128, 0,
-            product, np.int64(rows * columns), np.int64(columns),
-            np.int32(first_row), np.int32(first_column), np.int32(columns),
-            unit.start, unit.size, self._margin,
-            unit.best, unit.count, unit.column, unit.value, np.int32(_SLOTS),
-        )  # fmt: skip
-
-    def _settle(self, unit: "_Unit", first_row: int) -> None:
-        rows, dim = self._rows, self._rows.x.shape[1]
-        self._backend.launch(
-            "settle", (unit.rows, len(unit.start)), 128, 8 * dim,
-            rows.x, np.int32(dim), rows.norms, rows.original, np.int32(first_row),
-            unit.start, unit.size, self._margin,
-            unit.best, unit.count, unit.column, unit.value, np.int32(_SLOTS),
+            "settle", (rows, matrices), 128, 8 * ((dim + 1) // 2),
+            x, np.int32(dim), self._rows.norms, self._rows.original, np.int32(begin),
+            spans.start, spans.size, self._margin,
+            best, count, column, value, np.int32(_SLOTS),
             self.score, self.index, self._crowded,
         )  # fmt: skip
 
@@ -215,31 +232,24 @@ class DeviceSearch:
         offsets = self._rows.offsets
         cluster_of = np.searchsorted(offsets, crowded, side="right") - 1
         for cluster in np.unique(cluster_of):
-            span = slice(int(offsets[cluster]), int(offsets[cluster + 1]))
-            original = self._rows.original[span]
-            x, norms = self._rows.x[original], self._rows.norms[original]
-            inside = crowded[cluster_of == cluster] - span.start
-            for begin in range(0, len(inside), _SETTLE_ROWS):
-                part = inside[begin : begin + _SETTLE_ROWS]
+            begin, stop = int(offsets[cluster]), int(offsets[cluster + 1])
+            x, norms = self._rows.taken(begin, stop)
+            inside = crowded[cluster_of == cluster] - begin
+            for first in range(0, len(inside), _SETTLE_ROWS):
+                part = inside[first : first + _SETTLE_ROWS]
                 rows = xp.asarray(part)
-                columns = max(64, self._bytes // (len(part) * 40))
+                columns = max(64, self._bytes // (len(part) * 48 + x.shape[1] * 12))
                 score, index = settle_by_float64(x, norms, rows, columns, int(part[-1]))
-                self.score[span.start + rows] = score
-                self.index[span.start + rows] = index
+                self.score[begin + rows] = score
+                self.index[begin + rows] = index
 
 
-class _Unit:
-    """Rows that are screened and settled together, and their candidates."""
+class _Spans:
+    """Where the clusters of a batch begin among the distinct rows, and their sizes: int64."""
 
-    def __init__(self, xp: Any, start: np.ndarray, size: np.ndarray, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, xp: Any, start: np.ndarray, size: np.ndarray) -> None:
         self.start = xp.asarray(start.astype(np.int64))
         self.size = xp.asarray(size.astype(np.int64))
-        shape = (len(start), rows)
-        self.best = xp.full(shape, -xp.inf, dtype=xp.float32)
-        self.count = xp.zeros(shape, dtype=xp.int32)
-        self.column = xp.empty((*shape, _SLOTS), dtype=xp.int32)
-        self.value = xp.empty((*shape, _SLOTS), dtype=xp.float32)
 
 
 def _cast(xp: Any, rows: Distinct, exact: bool) -> tuple[Any, Any]:
@@ -264,10 +274,9 @@ def _cast(xp: Any, rows: Distinct, exact: bool) -> tuple[Any, Any]:
     return half, margin.astype(xp.float32)
 
 
-def _square_bytes(side: int) -> int:
-    """A product of ``side`` rows with as many, and their candidates."""
-    padded = _round_up(side, 64)
-    return padded * padded * 4 + padded * _SLOTS * 8
+def _strip_bytes(rows: int, columns: int) -> int:
+    """A product and the candidates of its rows."""
+    return rows * columns * 4 + rows * _ROW_BYTES
 
 
 def _round_up(number: int, multiple: int) -> int:

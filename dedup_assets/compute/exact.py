@@ -12,7 +12,7 @@ from typing import Any
 from dedup_assets.compute.arrays import array_module
 
 _CHUNK_BYTES_HOST = 1 << 20  # the products of one chunk stay in the processor's cache
-_CHUNK_BYTES_DEVICE = 1 << 28
+_CHUNK_BYTES_DEVICE = 1 << 26  # larger ones are no quicker, and a few copies are held
 
 
 def chunk_rows(xp: Any, dim: int) -> int:

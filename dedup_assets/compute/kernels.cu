@@ -1,15 +1,42 @@
-// Kernels of compute.device_search. A block of threads serves one row of one matrix of products;
-// `row` counts within a cluster, `start` maps it to the arrays of all rows.
+// Kernels of compute.device_search and compute.kmeans. In the first two a block of threads serves
+// one row of one matrix of products; `row` counts within a cluster, `start` maps it to the arrays
+// of all rows.
 
 #define NONE __int_as_float(0xff800000)  // minus infinity
+
+// CuPy compiles with -ftz=true, under which a plain cast takes float32 numbers below 1.2e-38 for
+// zero. A score is a function of the rows, on every device.
+__device__ double widened(float x)
+{
+#ifdef __CUDACC_RTC__
+    double y;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(y) : "f"(x));
+    return y;
+#else
+    return x;
+#endif
+}
+
+__device__ float rounded(double x)
+{
+#ifdef __CUDACC_RTC__
+    float y;
+    asm("cvt.rn.f32.f64 %0, %1;" : "=f"(y) : "d"(x));
+    return y;
+#else
+    return (float)x;
+#endif
+}
 
 extern "C" {
 
 // Raise the best product of each row by one tile of products, and list the columns that may still
-// be the best: those within `margin` of it. Only columns before the row count.
+// be the best: those within `margin` of it. Only columns before the row count. The tile with
+// column 0 comes first; it starts best and count.
 //
 // Grid: (rows of a matrix, matrices). Block: whole warps.
-//   product      products of rows first_row.. and columns first_column..: matrix after matrix
+//   product      products of rows first_row.. and columns first_column..: matrix after matrix;
+//                each row begins at a multiple of 16 bytes
 //   start, size  of each matrix: its cluster's first row in `margin`, and how many it has
 //   best, count  of each row of each matrix: best product so far, and columns listed so far
 //   column, value  `slots` for each row; count goes on where they do not suffice
@@ -21,34 +48,47 @@ __global__ void screen(
     float* best, int* count, int* column, float* value, int slots)
 {
     __shared__ float partial[32];
+    __shared__ int listed;
     const int row = first_row + (int)blockIdx.x;
     const int matrix = blockIdx.y;
     const int end = min(columns, row - first_column);
     if (row >= size[matrix] || end <= 0) return;
 
+    const long long at = (long long)matrix * gridDim.x + blockIdx.x;
+    float highest = first_column == 0 ? NONE : best[at];
+    if (threadIdx.x == 0) listed = first_column == 0 ? 0 : count[at];
+
     const float* __restrict__ values =
         product + matrix * matrix_stride + blockIdx.x * row_stride;
+    const float4* __restrict__ fours = reinterpret_cast<const float4*>(values);
     float top = NONE;
-    for (int c = threadIdx.x; c < end; c += blockDim.x) top = fmaxf(top, values[c]);
+    for (int c = threadIdx.x; c < end / 4; c += blockDim.x) {
+        const float4 four = fours[c];
+        top = fmaxf(top, fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)));
+    }
+    for (int c = end / 4 * 4 + threadIdx.x; c < end; c += blockDim.x) top = fmaxf(top, values[c]);
     for (int lane = 16; lane > 0; lane /= 2)
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, lane));
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = top;
-    __syncthreads();
+    __syncthreads();  // from here on best[at] may be written: every thread has read it
     for (int warp = 0; warp < (int)blockDim.x / 32; ++warp) top = fmaxf(top, partial[warp]);
 
-    const long long at = (long long)matrix * gridDim.x + blockIdx.x;
-    const float highest = fmaxf(top, best[at]);
+    highest = fmaxf(highest, top);
     const float threshold = highest - margin[start[matrix] + row];
-    __syncthreads();  // every thread has read best[at]
-    if (threadIdx.x == 0) best[at] = highest;
-    if (top < threshold) return;
-    for (int c = threadIdx.x; c < end; c += blockDim.x) {
-        if (values[c] < threshold) continue;
-        const int slot = atomicAdd(&count[at], 1);
-        if (slot < slots) {
-            column[at * slots + slot] = first_column + c;
-            value[at * slots + slot] = values[c];
+    if (top >= threshold) {
+        for (int c = threadIdx.x; c < end; c += blockDim.x) {
+            if (values[c] < threshold) continue;
+            const int slot = atomicAdd(&listed, 1);
+            if (slot < slots) {
+                column[at * slots + slot] = first_column + c;
+                value[at * slots + slot] = values[c];
+            }
         }
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        best[at] = highest;
+        count[at] = listed;
     }
 }
 
@@ -56,7 +96,7 @@ __global__ void screen(
 // keep the highest score and the earliest column that attains it. A row with more candidates than
 // slots is marked as crowded instead.
 //
-// Grid and block as for `screen`. Dynamic shared memory: dim doubles.
+// Grid and block as for `screen`. Dynamic shared memory: (dim + 1) / 2 doubles.
 //   x, dim       all rows, float32; original: of each distinct row its number in x
 //   norms        squared lengths of the rows of x
 //   score, index, crowded  results for each distinct row; index counts within the cluster
@@ -82,23 +122,28 @@ __global__ void settle(
     }
     const float threshold = best[at] - margin[first + row];
     const long long mine = original[first + row];
+    const float* __restrict__ a = x + mine * dim;
     float top = NONE;
     int top_column = 0;
     for (int slot = 0; slot < count[at]; ++slot) {
         if (value[at * slots + slot] < threshold) continue;  // beaten by a later tile
         const int candidate = column[at * slots + slot];
         const long long other = original[first + candidate];
-        for (int i = threadIdx.x; i < dim; i += blockDim.x)
-            terms[i] = (double)x[mine * dim + i] * (double)x[other * dim + i];
+        const float* __restrict__ b = x + other * dim;
+        int half = (dim + 1) / 2;  // the first fold is taken on the way, to halve the memory
+        for (int i = threadIdx.x; i < half; i += blockDim.x) {
+            double term = widened(a[i]) * widened(b[i]);
+            if (half + i < dim) term += widened(a[half + i]) * widened(b[half + i]);
+            terms[i] = term;
+        }
         __syncthreads();
-        for (int width = dim; width > 1;) {
-            const int half = (width + 1) / 2;
+        for (int width = half; width > 1; width = half) {
+            half = (width + 1) / 2;
             for (int i = threadIdx.x; i < width - half; i += blockDim.x)
                 terms[i] += terms[half + i];
             __syncthreads();
-            width = half;
         }
-        const float cosine = (float)(terms[0] / sqrt(norms[mine] * norms[other]));
+        const float cosine = rounded(terms[0] / sqrt(norms[mine] * norms[other]));
         __syncthreads();  // every thread has read terms[0]
         if (cosine > top || (cosine == top && candidate < top_column)) {
             top = cosine;
@@ -109,6 +154,26 @@ __global__ void settle(
         score[first + row] = top;
         index[first + row] = top_column;
     }
+}
+
+// Add rows to the sums of their clusters, or subtract them (sign -1), in the order of `rows`.
+//
+// Grid: (clusters, blocks that cover the dimension). Block: any.
+//   x, dim       all rows, float32
+//   rows, begin  numbers of the rows of cluster i: rows[begin[i]] to rows[begin[i + 1] - 1]
+//   sums         of each cluster, dim each
+__global__ void add_rows(
+    const float* __restrict__ x, int dim, const long long* __restrict__ rows,
+    const long long* __restrict__ begin, int sign, double* sums)
+{
+    const int at = blockIdx.y * blockDim.x + threadIdx.x;
+    if (at >= dim) return;
+    const long long cluster = blockIdx.x;
+    const long long last = begin[cluster + 1];
+    double sum = 0.0;
+#pragma unroll 8  // many loads at once
+    for (long long i = begin[cluster]; i < last; ++i) sum += widened(x[rows[i] * dim + at]);
+    sums[cluster * dim + at] += sign * sum;
 }
 
 }

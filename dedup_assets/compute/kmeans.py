@@ -18,7 +18,9 @@ from dedup_assets.compute.nearest import Products, for_each, products, row_chunk
 from dedup_assets.compute.seeding import seed_centroids
 
 _NARROW_SPREAD = 0.05  # mean squared distance from the mean below which bfloat16 is too coarse
+_NARROW_SPREAD_ON_DEVICE = _NARROW_SPREAD / 8  # float16 has three bits more
 _UPDATE_ROWS = 2048
+_THREADS = 128
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def fit(
     if not 1 <= n_clusters <= n:
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={n}.")
     xp = array_module(x)
+    x = xp.ascontiguousarray(x)
     mean = x.mean(axis=0, dtype=xp.float64)
     spread = max(0.0, 1.0 - float(mean @ mean))
-    quick = products(xp, narrow=spread > _NARROW_SPREAD)
+    narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
+    quick = products(xp, narrow=narrow)
     centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
     rows = _Rows(x, n_clusters, quick, memory_budget)
     rows.meet(centroids)
@@ -84,6 +88,13 @@ def fit(
         if shift <= tol * spread / dim:
             break
     return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
+
+
+def inertia_of(x: Any, centroids: Any, quick: Products, memory_budget: int) -> float:
+    """Sum over unit rows of the squared distance to the nearest of some unit centroids."""
+    rows = _Rows(x, len(centroids), quick, memory_budget)
+    rows.meet(centroids)
+    return rows.inertia(centroids)
 
 
 class _Rows:
@@ -154,8 +165,24 @@ class _Means:
         xp = array_module(self._x)
         order = xp.argsort(label, kind="stable")
         rows, label = rows[order], label[order]
+        if xp is not np and len(rows):
+            self._add_on_device(rows, label, sign)
+            return
         for start in range(0, len(rows), _UPDATE_ROWS):
             part = slice(start, start + _UPDATE_ROWS)
-            present, first = xp.unique(label[part], return_index=True)
-            wide = self._x[rows[part]].astype(xp.float64)
-            self._sums[present] += sign * xp.add.reduceat(wide, first, axis=0)
+            present, first = np.unique(label[part], return_index=True)
+            wide = self._x[rows[part]].astype(np.float64)
+            self._sums[present] += sign * np.add.reduceat(wide, first, axis=0)
+
+    def _add_on_device(self, rows: Any, label: Any, sign: int) -> None:
+        """By a kernel: CuPy's ``reduceat`` is a dozen passes over the rows."""
+        from dedup_assets.compute.cuda import CudaBackend
+
+        backend = CudaBackend()
+        clusters, dim = self._sums.shape
+        begin = backend.xp.searchsorted(label, backend.xp.arange(clusters + 1))
+        grid = (clusters, -(-dim // _THREADS))
+        backend.launch(
+            "add_rows", grid, _THREADS, 0,
+            self._x, np.int32(dim), rows, begin, np.int32(sign), self._sums,
+        )  # fmt: skip

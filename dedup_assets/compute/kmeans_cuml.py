@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, DeviceError, array_module
-from dedup_assets.compute.kmeans import KMeansFit
+from dedup_assets.compute.kmeans import KMeansFit, inertia_of
 from dedup_assets.compute.nearest import products
 from dedup_assets.compute.seeding import seed_centroids
+
+_LEAST_TOL = 1e-30  # cuML refuses zero
 
 
 def fit_cuml(
@@ -30,7 +32,9 @@ def fit_cuml(
 
     Args:
         x: of shape (n, d), float32, unit rows, on a CUDA device.
-        n_clusters, seed, max_iter, tol, memory_budget: as in `fit`.
+        n_clusters, seed, max_iter, memory_budget: as in `fit`; cuML allocates beside the budget.
+        tol: stop when the inertia falls by less than this share, or the summed squared movement
+            of the centroids is less than this.
         on_iteration: called once at the end, since cuML does not report.
 
     Raises:
@@ -45,23 +49,29 @@ def fit_cuml(
         )
     if not 1 <= n_clusters <= len(x):
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={len(x)}.")
-    start = seed_centroids(x, n_clusters, products(xp), np.random.default_rng(seed), memory_budget)
+    x = xp.ascontiguousarray(x)
+    quick = products(xp)
+    start = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
     allocator = xp.cuda.get_allocator()
     try:
         # Importing cuML makes RMM the allocator of every CuPy array of this process.
         cluster = importlib.import_module("cuml.cluster")
+        # What CuPy keeps for later arrays RMM cannot use; and cuML may work on another stream.
+        xp.get_default_memory_pool().free_all_blocks()
+        xp.cuda.get_current_stream().synchronize()
         model = cluster.KMeans(
             n_clusters=n_clusters,
             init=start,
             n_init=1,
             max_iter=max_iter,
-            tol=tol,
-            random_state=seed % 2**31,
+            tol=max(tol, _LEAST_TOL),
+            random_state=seed % 2**32,
             output_type="cupy",
         )
         model.fit(x)
         means = xp.asarray(model.cluster_centers_, dtype=xp.float64)
-        inertia, done = float(model.inertia_), int(model.n_iter_)
+        done = int(model.n_iter_)
+        del model  # its labels
     finally:
         xp.cuda.set_allocator(allocator)
     length = xp.sqrt((means * means).sum(axis=1))
@@ -71,4 +81,4 @@ def fit_cuml(
     centroids[empty] = start[empty]
     if on_iteration is not None:
         on_iteration(done)
-    return KMeansFit(centroids, inertia, done)
+    return KMeansFit(centroids, inertia_of(x, centroids, quick, memory_budget), done)

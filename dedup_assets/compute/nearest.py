@@ -7,13 +7,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from dedup_assets.compute import bfloat16
+from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bounds import cast_bound, screen_bound
 from dedup_assets.compute.threads import in_threads, thread_count
 
 _PRODUCT_ON_HOST = 1 << 18  # elements of a product: it stays in the cache
 _PRODUCT_ON_DEVICE = 1 << 27
 _FEWEST_ROWS, _MOST_ROWS = 64, 4096
-_ALIGNED = 8  # float16 numbers in the 16 bytes that tensor cores load best
+_ALIGNED = 8  # numbers in what tensor cores load and store best
 
 
 class Products(Protocol):
@@ -45,8 +46,8 @@ class Products(Protocol):
 
 
 def products(xp: ModuleType, *, narrow: bool = True) -> Products:
-    """The quickest products on a device; ``narrow=False`` keeps the CPU to float32."""
-    if xp is not np:
+    """The quickest products on a device; ``narrow=False`` keeps to float32."""
+    if narrow and xp is not np:
         return _Float16Products()
     return _BFloat16Products() if narrow and bfloat16.has_bfloat16() else _Float32Products()
 
@@ -73,17 +74,17 @@ def for_each(xp: ModuleType, work: Callable[[slice], None], chunks: list[slice])
 
 
 class _Float32Products:
-    def aim(self, centroids: np.ndarray) -> None:
+    def aim(self, centroids: Any) -> None:
         self._centroids = centroids
 
-    def operand(self, rows: np.ndarray) -> np.ndarray:
+    def operand(self, rows: Any) -> Any:
         return rows
 
-    def product(self, operand: np.ndarray) -> np.ndarray:
+    def product(self, operand: Any) -> Any:
         return operand @ self._centroids.T
 
-    def bound(self, rows: np.ndarray, deviation: float) -> np.ndarray:
-        return np.full(len(rows), screen_bound(rows.shape[1], deviation))
+    def bound(self, rows: Any, deviation: float) -> Any:
+        return array_module(rows).full(len(rows), screen_bound(rows.shape[1], deviation))
 
 
 class _BFloat16Products:
@@ -106,7 +107,7 @@ class _BFloat16Products:
 
 
 class _Float16Products:
-    """Tensor cores; not CuPy's float32 product, which CUPY_TF32 would round further."""
+    """Tensor cores, whose rounding is known; CuPy's float32 product depends on CUPY_TF32."""
 
     def __init__(self) -> None:
         from dedup_assets.compute.cuda import CudaBackend
@@ -119,13 +120,14 @@ class _Float16Products:
 
     def operand(self, rows: Any) -> Any:
         xp = self._backend.xp
-        half = xp.zeros((len(rows), -(-rows.shape[1] // _ALIGNED) * _ALIGNED), dtype=xp.float16)
+        half = xp.zeros((len(rows), _aligned(rows.shape[1])), dtype=xp.float16)
         half[:, : rows.shape[1]] = rows
         return half
 
     def product(self, operand: Any) -> Any:
         xp = self._backend.xp
-        out = xp.empty((1, len(operand), len(self._centroids)), dtype=xp.float32)
+        count = len(self._centroids)
+        out = xp.empty((1, len(operand), _aligned(count)), dtype=xp.float32)[:, :, :count]
         self._backend.multiply(operand[None], self._centroids[None], out)
         return out[0]
 
@@ -137,3 +139,7 @@ class _Float16Products:
         xp = self._backend.xp
         error = rows - rows.astype(xp.float16)
         return xp.sqrt((error * error).sum(axis=1)) * (1 + rows.shape[1] * 2.0**-23)
+
+
+def _aligned(number: int) -> int:
+    return -(-number // _ALIGNED) * _ALIGNED

@@ -41,7 +41,7 @@ def unit_rows(x: Any) -> UnitRows:
         finite = xp.isfinite(wide).all(axis=1)
         wide[~finite] = 0.0
         if x.dtype == xp.float64:
-            _, exponent = xp.frexp(xp.abs(wide).max(axis=1, initial=0.0))
+            _, exponent = xp.frexp(xp.abs(wide).max(axis=1))
             # In two steps, since 2**-exponent itself can be out of range for subnormal rows.
             half = exponent // 2
             wide = xp.ldexp(xp.ldexp(wide, -half[:, None]), (half - exponent)[:, None])

@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.arrays import (
+    DEFAULT_MEMORY_BUDGET,
+    DeviceError,
+    array_module,
+    to_host,
+)
 from dedup_assets.compute.bfloat16 import has_bfloat16
 from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
 from dedup_assets.compute.bounds import screen_bound
@@ -62,7 +67,8 @@ def best_earlier_match(
             attains it; the same for every tile size, thread count and device. ``fast``: `score`
             is that cosine for the named pair, which may be up to 1e-3 below the maximum.
         memory_budget: bytes the call may hold beside ``x`` and its result; where rows repeat,
-            also beside a copy of the distinct ones.
+            also beside a copy of the distinct ones, and on a GPU beside ``x`` in float16 and some
+            256 MiB.
         on_rows: called in this thread with how many more rows are done; copies of rows are not
             reported.
 
@@ -71,6 +77,7 @@ def best_earlier_match(
 
     Raises:
         ValueError: ``x`` is not two-dimensional float32, or a row is not of length one.
+        DeviceError: ``x`` is on a GPU that has no memory left for the search.
     """
     return best_earlier_matches(
         x, [0, len(x)], precision=precision, memory_budget=memory_budget, on_rows=on_rows
@@ -115,7 +122,13 @@ def best_earlier_matches(
         return _on_host(np.ascontiguousarray(x), bounds, plan, on_rows, has_bfloat16())
     from dedup_assets.compute.cuda import CudaBackend
 
-    return _on_device(CudaBackend(), xp.ascontiguousarray(x), bounds, plan, on_rows)
+    try:
+        return _on_device(CudaBackend(), xp.ascontiguousarray(x), bounds, plan, on_rows)
+    except MemoryError as error:
+        raise DeviceError(
+            f"the GPU has no memory left beside {len(x)} rows; lower memory_budget, or raise "
+            "n_clusters, so that clusters are smaller, or use device=cpu"
+        ) from error
 
 
 def _on_host(
@@ -168,8 +181,7 @@ def _on_device(
     first = first_identical(x, norms, offsets)
     distinct = xp.flatnonzero(first == xp.arange(len(x)))
     begins = np.searchsorted(to_host(distinct), offsets)
-    rows = Distinct(x, norms, deviation, distinct, begins)
-    search = DeviceSearch(backend, rows, plan)
+    search = DeviceSearch(backend, Distinct(x, norms, deviation, distinct, begins), plan)
     search.run(on_rows)
     # From here on rows count over all clusters, and at last within their own again.
     begin = xp.asarray(np.repeat(begins[:-1], np.diff(begins)))
@@ -269,13 +281,13 @@ def first_identical(x: Any, norms: Any, offsets: np.ndarray) -> Any:
     rows = xp.arange(len(x))
     if len(x) == 0:
         return rows
-    keys = [rows.astype(xp.float64), norms]
+    keys = [norms]
     if len(offsets) > 2:
         keys.append(xp.asarray(np.repeat(np.arange(len(offsets) - 1.0), np.diff(offsets))))
-    order = xp.lexsort(xp.stack(keys))
+    order = xp.lexsort(xp.stack(keys))  # stable, so of equal rows the first comes first
     begins = xp.ones(len(x), dtype=bool)
     begins[1:] = False
-    for key in keys[1:]:
+    for key in keys:
         begins[1:] |= key[order][1:] != key[order][:-1]
     run = xp.cumsum(begins) - 1
     first = xp.empty_like(rows)

@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ HERE = Path(__file__).parent
 KERNELS = Path(device_search.__file__).with_name("kernels.cu")
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 _DYNAMIC = "extern __shared__ double terms[];"
+_SHARED = 4096  # doubles of dynamic shared memory
+_THREADS = 64  # of a block; two warps, whatever was asked for
 
 
 def compile_kernels(folder: Path) -> ctypes.CDLL:
@@ -22,12 +25,12 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
     source = KERNELS.read_text()
     assert source.count(_DYNAMIC) == 1
     (folder / "kernels_on_cpu.cu").write_text(
-        source.replace(_DYNAMIC, "static double terms[4096];")
+        source.replace(_DYNAMIC, f"static double terms[{_SHARED}];")
     )
     library = folder / "kernels.so"
     subprocess.run(
         [
-            *(COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"),
+            *(COMPILER, "-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC"),
             *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused", f"-I{folder}", f"-I{HERE}"),
             *("-o", str(library), str(HERE / "on_cpu.cpp")),
         ],
@@ -37,22 +40,29 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
 
 
 class EmulatedBackend:
-    """`device_search.Backend` with NumPy arrays and blocks of two warps."""
+    """`device_search.Backend` with arrays in host memory.
 
-    xp = np
-    out_of_memory = MemoryError
+    Attributes:
+        xp: NumPy, or something stricter.
+        launches: names of the kernels that were run.
+        shapes: of the products so far.
+        room: elements of the largest product that fits.
+    """
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, library: ctypes.CDLL, xp: ModuleType = np) -> None:
         self._library = library
+        self.xp: Any = xp
         self.launches: list[str] = []
         self.shapes: list[tuple[int, ...]] = []
-        self.room = 1 << 40  # elements of the largest product that fits
+        self.room = 1 << 40
 
     def multiply(self, later: np.ndarray, earlier: np.ndarray, out: np.ndarray) -> None:
         assert later.dtype == earlier.dtype == np.float16
         assert out.dtype == np.float32
         for array in (later, earlier, out):
-            assert array.flags.c_contiguous
+            assert array.strides[2] == array.itemsize
+            assert array.strides[1] % 16 == 0
+            assert len(array) == 1 or array.strides[0] % 16 == 0
         assert later.shape[2] == earlier.shape[2]
         assert later.shape[2] % 8 == 0
         assert out.shape == (len(later), later.shape[1], earlier.shape[1])
@@ -66,9 +76,15 @@ class EmulatedBackend:
         self, kernel: str, grid: tuple[int, int], threads: int, shared: int, *arguments: Any
     ) -> None:
         assert threads % 32 == 0
-        assert grid[1] <= 65535
+        assert threads <= 1024
+        assert 0 < grid[0] < 2**31
+        assert 0 < grid[1] <= 65535
+        assert shared <= 8 * _SHARED
         self.launches.append(kernel)
-        passed = [ctypes.c_uint(value) for value in (*grid, 64)]
+        if kernel == "add_rows":  # which has no barrier, and covers a dimension by threads
+            passed = [ctypes.c_uint(value) for value in (*grid, threads)]
+        else:
+            passed = [ctypes.c_uint(value) for value in (*grid, _THREADS)]
         passed += [_passed(argument) for argument in arguments]
         getattr(self._library, f"run_{kernel}")(*passed)
 

@@ -31,4 +31,11 @@ void run_settle(
     });
 }
 
+void run_add_rows(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim,
+    const long long* rows, const long long* begin, int sign, double* sums)
+{
+    run_kernel(grid_x, grid_y, threads, [&] { add_rows(x, dim, rows, begin, sign, sums); });
+}
+
 }

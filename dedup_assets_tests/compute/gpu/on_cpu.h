@@ -1,33 +1,57 @@
-// Enough of CUDA to run kernels.cu on a CPU: one thread for each thread of a block, and blocks one
-// after another. Slow, and strict: reading too early or writing too late shows as a wrong result.
+// Enough of CUDA to run kernels.cu on a CPU: blocks one after another, the threads of a block as
+// fibers that run to the next barrier in an order that differs each time. Strict: a barrier that
+// not all threads reach ends the process, and reading too early shows as a wrong result.
 
-#include <atomic>
-#include <barrier>
 #include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
-#include <thread>
 #include <vector>
 
+#include <ucontext.h>
+
 #define __global__
+#define __device__ static
 #define __shared__ static
 #define __restrict__
 
 struct Index { unsigned x, y; };
+struct float4 { float x, y, z, w; };
 
-static thread_local Index threadIdx, blockIdx, blockDim, gridDim;
-static std::unique_ptr<std::barrier<>> block_barrier;
-static std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+enum State { READY, AT_BARRIER, IN_SHUFFLE, DONE };
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    State state;
+    static constexpr size_t STACK = 1 << 16;
+};
+
+static std::vector<Fiber> fibers;
+static ucontext_t scheduler;
+static unsigned current;
+static std::function<void()> body;
 static float lanes[1024];
+static uint32_t disorder = 1;
 
-static void __syncthreads() { block_barrier->arrive_and_wait(); }
+static void yield_as(State state) {
+    fibers[current].state = state;
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+static void __syncthreads() { yield_as(AT_BARRIER); }
 
 static float __shfl_xor_sync(unsigned, float value, int mask) {
-    auto& barrier = *warp_barriers[threadIdx.x / 32];
-    lanes[threadIdx.x] = value;
-    barrier.arrive_and_wait();
-    const float other = lanes[threadIdx.x ^ mask];
-    barrier.arrive_and_wait();
+    const unsigned mine = current;
+    lanes[mine] = value;
+    yield_as(IN_SHUFFLE);
+    const float other = lanes[mine ^ mask];
+    yield_as(IN_SHUFFLE);
     return other;
 }
 
@@ -38,30 +62,64 @@ static float __int_as_float(unsigned bits) {
 }
 
 static int atomicAdd(int* address, int value) {
-    return std::atomic_ref<int>(*address).fetch_add(value);
+    const int before = *address;
+    *address += value;
+    return before;
 }
 
 static int min(int a, int b) { return a < b ? a : b; }
 
+static void run_fiber() {
+    body();
+    yield_as(DONE);
+}
+
+// Let go on those threads in begin..end that wait in this state; all or none of those there may.
+static bool released(State state, unsigned begin, unsigned end) {
+    unsigned waiting = 0;
+    for (unsigned i = begin; i < end; ++i) waiting += fibers[i].state == state;
+    if (waiting == 0) return false;
+    if (waiting != end - begin) {
+        std::fprintf(stderr, "%u of %u threads wait for each other\n", waiting, end - begin);
+        std::abort();
+    }
+    for (unsigned i = begin; i < end; ++i) fibers[i].state = READY;
+    return true;
+}
+
+static void run_block() {
+    const unsigned threads = fibers.size();
+    for (Fiber& fiber : fibers) {
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
+        fiber.context.uc_stack.ss_size = Fiber::STACK;
+        makecontext(&fiber.context, run_fiber, 0);
+        fiber.state = READY;
+    }
+    for (bool running = true; running;) {
+        disorder = disorder * 1664525u + 1013904223u;
+        for (unsigned i = 0; i < threads; ++i) {
+            current = (i ^ (disorder >> 16)) % threads;  // threads are a power of two
+            if (fibers[current].state != READY) continue;
+            threadIdx = {current, 0};
+            swapcontext(&scheduler, &fibers[current].context);
+        }
+        running = false;
+        for (unsigned warp = 0; warp < threads; warp += 32)
+            running |= released(IN_SHUFFLE, warp, warp + 32);
+        running = running || released(AT_BARRIER, 0, threads);
+    }
+}
+
 template <class Kernel>
 void run_kernel(unsigned grid_x, unsigned grid_y, unsigned threads, Kernel kernel) {
-    block_barrier = std::make_unique<std::barrier<>>(threads);
-    warp_barriers.clear();
-    for (unsigned warp = 0; warp < threads / 32; ++warp)
-        warp_barriers.push_back(std::make_unique<std::barrier<>>(32));
-    auto blocks_done = std::make_unique<std::barrier<>>(threads);
-    std::vector<std::thread> running;
-    for (unsigned thread = 0; thread < threads; ++thread)
-        running.emplace_back([&, thread] {
-            threadIdx = {thread, 0};
-            blockDim = {threads, 1};
-            gridDim = {grid_x, grid_y};
-            for (unsigned y = 0; y < grid_y; ++y)
-                for (unsigned x = 0; x < grid_x; ++x) {
-                    blockIdx = {x, y};
-                    kernel();
-                    blocks_done->arrive_and_wait();
-                }
-        });
-    for (auto& thread : running) thread.join();
+    body = kernel;
+    fibers.resize(threads);
+    blockDim = {threads, 1};
+    gridDim = {grid_x, grid_y};
+    for (unsigned y = 0; y < grid_y; ++y)
+        for (unsigned x = grid_x; x-- > 0;) {
+            blockIdx = {x, y};
+            run_block();
+        }
 }

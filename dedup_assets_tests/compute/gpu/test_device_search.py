@@ -1,17 +1,20 @@
 """The search on a GPU, with its real kernels run thread by thread on the CPU."""
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dedup_assets.compute import device_search
-from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.compute.pairwise import _on_device
 from dedup_assets.compute.plan import Plan
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 from dedup_assets_tests.compute.oracle import best_earlier_by_product, exact_cosine
-from dedup_assets_tests.conftest import unit
+from dedup_assets_tests.rows import unit, with_duplicates
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 
@@ -22,10 +25,21 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> EmulatedBackend:
 
 
 @pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sides that make several strips and tiles of a few hundred rows."""
-    for name in ("_LARGEST_SIDE", "_USUAL_SIDE", "_SMALLEST_SIDE"):
-        monkeypatch.setattr(device_search, name, 64)
+    """Several strips and tiles for a few hundred rows."""
+    set_sides(monkeypatch, 64)
+
+
+def set_sides(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    for name in ("_MOST_ROWS", "_FEWEST_ROWS"):
+        monkeypatch.setattr(device_search, name, side)
+    monkeypatch.setattr(device_search, "_PRODUCT", side * side)
+    monkeypatch.setattr(device_search, "_TOGETHER", side + 6)
 
 
 def search(
@@ -40,13 +54,6 @@ def expected(x: np.ndarray, *sizes: int) -> tuple[np.ndarray, np.ndarray]:
     parts = np.split(x, np.cumsum(sizes)[:-1])
     scores, indices = zip(*(best_earlier_by_product(part) for part in parts), strict=True)
     return np.concatenate(scores), np.concatenate(indices)
-
-
-def with_duplicates(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
-    x = unit(rng.normal(size=(n, dim)))
-    x[n // 2 :: 5] = x[: len(x[n // 2 :: 5])]
-    x[1::7] = unit(x[::7][: len(x[1::7])] + 1e-4 * rng.normal(size=x[1::7].shape))
-    return x
 
 
 @pytest.mark.parametrize("dim", [1, 7, 64, 65])
@@ -107,10 +114,35 @@ def test_fast_scores_are_cosines_of_the_named_pair_just_below_the_maximum(
         assert score[i] == np.float32(exact_cosine(x[i], x[index[i]]))
 
 
+def test_a_cluster_alone_is_searched_without_a_copy_of_its_rows(
+    backend: EmulatedBackend, rng: np.random.Generator, small_tiles: None
+):
+    """Its tiles end where it does, not at a multiple of anything."""
+    backend.shapes.clear()
+    search(backend, unit(rng.normal(size=(71, 16))))
+    assert backend.shapes == [(1, 64, 64), (1, 7, 64), (1, 7, 7)]
+
+
+def test_half_of_a_batch_is_left_out(backend: EmulatedBackend, rng: np.random.Generator):
+    x = unit(rng.normal(size=(2 * 1030, 8)))
+    backend.shapes.clear()
+    np.testing.assert_array_equal(search(backend, x, 1030, 1030), expected(x, 1030, 1030))
+    assert backend.shapes[0] == (2, 320, 320)
+    assert sum(rows * columns for _, rows, columns in backend.shapes) < 0.7 * 1030**2
+
+
+def test_numbers_below_the_range_of_float32_count(backend: EmulatedBackend):
+    """The compiler's flush to zero must not reach a score: the kernel's casts are its own."""
+    x = np.array([[1, 0, 0], [1e-40, 1, 0], [-1e-41, 1e-42, 1]], dtype=np.float32)
+    score, index = search(backend, x)
+    assert score.tolist() == [0, x[1, 0], x[2, 1]]
+    assert index.tolist() == [0, 0, 1]
+
+
 def test_memory_that_runs_out_makes_smaller_products(
     backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(device_search, "_SMALLEST_SIDE", 64)
+    monkeypatch.setattr(device_search, "_FEWEST_ROWS", 64)
     monkeypatch.setattr(backend, "room", 80 * 80)
     x = unit(rng.normal(size=(330, 16)))
     done: list[int] = []
@@ -119,12 +151,13 @@ def test_memory_that_runs_out_makes_smaller_products(
     assert sum(done) == 330
 
 
-def test_no_memory_at_all_is_one_clear_error(
+def test_no_memory_at_all_ends_the_search(
     backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(backend, "room", 10)
-    with pytest.raises(DeviceError, match="raise n_clusters"):
-        search(backend, with_duplicates(rng, 30, 16))
+    for sizes in [(30,), (15, 15)]:
+        with pytest.raises(MemoryError):
+            search(backend, with_duplicates(rng, 30, 16), *sizes)
 
 
 def test_progress_counts_every_distinct_row_once(
@@ -134,6 +167,54 @@ def test_progress_counts_every_distinct_row_once(
     done: list[int] = []
     _on_device(backend, x, np.array([0, 150, 190, 200]), Plan(True, 1 << 30), done.append)
     assert sum(done) == 200
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> dict[str, Any]:
+    """Clusters, dimension and limits; few directions, so that copies and near copies abound."""
+    size = st.sampled_from([0, 1, 2, 3, 8, 9, 31, 63, 64, 65, 100, 130])
+    return {
+        "sizes": draw(st.lists(size, max_size=5)),
+        "dim": draw(st.sampled_from([1, 2, 3, 7, 8, 9, 33])),
+        "kind": draw(st.sampled_from(["normal", "near", "grid"])),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "side": draw(st.sampled_from([64, 128, 2048])),
+        "budget": draw(st.sampled_from([1, 30_000, 200_000, 1 << 30])),
+        "tile": draw(st.sampled_from([None, 1, 100])),
+        "exact": draw(st.booleans()),
+    }
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(plans())
+def test_clusters_dimensions_and_limits_change_nothing(
+    backend: EmulatedBackend, monkeypatch: pytest.MonkeyPatch, plan: dict[str, Any]
+):
+    set_sides(monkeypatch, plan["side"])
+    rng = np.random.default_rng(plan["seed"])
+    shape = (sum(plan["sizes"]), plan["dim"])
+    match plan["kind"]:
+        case "near":
+            x = unit(1 + 1e-4 * rng.normal(size=shape))
+        case "grid":
+            x = unit(rng.integers(-1, 2, size=shape) + 1e-3)
+        case _:
+            x = with_duplicates(rng, *shape)
+    offsets = np.cumsum([0, *plan["sizes"]])
+    limits = Plan(plan["exact"], plan["budget"], plan["tile"])
+    found = _on_device(backend, x, offsets, limits, None)
+    for begin, end in itertools.pairwise(offsets):
+        if begin == end:
+            continue
+        score, index = best_earlier_by_product(x[begin:end])
+        if plan["exact"]:
+            np.testing.assert_array_equal(found.score[begin:end], score)
+            np.testing.assert_array_equal(found.index[begin:end], index)
+        else:
+            assert (found.score[begin:end] <= score).all()
+            assert (found.score[begin:end] >= score - 1e-3).all()
 
 
 def test_kernels_are_part_of_the_package():
