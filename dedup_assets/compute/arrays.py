@@ -31,7 +31,7 @@ def array_module(*arrays: Any) -> ModuleType:
 
 def to_host(array: Any) -> np.ndarray:
     """Return ``array`` as a NumPy array (a copy only if it lives on a device)."""
-    return array if array_module(array) is np else array.get()
+    return array.get() if hasattr(array, "get") else array
 
 
 def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
