@@ -99,19 +99,16 @@ def shuffle(
     keys = list(cluster_ranges(parsed))
     given = nearest_centroids if labels is None else _given(labels)
     opener = Store.open if storage_mb_s is None else _slow_open(storage_mb_s * 1e6)
-    started = time.process_time()
     with (
         patch.object(partitioning, "nearest_centroids", given),
         patch.object(Store, "open", opener),
     ):
-        seconds, result = _timed(
+        times, result = _measured(
             lambda: partitioning.shuffle(parsed, store, keys, background=background)
         )
-    processor = time.process_time() - started
     files = sorted(output.glob(f"{layout.CLUSTERS}/*/*.parquet"))
     found = {
-        "wall_s": seconds,
-        "processor_s": processor,
+        **times,
         "groups": result.groups,
         "fragments": result.fragments,
         "fragment_bytes": sum(file.stat().st_size for file in files),
@@ -146,13 +143,10 @@ def peer(settings: dict[str, Any], prepared: str, labels: str, each_file: bool) 
             part = slice(first, first := first + len(table))
             _write_hive(table, [values[part] for values in found], manifest.dim, output, number)
 
-    started = time.process_time()
-    seconds, _ = _timed(work)
-    processor = time.process_time() - started
+    times, _ = _measured(work)
     files = list(output.glob("*/*.parquet"))
     found = {
-        "wall_s": seconds,
-        "processor_s": processor,
+        **times,
         "groups": len(groups),
         "fragments": len(files),
         "fragment_bytes": sum(file.stat().st_size for file in files),
@@ -310,6 +304,14 @@ def _empty(folder: Path) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             os.truncate(file, 0)
+
+
+def _measured(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Wall and processor seconds; of the latter, those of the program itself beside the system."""
+    before = os.times()
+    seconds, result = _timed(work)
+    user, system = (after - of for after, of in zip(os.times()[:2], before[:2], strict=True))
+    return {"wall_s": seconds, "processor_s": user + system, "user_s": user}, result
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
