@@ -61,7 +61,7 @@ def _check(
         retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        store = getattr(context.resources, store_key(settings.dataset)).open()
+        store = getattr(context.resources, store_key(settings.dataset)).open(settings.output_access)
         with user_errors():
             eps = (context.partition_key,) if by_eps else ()
             verdict = verify(settings, store, *eps)

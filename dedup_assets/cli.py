@@ -17,6 +17,7 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import DedupError
+from dedup_assets.store.access import Access, is_remote
 
 _BUDGET = "10m"
 _OUTPUT = "out"
@@ -76,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     ui = commands.add_parser("ui", help="open what a run materialized in the Dagster UI")
-    ui.add_argument("output", help="Output folder of dedup-assets run.")
+    ui.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
+    ui.add_argument("--output-s3-profile-name", metavar="NAME", help="As for run.")
+    ui.add_argument("--output-s3-endpoint-url", metavar="URL", help="As for run.")
     ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=_ui)
     return parser
@@ -139,7 +142,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _ui(arguments: argparse.Namespace) -> int:
     from dedup_assets.command.output import open_ui
 
-    return open_ui(str(Path(arguments.output).absolute()), arguments.port)
+    remote = is_remote(arguments.output)
+    output = arguments.output if remote else str(Path(arguments.output).absolute())
+    access = Access(arguments.output_s3_profile_name, arguments.output_s3_endpoint_url)
+    return open_ui(output, arguments.port, access)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dedup_assets.checks import build_checks
 from dedup_assets.errors import SettingsError
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
+from dedup_assets.store.access import is_remote
 
 
 class SemanticDedup(dg.Component, Settings, dg.Resolvable):
@@ -84,4 +85,4 @@ def rooted(settings: Settings, root: Path) -> Settings:
 
 def _absolute(path: str, root: Path) -> str:
     # Not resolved: where a link points may change while the definitions stay loaded.
-    return path if "://" in path else os.path.normpath(root / Path(path).expanduser())
+    return path if is_remote(path) else os.path.normpath(root / Path(path).expanduser())

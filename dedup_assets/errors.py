@@ -23,3 +23,7 @@ class IntegrityError(DedupError):
 
 class LockedError(DedupError):
     """Another run is writing what this one would write or read."""
+
+
+class StorageError(DedupError):
+    """A remote store refused a request, or kept failing."""

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
 
 
@@ -10,9 +11,13 @@ class StoreResource(dg.ConfigurableResource[None]):
 
     output_path: str
 
-    def open(self) -> Store:
-        """The store, after what killed processes left half-written is deleted."""
-        store = Store(self.output_path)
+    def open(self, access: Access) -> Store:
+        """The store, after what killed processes left half-written is deleted.
+
+        Args:
+            access: credentials; not a part of the resource, whose values the UI shows.
+        """
+        store = Store(self.output_path, access)
         store.sweep()
         return store
 

@@ -1,11 +1,13 @@
 """What a user can set for one dataset, declared once: YAML fields and command flags alike."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dedup_assets.compute.thresholds import canonical_eps
+from dedup_assets.store.access import RETRIES, Access, check_endpoint, is_remote
+from dedup_assets.store.filesystem import Store
 from dedup_assets.store.schemas import COSINE_DISTANCE, EMBEDDING, ID, L2_DISTANCE
 from dedup_assets.store.sizes import parse_bytes
 
@@ -25,9 +27,13 @@ class Settings(dg.Model):
         description="Name of the dataset: prefix of its asset keys, jobs and eps partitions.",
     )
     input_embeddings_path: str = Field(
-        min_length=1, description="Folder of Parquet files, or one file."
+        min_length=1,
+        description="Folder of Parquet files, or one file; local or s3://bucket/prefix.",
     )
-    output_path: str = Field(min_length=1, description="Folder that everything is written below.")
+    output_path: str = Field(
+        min_length=1,
+        description="Folder that everything is written below; local or s3://bucket/prefix.",
+    )
     n_clusters: int = Field(
         description="Clusters; only rows of one cluster are compared. 1 compares all rows."
     )
@@ -131,6 +137,35 @@ class Settings(dg.Model):
         ge=1,
         description="Partition keys of pairwise_scores in one run of a backfill; by default all.",
     )
+    input_s3_profile_name: str | None = Field(
+        default=None, description="AWS profile to read embeddings and clips with, from S3."
+    )
+    output_s3_profile_name: str | None = Field(
+        default=None, description="AWS profile to read and write the output with, on S3."
+    )
+    input_s3_endpoint_url: str | None = Field(
+        default=None, description="URL of the S3-compatible store that the input lies in."
+    )
+    output_s3_endpoint_url: str | None = Field(
+        default=None, description="URL of the S3-compatible store that the output goes to."
+    )
+    input_storage_options: dict[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Arguments of s3fs for the input, such as key and secret. Take secrets from "
+        "the environment: '{{ env.NAME }}'.",
+    )
+    output_storage_options: dict[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Arguments of s3fs for the output, likewise.",
+    )
+    storage_retries: int = Field(
+        default=RETRIES,
+        ge=0,
+        description="How often a request to S3 is tried again after a fault that may pass; waits "
+        "double up to 20 seconds.",
+    )
     schedule: str = Field(
         default="0 3 * * *", description="Cron schedule of the whole graph, in UTC."
     )
@@ -140,10 +175,18 @@ class Settings(dg.Model):
 
     @field_validator("input_embeddings_path", "output_path", "clips_path")
     @classmethod
-    def _local(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value:
-            raise ValueError(f"only local paths are supported so far, got {value!r}")
-        return value
+    def _local_or_s3(cls, value: str | None) -> str | None:
+        protocol, separator, rest = (value or "").partition("://")
+        if separator and (protocol not in ("s3", "file") or not rest.strip("/")):
+            raise ValueError(
+                f"must be a local path or a URL such as s3://bucket/prefix, got {value!r}"
+            )
+        return value.removeprefix("file://") if value is not None else None
+
+    @field_validator("input_s3_endpoint_url", "output_s3_endpoint_url")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else check_endpoint(value)
 
     @field_validator("n_clusters", mode="before")
     @classmethod
@@ -197,6 +240,48 @@ class Settings(dg.Model):
         if taken:
             raise ValueError(f"metadata_fields cannot hold {min(taken)!r}: the output has its own")
         return self
+
+    @property
+    def input_access(self) -> Access:
+        """Credentials and endpoint of the embeddings and clips."""
+        return Access(
+            self.input_s3_profile_name,
+            self.input_s3_endpoint_url,
+            self.storage_retries,
+            self.input_storage_options,
+        )
+
+    @property
+    def output_access(self) -> Access:
+        """Credentials and endpoint of the output."""
+        return Access(
+            self.output_s3_profile_name,
+            self.output_s3_endpoint_url,
+            self.storage_retries,
+            self.output_storage_options,
+        )
+
+    def warnings(self) -> list[str]:
+        """What to know before a run about the credentials; none of them is shown."""
+        sides = (
+            (self.input_access, (self.input_embeddings_path, self.clips_path)),
+            (self.output_access, (self.output_path,)),
+        )
+        sources = {
+            source
+            for access, paths in sides
+            if any(is_remote(path) for path in paths if path is not None)
+            and (source := access.session_token) is not None
+        }
+        return [
+            f"the credentials for S3 have a session token (from {source}), which expires: a run "
+            "that outlives it fails, and goes on where it stopped when run again with a new one"
+            for source in sorted(sources)
+        ]
+
+    def open_output(self) -> Store:
+        """The store below `output_path`."""
+        return Store(self.output_path, self.output_access)
 
     @property
     def carried_columns(self) -> list[str]:

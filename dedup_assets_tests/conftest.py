@@ -1,6 +1,7 @@
 """Inputs on disk, a run of all stages without Dagster, and one seed."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.rows import unit as unit
+from dedup_assets_tests.s3 import S3Server, give_credentials, serving, strip_credentials
 
 _QUICK: dict[str, Any] = {
     "deadline": None,
@@ -170,3 +172,19 @@ def bytes_of(folder: Path | str) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with serving() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A server with an empty bucket; credentials and endpoint are in the environment."""
+    strip_credentials(monkeypatch)
+    give_credentials(monkeypatch, s3_endpoint)
+    server = S3Server(s3_endpoint, f"bucket-{uuid.uuid4().hex[:12]}")
+    server.client().create_bucket(Bucket=server.bucket)
+    return server

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError
 from dedup_assets.progress import LogProgress, listening
-from dedup_assets.resources import store_key
+from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.locks import WHOLE, writing
@@ -82,7 +82,10 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sto
 
     Progress goes to the log, and errors fail in one line.
     """
-    store = getattr(context.resources, store_key(settings.dataset)).open()
+    resource: StoreResource = getattr(context.resources, store_key(settings.dataset))
+    for warning in settings.warnings():
+        context.log.warning(warning)
+    store = resource.open(settings.output_access)
     name = context.asset_key.path[-1]
     partitioned = context.assets_def.partitions_def is not None
     keys = list(context.partition_keys) if partitioned else [WHOLE]

@@ -19,7 +19,8 @@ _METAVARS = {
     "eps_to_extract": "EPS",
     "metadata_fields": "FIELD",
 }
-_YAML_ONLY = {"schedule", "schedule_enabled"}
+_YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_storage_options"}
+_SECRET = {"input_storage_options", "output_storage_options"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
 AUTO = "auto"
 """Instead of a number of clusters."""
@@ -109,6 +110,8 @@ def describe(error: Any, spell: Any = str) -> str:
     """One validation error as ``name: rule, got value``."""
     name = spell(str(error["loc"][0])) if error["loc"] else "settings"
     message = error["msg"].removeprefix("Value error, ")
+    if error["loc"] and error["loc"][0] in _SECRET:
+        return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
     if "got " in message or error["type"] in ("missing", "extra_forbidden"):
         return f"{name}: {message}"
     return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from dedup_assets.component import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
+from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
 
 TYPE = "dedup_assets.SemanticDedup"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
@@ -34,19 +37,24 @@ nux:
 
 def write_defs(settings: Settings, store: Store) -> None:
     """Write the component configuration; the same file works in ``defs/<name>/``."""
-    attributes = settings.model_dump(exclude_defaults=True, mode="json")
+    # Storage options may hold secrets: those of the YAML come from the environment, and stay there.
+    attributes = settings.model_dump(
+        exclude_defaults=True,
+        exclude={"input_storage_options", "output_storage_options"},
+        mode="json",
+    )
     document = {"type": TYPE, "attributes": {"dataset": settings.dataset, **attributes}}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     store.write_bytes(layout.DEFS, text.encode())
 
 
-def load_settings(output: str) -> SemanticDedup:
+def load_settings(output: str, access: Access | None = None) -> SemanticDedup:
     """Read the configuration that an output folder was made with.
 
     Raises:
         SettingsError: there is none, or a setting breaks its rule.
     """
-    store = Store(output)
+    store = Store(output, access)
     try:
         text = store.read_bytes(layout.DEFS)
     except FileNotFoundError:
@@ -115,19 +123,28 @@ def open_instance() -> dg.DagsterInstance:
 
 
 def _own_instance(output: str) -> Path:
-    return Path(Store(output).path(layout.INSTANCE)).absolute()
+    """Where an output's events go: below it, or for a remote one below the user's state folder."""
+    if not is_remote(output):
+        return Path(output, layout.INSTANCE).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", output.partition("://")[2]).strip("-")
+    return Path(state, "dedup-assets", f"{readable}-{fingerprint(output.rstrip('/'))[:8]}")
 
 
-def open_ui(output: str, port: int) -> int:
+def open_ui(output: str, port: int, access: Access | None = None) -> int:
     """Become a Dagster web server and daemon on what an output folder describes.
 
     Raises:
         SettingsError: the folder is not one of the command's.
     """
-    load_settings(output)
+    settings = load_settings(output, access)
     use_instance(output)
     workspace = _own_instance(output) / "workspace.yaml"
     workspace.parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(output):
+        # The definitions are loaded often, and by several processes: from this machine.
+        write_defs(settings, Store(str(workspace.parent)))
+        output = str(workspace.parent)
     workspace.write_text(
         "load_from:\n  - python_module:\n      module_name: dedup_assets.definitions\n"
         f"      location_name: {LOCATION}\n"

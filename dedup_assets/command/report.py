@@ -19,7 +19,6 @@ from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import stale_eps
 from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.store import layout
-from dedup_assets.store.filesystem import Store
 
 
 def show_report(console: Console, settings: Settings, report: Report, seconds: float) -> None:
@@ -38,7 +37,7 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
         )
     for warning in report.warnings:
         console.print(warning, style="yellow", markup=False)
-    missed = find_missed(settings, Store(settings.output_path))
+    missed = find_missed(settings, settings.open_output())
     if DUPLICATE_IDS in report.metadata:
         _thresholds(console, report, missed)
     else:
@@ -119,7 +118,7 @@ def _with_missed(
 
 
 def _places(console: Console, settings: Settings, missed: Missed | None) -> None:
-    store = Store(settings.output_path)
+    store = settings.open_output()
     rows = [["similarity histogram", layout.HISTOGRAM_PLOT], ["scores", layout.SCORES]]
     if missed is not None and not missed.one_cluster:
         rows.append(["what clustering missed", layout.MISSED])
@@ -137,7 +136,7 @@ def _places(console: Console, settings: Settings, missed: Missed | None) -> None
 
 
 def _what_next(console: Console, settings: Settings, report: Report) -> None:
-    stale = stale_eps(settings, Store(settings.output_path))
+    stale = stale_eps(settings, settings.open_output())
     if stale:
         console.print(
             f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "

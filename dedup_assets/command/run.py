@@ -13,7 +13,6 @@ from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
-from dedup_assets.store.filesystem import Store
 
 
 def run_and_report(
@@ -22,8 +21,10 @@ def run_and_report(
     """Run the graph on an instance on disk and say what came out."""
     started = time.monotonic()
     use_instance(settings.output_path)
+    for warning in settings.warnings():
+        console.print(warning, style="yellow", markup=False)
     try:
-        write_defs(settings, Store(settings.output_path))
+        write_defs(settings, settings.open_output())
     except OSError as error:
         raise SettingsError(
             f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "

@@ -62,7 +62,7 @@ def resolve_clusters(
         console: where to print.
         anew: choose even if there was an earlier run.
     """
-    store = Store(settings.output_path)
+    store = settings.open_output()
     found = None if anew else recorded_clusters(store, settings.dataset)
     if found is not None:
         with listening(show_progress(console)):

@@ -52,6 +52,7 @@ def input_files(settings: Settings) -> InputFiles:
         settings.id_field,
         settings.embedding_field,
         settings.carried_columns,
+        settings.input_access,
     )
 
 
@@ -93,7 +94,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             more clusters than rows.
     """
     if settings.clips_path is not None:  # now, rather than after hours
-        refuse_missing_folder(Store(settings.clips_path))
+        refuse_missing_folder(Store(settings.clips_path, settings.input_access))
     files = input_files(settings)
     _refuse_nested(settings, files, store)
     manifest = survey_embeddings(settings)
@@ -176,14 +177,16 @@ def _fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
 
 def _refuse_nested(settings: Settings, files: InputFiles, store: Store) -> None:
     """What a run writes must not be taken for input by the next one."""
-    output, inside = f"{store.root}/", f"{files.store.root}/"
-    same_kind = files.single is None and store.fs.protocol == files.store.fs.protocol
-    if same_kind and (output.startswith(inside) or inside.startswith(output)):
+    output, inside = f"{store.url()}/", f"{files.store.url()}/"
+    if files.single is None and (output.startswith(inside) or inside.startswith(output)):
         raise InputError(
             f"input_embeddings_path {files.store.url()} and output_path {store.url()} must lie "
             "beside each other, not one in the other; choose another output_path"
         )
-    if settings.clips_path is not None and output.startswith(f"{Store(settings.clips_path).root}/"):
+    if settings.clips_path is None:
+        return
+    clips = Store(settings.clips_path, settings.input_access)
+    if output.startswith(f"{clips.url()}/"):
         raise InputError(
             f"output_path {store.url()} must not lie in clips_path {settings.clips_path}; choose "
             "another output_path"

@@ -78,7 +78,9 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     clusters = current_duplicates(settings, store, eps)
     manifest = load_manifest(settings, store)
     kept = kept_rows(settings, store, manifest, clusters, eps)
-    media = MediaFiles(settings.clips_path) if settings.clips_path is not None else None
+    media = None
+    if settings.clips_path is not None:
+        media = MediaFiles(settings.clips_path, settings.input_access)
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, clusters, eps, media, found)
     index_name = layout.shard_index(eps)

@@ -21,7 +21,6 @@ from dedup_assets.stages.partitioning import shuffle
 from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import current_scores, score
 from dedup_assets.store.arrow import vectors_to_column
-from dedup_assets.store.filesystem import Store
 
 _SAMPLE_BYTES = 64 << 20
 _SAMPLE_FILES = 4
@@ -126,7 +125,7 @@ class _Run:
         self._dim = sample.rows.shape[1]
         self._taken = dict.fromkeys(("fit", "assign", "compare", "rest", "missed"), 0.0)
         _write_input(settings, sample, rows)
-        store = Store(settings.output_path)
+        store = settings.open_output()
         keys = list(cluster_ranges(settings))
         manifest = self._timed("rest", lambda: list_embeddings(settings, store))
         self._fit_rows = sample_size(settings, manifest)

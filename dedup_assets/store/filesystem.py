@@ -1,20 +1,27 @@
 """One root folder, local or remote, in which a file is either whole or not there."""
 
 import contextlib
+import errno
 import itertools
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import fsspec
+
+from dedup_assets.store.access import Access
+from dedup_assets.store.remotefile import RemoteFile
+from dedup_assets.store.s3 import Info, S3Objects
 
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
 
 _FOLDER_ATTEMPTS = 10
+_IN_MEMORY_BYTES = 8 << 20
 _T = TypeVar("_T")
 
 _sequence = itertools.count()
@@ -25,13 +32,21 @@ class Store:
 
     Args:
         root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
-        storage_options: passed to fsspec for a URL; never logged.
+        access: credentials and endpoint for a URL.
     """
 
-    def __init__(self, root: str, storage_options: dict[str, Any] | None = None) -> None:
-        self.fs, path = fsspec.core.url_to_fs(root, **(storage_options or {}))
+    def __init__(self, root: str, access: Access | None = None) -> None:
+        access = access or Access()
+        options = access.storage_options(fsspec.utils.get_protocol(root))
+        self.fs, path = fsspec.core.url_to_fs(root, **options)
         self.root = path.rstrip("/") or "/"
         self.is_local = "file" in _protocols(self.fs)
+        self._objects = S3Objects(self.fs, access.retries) if "s3" in _protocols(self.fs) else None
+
+    @property
+    def objects(self) -> S3Objects | None:
+        """Access to the objects themselves, where the store is S3."""
+        return self._objects
 
     def path(self, name: str) -> str:
         """The full path of ``name``, relative to the root."""
@@ -43,7 +58,19 @@ class Store:
         return path if self.is_local else self.fs.unstrip_protocol(path)
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        """Whether there is a file of this name, or for the root whether it has any."""
+        path = self.path(name)
+        if self._objects is None:
+            return bool(self.fs.exists(path))
+        if name and self._objects.info(path) is not None:
+            return True
+        return not name and self._objects.has_any(path)
+
+    def is_file(self) -> bool:
+        """Whether the root is a file."""
+        if self._objects is None:
+            return bool(self.fs.isfile(self.root))
+        return "/" in self.root and self._objects.info(self.root) is not None
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading in binary.
@@ -51,6 +78,8 @@ class Store:
         Raises:
             FileNotFoundError: there is no such file.
         """
+        if self._objects is not None:
+            return RemoteFile(self._objects, self.path(name))  # type: ignore[return-value]
         return self.fs.open(self.path(name), "rb")
 
     def read_bytes(self, name: str) -> bytes:
@@ -63,12 +92,17 @@ class Store:
         if self.is_local:
             with self._write_local(name) as file:
                 yield file
-        else:
-            # Written here first, so that a large object does not have to fit into memory.
-            with tempfile.NamedTemporaryFile(prefix="dedup-assets-") as file:
-                yield file
-                file.flush()
-                self.fs.put_file(file.name, self.path(name))
+            return
+        # On disk first if it is large, so that an object does not have to fit into memory.
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, prefix="dedup-assets-") as spooled:
+            file = cast(IO[bytes], spooled)
+            yield file
+            if self._objects is not None:
+                self._objects.upload(self.path(name), file)
+            else:
+                file.seek(0)
+                with self.fs.open(self.path(name), "wb") as target:
+                    shutil.copyfileobj(file, target, _IN_MEMORY_BYTES)
 
     def write_bytes(self, name: str, data: bytes) -> None:
         with self.write(name) as file:
@@ -99,17 +133,25 @@ class Store:
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
         """As `list`, with a text for each file that changes when its content does."""
         base = self.path(folder)
+        return {
+            name: version
+            for path, version in self._found(base)
+            if (name := path[len(base) :].lstrip("/")).endswith(suffix)
+            and not name.startswith(f"{TEMPORARY}/")
+        }
+
+    def _found(self, base: str) -> Iterator[tuple[str, str]]:
+        if self._objects is not None:
+            for path, info in self._objects.list(base):
+                yield path, info.version
+            return
         self.fs.invalidate_cache(base)
         try:
             found = self._find_local(base) if self.is_local else self.fs.find(base, detail=True)
         except FileNotFoundError:
-            return {}
-        names = {path[len(base) :].lstrip("/"): version_of(info) for path, info in found.items()}
-        return {
-            name: version
-            for name, version in names.items()
-            if name.endswith(suffix) and not name.startswith(f"{TEMPORARY}/")
-        }
+            return
+        for path, details in found.items():
+            yield path, version_of(details)
 
     def _find_local(self, base: str) -> dict[str, dict[str, Any]]:
         """Files below ``base``, links to folders followed, each folder once on a way down.
@@ -131,7 +173,13 @@ class Store:
         return found
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if self._objects is not None:
+            return self._info(name).size
         return int(self.fs.info(self.path(name))["size"])
 
     def version(self, name: str) -> str:
@@ -140,10 +188,21 @@ class Store:
         Raises:
             FileNotFoundError: there is no such file.
         """
+        if self._objects is not None:
+            return self._info(name).version
         return version_of(self.fs.info(self.path(name)))
+
+    def _info(self, name: str) -> Info:
+        info = self._objects.info(self.path(name)) if self._objects is not None else None
+        if info is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url(name))
+        return info
 
     def delete(self, name: str) -> None:
         """Delete a file; it is no error if it is gone already. Empty local folders go with it."""
+        if self._objects is not None:
+            self._objects.delete(self.path(name))
+            return
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
         if self.is_local:

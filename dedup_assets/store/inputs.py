@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedup_assets.errors import InputError
+from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
 
@@ -81,7 +82,7 @@ class InputFiles:
         id_field: column of the ids.
         embedding_field: column of the vectors.
         carried: further columns to read.
-        storage_options: passed to fsspec; never logged.
+        access: credentials and endpoint for a URL.
     """
 
     def __init__(
@@ -90,14 +91,14 @@ class InputFiles:
         id_field: str,
         embedding_field: str,
         carried: list[str],
-        storage_options: dict[str, Any] | None = None,
+        access: Access | None = None,
     ) -> None:
-        whole = Store(path, storage_options)
+        whole = Store(path, access)
         self.single: str | None = None
         """The name of the file, where the input is one file."""
-        if whole.fs.isfile(whole.root):
+        if whole.is_file():
             folder, _, self.single = path.rpartition("/")
-            whole = Store(folder or ".", storage_options)
+            whole = Store(folder or ".", access)
         self.store = whole
         self.id_field = id_field
         self.embedding_field = embedding_field

@@ -1,46 +1,65 @@
 """Leases on artifacts, so that two runs do not write, or read while written, the same one.
 
-A lease is a file that its holder renews; one that is not renewed expires. It is held for an asset
-and some partition keys, so other keys of the asset can be written side by side.
+A lease is an entry of one small file, which its holder renews; one that is not renewed expires. It
+is held for an asset and some partition keys, so other keys of the asset can be written side by
+side. The file is changed under a lock of the file system, or on S3 by conditional writes.
 """
 
+import contextlib
 import fcntl
 import json
 import os
+import random
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
-from dedup_assets.errors import LockedError
+from dedup_assets.errors import LockedError, StorageError
 from dedup_assets.store.filesystem import Store, is_alive
+from dedup_assets.store.fingerprints import digest
+from dedup_assets.store.s3 import ConflictError, S3Objects
 
-FOLDER = ".locks"
+FILE = ".locks/leases.json"
 LEASE_S = 60.0
 WHOLE = "*"
 """Stands for every key of an asset, and for an asset without partitions."""
 
+_GUARD = "guard"
+_MOST_BYTES = 64 << 20
+_LONGEST_WAIT_S = 1.0
+_FIRST_WAIT_S = 0.02
+
+Leases = dict[str, "Lease"]
+
 
 @dataclass(frozen=True)
 class Lease:
-    """Who writes what, since when and until when, in seconds since the epoch."""
+    """Who writes what, since when and until when, in seconds since the epoch.
+
+    Attributes:
+        host: name of the holder's host.
+        machine: tells hosts and containers apart that have one name.
+    """
 
     asset: str
     keys: list[str]
     run: str
     host: str
+    machine: str
     process: int
     since: float
     expires: float
 
     def is_live(self) -> bool:
         """Whether the holder is to be taken for alive: not expired, nor known to be dead."""
-        dead = self.host == socket.gethostname() and not is_alive(self.process)
+        dead = self.machine == this_machine() and not is_alive(self.process)
         return time.time() < self.expires and not dead
 
     def overlap(self, keys: Sequence[str]) -> list[str]:
@@ -48,6 +67,16 @@ class Lease:
             return list(keys)
         held = set(self.keys)
         return [key for key in keys if key in held]
+
+
+@cache
+def this_machine() -> str:
+    """A text that only processes have in common whose numbers mean the same."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # another system than Linux
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return digest("\n".join(parts).encode())
 
 
 @contextmanager
@@ -63,42 +92,63 @@ def writing(
     """Hold the lease on an asset's keys while the block runs.
 
     Args:
-        store: a local store; on others nothing is held.
+        store: a local store or one of S3; on others nothing is held.
         asset: name of the asset.
         keys: partition keys that are written; `WHOLE` for all.
         reads: the keys of other assets that the block reads.
         run: id of the run, for the message that others see.
-        lease_s: seconds after which a lease that is not renewed expires.
+        lease_s: seconds after which a lease that is not renewed expires. Hosts that share a
+            store need clocks that agree better than that.
 
     Raises:
         LockedError: another run writes one of these keys, or rewrites what is read; or, at the
             end, this lease was lost because it could not be renewed in time.
     """
-    if not store.is_local:
+    if not store.is_local and store.objects is None:
         yield
         return
-    folder = Path(store.path(FOLDER))
     now = time.time()
-    lease = Lease(asset, list(keys), run, socket.gethostname(), os.getpid(), now, now + lease_s)
-    file = folder / f"{uuid.uuid4().hex}.json"
-    with _guard(folder):
-        for other in _live(folder):
-            _refuse(other, lease, reads)
-        _write(file, lease)
+    here = (socket.gethostname(), this_machine(), os.getpid())
+    lease = Lease(asset, list(keys), run, *here, now, now + lease_s)
+    name = uuid.uuid4().hex
+
+    def take(leases: Leases) -> bool:
+        for other in [key for key, held in leases.items() if not held.is_live()]:
+            del leases[other]
+        if name not in leases:  # an answer that was lost may have been a yes
+            for held in leases.values():
+                _refuse(held, lease, reads)
+        leases[name] = lease
+        return True
+
+    def renew(leases: Leases) -> bool:
+        held = leases.get(name)
+        if held is not None:
+            leases[name] = replace(held, expires=time.time() + lease_s)
+        return held is not None
+
+    kept = True
+
+    def release(leases: Leases) -> bool:
+        nonlocal kept
+        kept = leases.pop(name, None) is not None
+        return kept
+
+    _change(store, take)
     stop = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(file, lease, lease_s, stop), daemon=True)
+    renewal = threading.Thread(target=_renew, args=(store, renew, lease_s, stop), daemon=True)
     renewal.start()
     try:
         yield
-        if not file.exists():
-            raise LockedError(
-                f"the lease on {asset} was lost: it was not renewed for {lease_s:.0f} s and "
-                "another run took over; materialize again when that run is done"
-            )
     finally:
         stop.set()
         renewal.join()
-        file.unlink(missing_ok=True)
+        _change(store, release)
+    if not kept:
+        raise LockedError(
+            f"the lease on {asset} was lost: it was not renewed for {lease_s:.0f} s and "
+            "another run took over; materialize again when that run is done"
+        )
 
 
 def _refuse(other: Lease, lease: Lease, reads: Mapping[str, Sequence[str]]) -> None:
@@ -114,39 +164,62 @@ def _refuse(other: Lease, lease: Lease, reads: Mapping[str, Sequence[str]]) -> N
     )
 
 
-@contextmanager
-def _guard(folder: Path) -> Iterator[None]:
-    """Only one process at a time looks at the leases and adds one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "guard").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _live(folder: Path) -> list[Lease]:
-    """Leases of others; those that have expired are deleted. Call it under the guard."""
-    leases = []
-    for file in folder.glob("*.json"):
-        try:
-            lease = Lease(**json.loads(file.read_text()))
-        except FileNotFoundError:
-            continue  # released just now
-        if lease.is_live():
-            leases.append(lease)
-        else:
-            file.unlink(missing_ok=True)
-    return leases
-
-
-def _write(file: Path, lease: Lease) -> None:
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(asdict(lease)))
-    temporary.replace(file)
-
-
-def _renew(file: Path, lease: Lease, lease_s: float, stop: threading.Event) -> None:
+def _renew(
+    store: Store, renew: Callable[[Leases], bool], lease_s: float, stop: threading.Event
+) -> None:
     while not stop.wait(lease_s / 3):
-        with _guard(file.parent):
-            if not file.exists():
-                return  # taken over; the holder finds out when it is done
-            _write(file, Lease(**{**asdict(lease), "expires": time.time() + lease_s}))
+        # A store that does not answer now may do so next time; the holder finds out at its end.
+        with contextlib.suppress(OSError, StorageError):
+            if not _change(store, renew):
+                return  # taken over
+
+
+def _change(store: Store, change: Callable[[Leases], bool]) -> bool:
+    """Let ``change`` alter the leases, alone; it says whether they are to be written."""
+    if store.objects is not None:
+        return _change_object(store.objects, store.path(FILE), change)
+    file = Path(store.path(FILE))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (file.parent / _GUARD).open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        try:
+            leases = _decode(file.read_bytes())
+        except FileNotFoundError:
+            leases = {}
+        changed = change(leases)
+        if changed:
+            temporary = file.with_suffix(".new")
+            temporary.write_bytes(_encode(leases))
+            temporary.replace(file)
+    return changed
+
+
+def _change_object(objects: S3Objects, path: str, change: Callable[[Leases], bool]) -> bool:
+    """The same by conditional writes: who finds that another was quicker reads again."""
+    wait = _FIRST_WAIT_S
+    while True:
+        try:
+            found = objects.read(path, 0, _MOST_BYTES)
+        except FileNotFoundError:
+            found = None
+        leases = _decode(found.data) if found is not None else {}
+        if not change(leases):
+            return False
+        try:
+            if found is None:
+                objects.write(path, _encode(leases), new=True)
+            else:
+                objects.write(path, _encode(leases), replaces=found.etag)
+        except ConflictError:
+            time.sleep(random.uniform(0, wait))
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+        else:
+            return True
+
+
+def _decode(data: bytes) -> Leases:
+    return {name: Lease(**values) for name, values in json.loads(data or b"{}").items()}
+
+
+def _encode(leases: Leases) -> bytes:
+    return json.dumps({name: asdict(lease) for name, lease in leases.items()}).encode()

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dedup_assets.errors import InputError
+from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
 
 
@@ -40,8 +41,8 @@ class MediaFiles:
         InputError: the folder is missing or empty.
     """
 
-    def __init__(self, path: str, storage_options: dict[str, Any] | None = None) -> None:
-        self.store = Store(path, storage_options)
+    def __init__(self, path: str, access: Access | None = None) -> None:
+        self.store = Store(path, access)
         refuse_missing_folder(self.store)
         self.versions = self.store.list_versions("")
         if not self.versions:

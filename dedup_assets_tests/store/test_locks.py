@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,28 @@ from typing import Any
 import pytest
 
 from dedup_assets.errors import LockedError
-from dedup_assets.store import locks
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.locks import FOLDER, WHOLE, Lease, writing
+from dedup_assets.store.locks import FILE, WHOLE, Lease, this_machine, writing
+from dedup_assets_tests.s3 import S3Server
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path))
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path))
+    server: S3Server = request.getfixturevalue("s3")
+    return Store(server.url("output"))
 
 
-def lease_files(store: Store) -> list[Path]:
-    return sorted(Path(store.path(FOLDER)).glob("*.json"))
+def leases(store: Store) -> dict[str, Lease]:
+    try:
+        found = json.loads(store.read_bytes(FILE))
+    except FileNotFoundError:
+        return {}
+    return {name: Lease(**values) for name, values in found.items()}
 
 
-def put_lease(store: Store, **changes: Any) -> Path:
+def put_lease(store: Store, **changes: Any) -> None:
     """A lease of another run on key 0-1 of scores, as its process would have left it."""
     now = time.time()
     values: dict[str, Any] = {
@@ -36,14 +44,12 @@ def put_lease(store: Store, **changes: Any) -> Path:
         "keys": ["0-1"],
         "run": "other-run",
         "host": "elsewhere",
+        "machine": "another",
         "process": 7,
         "since": now - 100,
         "expires": now + 1000,
     }
-    path = Path(store.path(f"{FOLDER}/other.json"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(Lease(**values | changes))))
-    return path
+    store.write_bytes(FILE, json.dumps({"other": asdict(Lease(**values | changes))}).encode())
 
 
 def take(store: Store, asset: str, keys: list[str], reads: dict[str, list[str]] | None = None):
@@ -52,15 +58,14 @@ def take(store: Store, asset: str, keys: list[str], reads: dict[str, list[str]] 
 
 def test_lease_is_there_during_the_block_and_gone_after_it(store: Store):
     with take(store, "scores", ["0-1"]):
-        (file,) = lease_files(store)
-        lease = Lease(**json.loads(file.read_text()))
+        (lease,) = leases(store).values()
         assert (lease.asset, lease.keys, lease.run) == ("scores", ["0-1"], "mine")
         assert (lease.host, lease.process) == (socket.gethostname(), os.getpid())
         assert lease.is_live()
-    assert lease_files(store) == []
+    assert leases(store) == {}
     with pytest.raises(ValueError, match="stop"), take(store, "scores", ["0-1"]):
         raise ValueError("stop")
-    assert lease_files(store) == []
+    assert leases(store) == {}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_what_another_run_writes_is_refused_with_run_host_and_time(
     )
     with pytest.raises(LockedError, match=says), take(store, asset, keys, reads):
         raise AssertionError("the block must not run")
-    assert len(lease_files(store)) == 1
+    assert len(leases(store)) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_other_keys_and_other_assets_go_on_side_by_side(
 ):
     put_lease(store)
     with take(store, asset, keys, reads):
-        assert len(lease_files(store)) == 2
+        assert len(leases(store)) == 2
 
 
 def test_a_lease_on_the_whole_asset_covers_every_key(store: Store):
@@ -111,44 +116,68 @@ def test_a_lease_on_the_whole_asset_covers_every_key(store: Store):
 def test_an_expired_lease_is_taken_over(store: Store):
     put_lease(store, expires=time.time() - 1)
     with take(store, "scores", ["0-1"]):
-        assert len(lease_files(store)) == 1
+        assert len(leases(store)) == 1
 
 
 def test_a_lease_of_a_dead_process_of_this_host_is_taken_over(store: Store):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    put_lease(store, host=socket.gethostname(), process=process.pid)
+    put_lease(store, machine=this_machine(), process=process.pid)
     with take(store, "scores", ["0-1"]):
-        assert len(lease_files(store)) == 1
+        assert len(leases(store)) == 1
 
 
 def test_a_lost_lease_fails_the_run_at_its_end(store: Store):
     lost = "the lease on scores was lost: .* for 60 s and another run took over"
     with pytest.raises(LockedError, match=lost), take(store, "scores", ["0-1"]):
-        lease_files(store)[0].unlink()
+        store.write_bytes(FILE, b"{}")
 
 
-def test_holder_renews_its_lease_until_it_is_done(store: Store, monkeypatch: pytest.MonkeyPatch):
-    renewed = threading.Event()
-    write = locks._write
-    first: list[Lease] = []
-
-    def seen(file: Path, lease: Lease) -> None:
-        write(file, lease)
-        if first and lease.expires > first[0].expires:
-            renewed.set()
-        first.append(lease)
-
-    monkeypatch.setattr(locks, "_write", seen)
-    with writing(store, "scores", ["0"], reads={}, run="mine", lease_s=0.03):
-        assert renewed.wait(30)
-        assert first[-1].since == first[0].since
-    count = len(first)
-    assert lease_files(store) == []
-    assert len(first) == count
+def test_a_dead_number_of_another_host_says_nothing(store: Store):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    put_lease(store, host=socket.gethostname(), machine="a container", process=process.pid)
+    with pytest.raises(LockedError), take(store, "scores", ["0-1"]):
+        pass
 
 
-def test_remote_stores_hold_nothing():
+def test_holder_renews_its_lease_until_it_is_done(store: Store):
+    with writing(store, "scores", ["0"], reads={}, run="mine", lease_s=0.3):
+        (first,) = leases(store).values()
+        until = time.monotonic() + 30
+        while next(iter(leases(store).values())).expires == first.expires:
+            assert time.monotonic() < until
+        (renewed,) = leases(store).values()
+        assert renewed.since == first.since
+    assert leases(store) == {}
+
+
+def test_of_many_at_once_one_holds_each_key(store: Store):
+    """Twelve threads want one of three keys; who is refused tries again."""
+    inside = [threading.Lock() for _ in range(3)]
+    refused = []
+
+    def run(number: int) -> None:
+        key = number % 3
+        for _ in range(1000):
+            try:
+                with take(store, "scores", [str(key)]):
+                    assert inside[key].acquire(blocking=False)
+                    time.sleep(0.002)
+                    inside[key].release()
+                    return
+            except LockedError:
+                refused.append(number)
+                time.sleep(0.01)
+        raise AssertionError(f"{number} was never let in")
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(run, range(12)))
+    assert refused
+    assert leases(store) == {}
+
+
+def test_stores_without_conditional_writes_hold_nothing():
     remote = Store("memory://locks")
     with take(remote, "scores", ["0"]), take(remote, "scores", ["0"]):
         assert remote.list("") == []

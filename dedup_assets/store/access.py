@@ -1,0 +1,74 @@
+"""How a remote store is reached: credentials, endpoint, and how long to try."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+RETRIES = 8
+_TOKEN_VARIABLE = "AWS_SESSION_TOKEN"
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Access:
+    """Credentials and endpoint of one side, input or output; they hold for remote paths only.
+
+    Attributes:
+        profile: a named profile of the AWS configuration files.
+        endpoint_url: of an S3-compatible store.
+        retries: how often a request is tried again after a fault that may pass.
+        options: passed to fsspec. They may hold secrets: never shown, logged or written.
+    """
+
+    profile: str | None = None
+    endpoint_url: str | None = None
+    retries: int = RETRIES
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def storage_options(self, protocol: str) -> dict[str, Any]:
+        """Arguments for fsspec's file system of a protocol; a local one takes none."""
+        if protocol not in ("s3", "s3a"):
+            return {}
+        options = dict(self.options)
+        if self.profile is not None:
+            options.setdefault("profile", self.profile)
+        if self.endpoint_url is not None:
+            options.setdefault("endpoint_url", self.endpoint_url)
+        config = {
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "read_timeout": _READ_TIMEOUT_S,
+            # What fails is tried again in one place, `store.retry`.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+        }
+        options["config_kwargs"] = config | dict(options.get("config_kwargs", {}))
+        return options
+
+    @property
+    def session_token(self) -> str | None:
+        """Where a session token comes from, if the credentials have one."""
+        if self.options.get("token"):
+            return "the storage options"
+        explicit = self.profile is not None or "key" in self.options or "anon" in self.options
+        return _TOKEN_VARIABLE if not explicit and os.environ.get(_TOKEN_VARIABLE) else None
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL such as ``s3://bucket/prefix``."""
+    return "://" in path and not path.startswith("file://")
+
+
+def check_endpoint(url: str) -> str:
+    """An endpoint's URL, refused if it holds a password or names no host.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must hold no user name or password: put them into the credentials")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must look like https://host:port, got {url!r}")
+    return url

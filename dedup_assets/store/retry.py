@@ -1,0 +1,148 @@
+"""Trying again: which faults of a remote store may pass, how long to wait, and what to say."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from http.client import IncompleteRead
+from typing import Any, TypeVar
+
+from dedup_assets.errors import StorageError
+
+_FIRST_WAIT_S = 0.25
+_LONGEST_WAIT_S = 20.0
+_TRANSIENT_CODES = {
+    *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling"),
+    *("ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "OperationAborted"),
+    *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"),
+}
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
+_BAD_KEY_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
+
+Result = TypeVar("Result")
+
+
+class TruncatedError(OSError):
+    """A body ended before its stated length."""
+
+
+def retrying(
+    act: Callable[[], Result],
+    doing: str,
+    place: str,
+    retries: int,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Call ``act``, again after faults that may pass, with waits that double, at random in full.
+
+    Args:
+        act: one request.
+        doing: what it does, for the message: "read", "write", "list", "delete".
+        place: URL of the object.
+        retries: how often it is tried again.
+        sleep: waits.
+
+    Raises:
+        FileNotFoundError, FileExistsError: as ``act`` does; a retry does not mend them.
+        StorageError: the fault did not pass, or cannot.
+    """
+    started = time.monotonic()
+    for attempt in range(retries + 1):
+        try:
+            return act()
+        except (FileNotFoundError, FileExistsError) as error:
+            if _code(error) == "NoSuchBucket":
+                raise StorageError(
+                    f"{place}: there is no such bucket; check its name, the endpoint and the "
+                    "credentials' account"
+                ) from error
+            raise
+        except Exception as error:
+            if not is_transient(error):
+                raise _refusal(error, doing, place) from error
+            if attempt == retries:
+                raise StorageError(
+                    f"{place}: could not {doing} it, {_reason(error)}; tried {attempt + 1} "
+                    f"{'time' if attempt == 0 else 'times'} in {time.monotonic() - started:.0f} s; "
+                    "run again when the store answers, or raise storage_retries"
+                ) from error
+            longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+            sleep(random.uniform(0, longest))
+    raise AssertionError("unreachable")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(
+        error,
+        ConnectionError | TimeoutError | asyncio.TimeoutError | IncompleteRead | TruncatedError,
+    ):
+        return True
+    status, code = _status(error), _code(error)
+    if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
+        return True
+    # Those of the network, below botocore.
+    return type(error).__name__ in {
+        *("ConnectionClosedError", "ConnectTimeoutError", "ReadTimeoutError", "HTTPClientError"),
+        *("EndpointConnectionError", "IncompleteReadError", "ResponseParserError"),
+        *("ClientPayloadError", "ServerDisconnectedError", "ClientOSError", "FSTimeoutError"),
+        *("ResponseStreamingError", "ServerTimeoutError", "ProxyConnectionError"),
+        "ClientConnectionResetError",
+    }
+
+
+def _refusal(error: Exception, doing: str, place: str) -> Exception:
+    code, kind = _code(error), type(error).__name__
+    if code in _EXPIRED_CODES or kind in ("TokenRetrievalError", "UnauthorizedSSOTokenError"):
+        return StorageError(
+            f"{place}: could not {doing} it, the session token of the credentials has expired; "
+            "get new credentials and run again, which goes on where this stopped"
+        )
+    if kind in ("NoCredentialsError", "PartialCredentialsError"):
+        return StorageError(
+            f"{place}: could not {doing} it, there are no credentials; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, name a profile, or give storage options"
+        )
+    if kind == "ProfileNotFound":
+        return StorageError(
+            f"{place}: {error}; name a profile of ~/.aws/config or ~/.aws/credentials"
+        )
+    if code in _BAD_KEY_CODES:
+        return StorageError(
+            f"{place}: could not {doing} it, the store does not accept the credentials ({code}); "
+            "check the key, the secret and the endpoint"
+        )
+    if isinstance(error, PermissionError) or _status(error) in (401, 403):
+        return StorageError(
+            f"{place}: not allowed to {doing} it ({code or 'access denied'}); give the "
+            "credentials that right, or use a profile that has it"
+        )
+    if code or isinstance(error, OSError) or type(error).__module__.startswith("botocore"):
+        return StorageError(f"{place}: could not {doing} it, {_reason(error)}")
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    code, status = _code(error), _status(error)
+    if code:
+        return f"the store answered {status} {code}" if status and code != str(status) else code
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}{': ' + text[0] if text else ''}"
+
+
+def _response(error: BaseException) -> dict[str, Any]:
+    """What botocore keeps of an answer; s3fs hides it behind an OSError."""
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return response
+    return {}
+
+
+def _code(error: BaseException) -> str:
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def _status(error: BaseException) -> int:
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,241 @@
+"""Objects of S3 and of stores that speak its protocol: ranges, uploads, conditional writes.
+
+s3fs brings the session and the credentials; each request here is one that `retry` may repeat.
+"""
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, Any, TypeVar
+
+from fsspec.asyn import sync
+
+from dedup_assets.store.retry import TruncatedError, retrying
+
+TAIL_BYTES = 64 << 10
+"""Read at first: the whole of a small object, the footer of most tables."""
+
+_PART_BYTES = 16 << 20
+_MOST_PARTS = 10_000
+_UPLOADS = 4
+_PRECONDITION = "PreconditionFailed"
+
+_T = TypeVar("_T")
+
+
+class ChangedError(OSError):
+    """An object was replaced while it was read."""
+
+
+class ConflictError(Exception):
+    """A conditional write found another content than the one it was to replace."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Size in bytes, and a text that changes when the content does."""
+
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some bytes of an object, with its whole size and its ETag."""
+
+    data: bytes
+    size: int
+    etag: str
+
+
+class S3Objects:
+    """Objects by path ``bucket/key``.
+
+    Args:
+        fs: an ``s3fs.S3FileSystem``.
+        retries: how often a request is repeated after a fault that may pass.
+    """
+
+    def __init__(self, fs: Any, retries: int) -> None:
+        self._fs = fs
+        self._fs.retries = 1  # in one place, below
+        self._retries = retries
+
+    def info(self, path: str) -> Info | None:
+        """Of one object, or None if there is none."""
+        try:
+            found = self._call("look at", path, "head_object", Key=_key(path))
+        except FileNotFoundError:
+            return None
+        return _info(found["ContentLength"], found["ETag"])
+
+    def list(self, folder: str) -> Iterator[tuple[str, Info]]:
+        """Every object below a folder, as full paths; a request for each thousand."""
+        yield from self._listed(folder, {})
+
+    def has_any(self, folder: str) -> bool:
+        """Whether there is an object below a folder."""
+        return next(self._listed(folder, {"MaxKeys": 1}), None) is not None
+
+    def read(self, path: str, start: int, end: int, etag: str | None = None) -> Piece:
+        """Bytes ``start`` to ``end`` of an object, fewer where it ends before.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            ChangedError: it is not the one with this ETag any more.
+        """
+        return self._get(path, f"bytes={start}-{end - 1}", etag)
+
+    def read_tail(self, path: str) -> Piece:
+        """The last `TAIL_BYTES` of an object, or all of it.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return self._get(path, f"bytes=-{TAIL_BYTES}", None)
+
+    def write(
+        self, path: str, data: bytes, *, replaces: str | None = None, new: bool = False
+    ) -> str:
+        """Write an object whole.
+
+        Args:
+            path: where.
+            data: its content.
+            replaces: only if this is the ETag of what is there.
+            new: only if nothing is there.
+
+        Returns:
+            Its ETag.
+
+        Raises:
+            ConflictError: what is there is something else.
+        """
+        condition = {"IfNoneMatch": "*"} if new else {}
+        if replaces is not None:
+            condition["IfMatch"] = replaces
+        try:
+            answer = self._call("write", path, "put_object", Key=_key(path), Body=data, **condition)
+        except (FileExistsError, FileNotFoundError) as error:
+            if not condition:
+                raise
+            raise ConflictError(path) from error
+        except _PreconditionError as error:
+            raise ConflictError(path) from error
+        return str(answer["ETag"])
+
+    def upload(self, path: str, file: IO[bytes]) -> None:
+        """Write an object whole from a file on disk, in parts if it is large."""
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if size <= _PART_BYTES:
+            self.write(path, file.read())
+            return
+        step = max(_PART_BYTES, math.ceil(size / _MOST_PARTS))
+        key = {"Key": _key(path)}
+        upload = self._call("write", path, "create_multipart_upload", **key)["UploadId"]
+        key["UploadId"] = upload
+        try:
+            with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
+                # Each part is read when a thread is free, so four are in memory.
+                tasks: list[Future[Any]] = []
+                for number, start in enumerate(range(0, size, step), start=1):
+                    if len(tasks) >= _UPLOADS:
+                        tasks[-_UPLOADS].result()
+                    file.seek(start)
+                    part = {"PartNumber": number, "Body": file.read(step)}
+                    tasks.append(
+                        pool.submit(self._call, "write", path, "upload_part", **key, **part)
+                    )
+                    del part
+                etags = [task.result()["ETag"] for task in tasks]
+            listed = [{"ETag": e, "PartNumber": n} for n, e in enumerate(etags, start=1)]
+            self._call(
+                "write", path, "complete_multipart_upload", **key, MultipartUpload={"Parts": listed}
+            )
+        except BaseException:
+            self._call("write", path, "abort_multipart_upload", **key)
+            raise
+
+    def delete(self, path: str) -> None:
+        """Delete an object; S3 does not say whether it was there."""
+        self._call("delete", path, "delete_object", Key=_key(path))
+
+    def _listed(self, folder: str, options: dict[str, Any]) -> Iterator[tuple[str, Info]]:
+        bucket, _, prefix = folder.partition("/")
+        prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
+        token: dict[str, Any] = {}
+        while True:
+            page = self._call("list", folder, "list_objects_v2", Prefix=prefix, **options, **token)
+            for entry in page.get("Contents", ()):
+                # Consoles make an object that ends in a slash to show an empty folder.
+                if not entry["Key"].endswith("/"):
+                    yield f"{bucket}/{entry['Key']}", _info(entry["Size"], entry["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _get(self, path: str, range_: str, etag: str | None) -> Piece:
+        bucket, _, key = path.partition("/")
+        condition = {} if etag is None else {"IfMatch": etag}
+        arguments = {"Bucket": bucket, "Key": key, "Range": range_, **condition}
+
+        def act() -> Piece:
+            try:
+                return sync(self._fs.loop, _fetch, self._fs, arguments)
+            except OSError as error:
+                if _response_code(error) == "InvalidRange":
+                    return Piece(b"", 0, "")  # of an empty object no range can be had
+                if _response_code(error) == _PRECONDITION:
+                    raise _PreconditionError from error
+                raise
+
+        try:
+            return self._retrying(act, "read", path)
+        except _PreconditionError as error:
+            raise ChangedError(f"s3://{path} was replaced while it was read") from error
+
+    def _call(self, doing: str, path: str, method: str, **arguments: Any) -> Any:
+        bucket = path.partition("/")[0]
+
+        def act() -> Any:
+            try:
+                return self._fs.call_s3(method, Bucket=bucket, **arguments)
+            except OSError as error:
+                if _response_code(error) in (_PRECONDITION, "ConditionalRequestConflict"):
+                    raise _PreconditionError from error
+                raise
+
+        return self._retrying(act, doing, path)
+
+    def _retrying(self, act: Callable[[], _T], doing: str, path: str) -> _T:
+        return retrying(act, doing, f"s3://{path}", self._retries)
+
+
+class _PreconditionError(Exception):
+    """A condition of a request did not hold; a retry does not mend that."""
+
+
+async def _fetch(fs: Any, arguments: dict[str, Any]) -> Piece:
+    answer = await fs._call_s3("get_object", **arguments)
+    async with answer["Body"] as body:
+        data = await body.read()
+    if len(data) != answer["ContentLength"]:
+        raise TruncatedError(f"the body ended after {len(data)} of {answer['ContentLength']} bytes")
+    whole = answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2]
+    return Piece(data, int(whole), answer["ETag"])
+
+
+def _key(path: str) -> str:
+    return path.partition("/")[2]
+
+
+def _info(size: int, etag: str) -> Info:
+    return Info(int(size), f"{size} {etag}")
+
+
+def _response_code(error: OSError) -> str:
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
