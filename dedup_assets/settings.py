@@ -28,7 +28,11 @@ class Settings(dg.Model):
     )
     input_embeddings_path: str = Field(
         min_length=1,
-        description="Folder of Parquet files, or one file; local or s3://bucket/prefix.",
+        description="Folder of Parquet, JSON lines or .npy files, one file, a .zip of them, or the "
+        "output folder of cosmos-curate or NeMo Curator; local or s3://bucket/prefix.",
+    )
+    input_filetype: Literal["parquet", "jsonl", "npy"] | None = Field(
+        default=None, description="Format of the embeddings; by default told by the files' names."
     )
     output_path: str = Field(
         min_length=1,
@@ -93,7 +97,9 @@ class Settings(dg.Model):
         default_factory=list, description="Columns to carry along, into the shards too."
     )
     clips_path: str | None = Field(
-        default=None, description="Folder of the clips' media files; none: an index of ids only."
+        default=None,
+        description="Folder of the clips' media files; none: clips/ of input_embeddings_path, where "
+        "that is the output folder of a split pipeline, or else an index of ids only.",
     )
     samples_per_shard: int = Field(default=10_000, ge=1, description="Clips in one tar.")
     export: Literal["shards", "media"] = Field(

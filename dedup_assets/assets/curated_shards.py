@@ -17,6 +17,9 @@ from dedup_assets.store import layout
 from dedup_assets.store.sizes import format_bytes
 
 
+NO_MEDIA = "none: clips_path is not set, so only the index of kept ids was written"
+
+
 def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CURATED_SHARDS, {"webdataset"}),
@@ -29,9 +32,9 @@ def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
         with stage(context, settings) as store:
             eps = checked_eps(context.partition_key, settings.dataset)
             curated = write_shards(settings, store, eps)
-        media = "written"
-        if settings.clips_path is None:
-            media = "none: clips_path is not set, so only the index of kept ids was written"
+        media = f"from {curated.clips}"
+        if curated.clips is None:
+            media = NO_MEDIA
             context.log.warning(media)
         elif curated.missing:
             context.log.warning(

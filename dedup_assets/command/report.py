@@ -12,6 +12,7 @@ from dedup_assets.assets.common import (
     EMBEDDINGS,
     SIMILARITY_HISTOGRAM,
 )
+from dedup_assets.assets.curated_shards import NO_MEDIA
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
 from dedup_assets.settings import Settings
@@ -143,7 +144,7 @@ def _what_next(console: Console, settings: Settings, report: Report) -> None:
             "input: run them again, or delete them[/]"
         )
     for entry in report.metadata.get(CURATED_SHARDS, []):
-        if settings.clips_path is None:
+        if entry["media"] == NO_MEDIA:
             console.print("no --clips-path: only the index of kept ids was written, no shards")
         elif entry["missing_media"]:
             console.print(

@@ -148,13 +148,11 @@ def normalise(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[RejectedRow]]:
     bad = np.flatnonzero(unit.status != VALID)
     good = np.flatnonzero(unit.status == VALID)
     rejected = [
-        RejectedRow(
-            batch.ids[int(i)].as_py(), batch.file, int(batch.rows[i]), REASONS[int(unit.status[i])]
-        )
+        RejectedRow(batch.ids[int(i)].as_py(), *batch.place(int(i)), REASONS[int(unit.status[i])])
         for i in bad
     ]
     rows = unit.rows if len(bad) == 0 else unit.rows[good]
-    return rows, good, sorted([*batch.rejected, *rejected], key=lambda r: r.row)
+    return rows, good, sorted([*batch.rejected, *rejected], key=lambda r: (r.row, r.file))
 
 
 def _fingerprint(settings: Settings, dim: int) -> str:
@@ -269,6 +267,7 @@ def _rows_of(batch: Batch, rows: np.ndarray) -> Batch:
         batch.metadata.select([]),
         batch.rows[rows],
         [],
+        None if batch.files is None else [batch.files[row] for row in rows],
     )
 
 

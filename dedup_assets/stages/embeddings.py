@@ -16,6 +16,7 @@ from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.ids import find_duplicate_ids
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.media import refuse_missing_folder
+from dedup_assets.store.source import Source, open_source
 from dedup_assets.store.tables import info_of, read_table, write_table
 
 
@@ -29,6 +30,7 @@ class Manifest:
         id_type: type of the ids in our files.
         metadata: fields of the carried columns.
         fingerprint: digest of the files and of how they are read.
+        clips: where the clips are, if the input is the output of a split pipeline.
     """
 
     files: list[dict[str, Any]]
@@ -36,6 +38,7 @@ class Manifest:
     id_type: pa.DataType
     metadata: pa.Schema
     fingerprint: str
+    clips: str | None = None
 
     @property
     def rows(self) -> int:
@@ -47,13 +50,24 @@ class Manifest:
 
 
 def input_files(settings: Settings) -> InputFiles:
+    """The input, opened.
+
+    Raises:
+        InputError: it cannot be told what of it to read.
+    """
     return InputFiles(
         settings.input_embeddings_path,
         settings.id_field,
         settings.embedding_field,
         settings.carried_columns,
         settings.input_access,
+        settings.input_filetype,
     )
+
+
+def clips_folder(settings: Settings, manifest: Manifest) -> str | None:
+    """Where the clips are: as configured, or beside the embeddings of a split pipeline's output."""
+    return manifest.clips if settings.clips_path is None else settings.clips_path
 
 
 def survey_embeddings(settings: Settings) -> Manifest:
@@ -83,6 +97,7 @@ def survey_embeddings(settings: Settings) -> Manifest:
         reference.id_type,
         reference.metadata,
         _fingerprint(settings, dim, [f.fingerprint for f in probed]),
+        None if files.clips is None else open_source(files.clips, settings.input_access).url(),
     )
 
 
@@ -93,10 +108,13 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         InputError: no files or rows, a missing column, files that disagree, a repeated id, or
             more clusters than rows.
     """
-    if settings.clips_path is not None:  # now, rather than after hours
-        refuse_missing_folder(Store(settings.clips_path, settings.input_access))
     files = input_files(settings)
-    _refuse_nested(settings, files, store)
+    clips = files.clips if settings.clips_path is None else settings.clips_path
+    if clips is not None:  # now, rather than after hours
+        source = open_source(clips, settings.input_access)
+        refuse_missing_folder(source)
+        _refuse_inside_clips(source, store)
+    _refuse_nested(files, store)
     manifest = survey_embeddings(settings)
     if settings.n_clusters > manifest.rows:
         raise InputError(
@@ -115,6 +133,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             "dim": manifest.dim,
             "columns": base64.b64encode(carried.serialize().to_pybytes()).decode(),
             "input": files.store.url(),
+            "clips": manifest.clips,
         },
     )
     return manifest
@@ -142,7 +161,12 @@ def load_manifest(settings: Settings, store: Store) -> Manifest:
             "metadata_fields; materialize embeddings again"
         )
     return Manifest(
-        files, info["dim"], columns.field(0).type, columns.remove(0), info["fingerprint"]
+        files,
+        info["dim"],
+        columns.field(0).type,
+        columns.remove(0),
+        info["fingerprint"],
+        info.get("clips"),
     )
 
 
@@ -175,7 +199,7 @@ def _fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
     )
 
 
-def _refuse_nested(settings: Settings, files: InputFiles, store: Store) -> None:
+def _refuse_nested(files: InputFiles, store: Store) -> None:
     """What a run writes must not be taken for input by the next one."""
     output, inside = f"{store.url()}/", f"{files.store.url()}/"
     if files.single is None and (output.startswith(inside) or inside.startswith(output)):
@@ -183,12 +207,12 @@ def _refuse_nested(settings: Settings, files: InputFiles, store: Store) -> None:
             f"input_embeddings_path {files.store.url()} and output_path {store.url()} must lie "
             "beside each other, not one in the other; choose another output_path"
         )
-    if settings.clips_path is None:
-        return
-    clips = Store(settings.clips_path, settings.input_access)
-    if output.startswith(f"{clips.url()}/"):
+
+
+def _refuse_inside_clips(clips: Source, store: Store) -> None:
+    if f"{store.url()}/".startswith(f"{clips.url()}/"):
         raise InputError(
-            f"output_path {store.url()} must not lie in clips_path {settings.clips_path}; choose "
+            f"output_path {store.url()} must not lie in clips_path {clips.url()}; choose "
             "another output_path"
         )
 

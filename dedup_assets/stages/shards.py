@@ -19,7 +19,7 @@ from dedup_assets.stages.duplicates import (
     duplicates_fingerprint,
     part_fingerprint,
 )
-from dedup_assets.stages.embeddings import Manifest, load_manifest
+from dedup_assets.stages.embeddings import Manifest, clips_folder, load_manifest
 from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.samples import (
     Sample,
@@ -50,6 +50,7 @@ class Curated:
         kept: kept clips, those without media included.
         missing: kept clips without media, skipped.
         reused: whether all of it was there already.
+        clips: where the media came from; None: only the index was written.
     """
 
     eps: str
@@ -58,6 +59,7 @@ class Curated:
     missing: int
     fingerprint: str
     reused: bool
+    clips: str | None
 
     @property
     def shards(self) -> list[str]:
@@ -79,14 +81,15 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     manifest = load_manifest(settings, store)
     kept = kept_rows(settings, store, manifest, clusters, eps)
     media = None
-    if settings.clips_path is not None:
-        media = MediaFiles(settings.clips_path, settings.input_access)
+    clips = clips_folder(settings, manifest)
+    if clips is not None:
+        media = MediaFiles(clips, settings.input_access)
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, clusters, eps, media, found)
     index_name = layout.shard_index(eps)
     if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
         index = read_table(store, index_name)
-        current = Curated(eps, index, kept.num_rows, len(missing), set_print, reused=True)
+        current = Curated(eps, index, kept.num_rows, len(missing), set_print, True, clips)
         if _is_whole(settings, store, current, found):
             _delete_other_sets(store, eps, set_print)
             return current
@@ -105,7 +108,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
     write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
     _delete_other_sets(store, eps, set_print)
-    return Curated(eps, index, kept.num_rows, len(missing), set_print, reused=False)
+    return Curated(eps, index, kept.num_rows, len(missing), set_print, False, clips)
 
 
 def _is_whole(

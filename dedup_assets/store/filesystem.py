@@ -15,7 +15,7 @@ import fsspec
 
 from dedup_assets.store.access import Access
 from dedup_assets.store.remotefile import RemoteFile
-from dedup_assets.store.s3 import Info, S3Objects
+from dedup_assets.store.s3 import Entries, Info, S3Objects
 
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
@@ -34,6 +34,8 @@ class Store:
         root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
         access: credentials and endpoint for a URL.
     """
+
+    version_is_content = False
 
     def __init__(self, root: str, access: Access | None = None) -> None:
         access = access or Access()
@@ -130,8 +132,29 @@ class Store:
         """Names of all files below ``folder``, relative to it, sorted; empty if it is absent."""
         return sorted(self.list_versions(folder, suffix))
 
+    def entries(self) -> Entries:
+        """What lies directly below the root.
+
+        On S3 the first thousand, in one request: enough to tell folders of folders from others.
+        """
+        if self._objects is not None:
+            return self._objects.entries(self.root)
+        try:
+            found = self.fs.ls(self.root, detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return Entries([], [])
+        names: dict[bool, list[str]] = {True: [], False: []}
+        for details in found:
+            name = details["name"].rstrip("/").rpartition("/")[2]
+            linked = details.get("islink") and self.fs.isdir(details["name"])
+            names[details["type"] == "directory" or bool(linked)].append(name)
+        return Entries(sorted(names[True]), sorted(names[False]))
+
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
-        """As `list`, with a text for each file that changes when its content does."""
+        """As `list`, with a text for each file that changes when its content does.
+
+        `size_of` tells the size from it.
+        """
         base = self.path(folder)
         return {
             name: version
@@ -238,6 +261,11 @@ def version_of(info: dict[str, Any]) -> str:
     """Size, and what the file system knows of the content: its ETag, or when it was written."""
     changed = info.get("ETag") or info.get("mtime") or info.get("LastModified")
     return f"{info['size']} {changed}"
+
+
+def size_of(version: str) -> int:
+    """Bytes of a file, which every version begins with."""
+    return int(version.partition(" ")[0])
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

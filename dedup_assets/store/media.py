@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from dedup_assets.errors import InputError
 from dedup_assets.store.access import Access
-from dedup_assets.store.filesystem import Store
+from dedup_assets.store.source import Source, open_source
 
 
 def sample_key(id_: Any) -> str:
@@ -18,7 +18,7 @@ def sample_key(id_: Any) -> str:
     return quote(str(id_), safe="").replace(".", "%2E").replace("~", "%7E")
 
 
-def refuse_missing_folder(store: Store) -> None:
+def refuse_missing_folder(store: Source) -> None:
     """Refuse a clips folder that is not there.
 
     Raises:
@@ -35,14 +35,14 @@ class MediaFiles:
     """The files of a clips folder by the id that they belong to.
 
     Args:
-        path: a folder, searched recursively; local or a URL of fsspec.
+        path: a folder, searched recursively; local or a URL of fsspec; it may lie in a zip.
 
     Raises:
         InputError: the folder is missing or empty.
     """
 
     def __init__(self, path: str, access: Access | None = None) -> None:
-        self.store = Store(path, access)
+        self.store = open_source(path, access)
         refuse_missing_folder(self.store)
         self.versions = self.store.list_versions("")
         if not self.versions:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from fsspec.asyn import sync
 
@@ -39,6 +39,13 @@ class Info:
 
     size: int
     version: str
+
+
+class Entries(NamedTuple):
+    """Names of the folders and of the files directly below a folder, sorted."""
+
+    folders: list[str]
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,15 @@ class S3Objects:
     def has_any(self, folder: str) -> bool:
         """Whether there is an object below a folder."""
         return next(self._listed(folder, {"MaxKeys": 1}), None) is not None
+
+    def entries(self, folder: str) -> Entries:
+        """What lies directly below a folder, of the first thousand."""
+        prefix = folder.partition("/")[2].rstrip("/")
+        prefix = f"{prefix}/" if prefix else ""
+        page = self._call("list", folder, "list_objects_v2", Prefix=prefix, Delimiter="/")
+        folders = [entry["Prefix"][len(prefix) : -1] for entry in page.get("CommonPrefixes", ())]
+        objects = [entry["Key"][len(prefix) :] for entry in page.get("Contents", ())]
+        return Entries(folders, [name for name in objects if name])
 
     def read(self, path: str, start: int, end: int, etag: str | None = None) -> Piece:
         """Bytes ``start`` to ``end`` of an object, fewer where it ends before.

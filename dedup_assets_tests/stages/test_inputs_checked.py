@@ -52,7 +52,7 @@ def test_manifest_lists_files_rows_bytes_and_fingerprints(tmp_path: Path):
 def test_folder_that_is_missing_or_empty(tmp_path: Path):
     refused(tmp_path, "in does not exist; point it at the folder of embeddings")
     (tmp_path / "in").mkdir()
-    refused(tmp_path, "in holds no .parquet file; point it")
+    refused(tmp_path, r"in holds no \.parquet file \(and no \.jsonl or \.npy\); point it")
     (tmp_path / "in" / "readme.txt").write_text("no")
     refused(tmp_path, "holds no .parquet file")
 

@@ -1,0 +1,1 @@
+"""Formats that input comes in, one module each; `rows` has what holds for all of them."""

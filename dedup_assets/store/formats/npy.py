@@ -1,0 +1,180 @@
+"""The oldest form: a folder with a ``.npy`` file for each clip, named by its id.
+
+There may be millions, so many files together are one file to the rest of the program. Which ones
+follows from hashes of their names: a clip that comes or goes changes its own pack only, or two.
+"""
+
+import io
+import tokenize
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dedup_assets.errors import InputError, StaleError
+from dedup_assets.store.filesystem import size_of
+from dedup_assets.store.fingerprints import digest, fingerprint
+from dedup_assets.store.formats.rows import (
+    Batch,
+    Columns,
+    InputFile,
+    RejectedRow,
+    first_line,
+)
+from dedup_assets.store.source import Source
+
+EXTENSION = ".npy"
+FILES_IN_PACK = 4096
+_MOST_IN_PACK = 4 * FILES_IN_PACK
+_FIRST_BYTES = 64 << 10  # the whole of most
+_READERS = 16
+_KINDS = ("f2", "f4", "f8")
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class NpyFiles:
+    """Files with a vector each, in packs that take the name of their first file.
+
+    Args:
+        source: where they lie.
+        versions: of each file, by name.
+        columns: what to read of them.
+
+    Raises:
+        InputError: columns are asked for that such files cannot have.
+    """
+
+    def __init__(self, source: Source, versions: dict[str, str], columns: Columns) -> None:
+        if columns.carried:
+            raise InputError(
+                f"{source.url()} holds .npy files, which have no column {columns.carried[0]!r}; "
+                "leave metadata_fields and rank_by out, or use the Parquet files"
+            )
+        self._source = source
+        self._versions = versions
+        self._columns = columns
+        self._packs = _cut(sorted(versions))
+
+    def names(self) -> list[str]:
+        return list(self._packs)
+
+    def probe(self, name: str) -> InputFile:
+        files = self._packs[name]
+        return InputFile(
+            name=name,
+            rows=len(files),
+            bytes=sum(size_of(self._versions[file]) for file in files),
+            fingerprint=self.fingerprint(name),
+            id_type=pa.string(),
+            metadata=pa.schema([]),
+            dim=len(self._load(files[0])),
+        )
+
+    def fingerprint(self, name: str) -> str:
+        """Digest of the files of a pack, by name and by what the file system knows of them."""
+        if name not in self._packs:
+            raise FileNotFoundError(self._source.url(name))
+        files = self._packs[name]
+        return fingerprint("npy", name, [(file, self._versions[file]) for file in files])
+
+    def read_ids(self, name: str) -> Iterator[pa.Array]:
+        yield pa.array([_id(file) for file in self._packs[name]], pa.string())
+
+    def read(
+        self, name: str, dim: int, *, columns: bool, batch_bytes: int, only: np.ndarray | None
+    ) -> Iterator[Batch]:
+        files = self._packs[name]
+        rows = np.arange(len(files)) if only is None else only
+        step = max(1, batch_bytes // (8 * dim))
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="npy") as pool:
+            for start in range(0, len(rows), step):
+                part = rows[start : start + step]
+                vectors = list(pool.map(lambda row: self._load(files[row]), part))
+                # Of one kind each: as another kind, a row could be another in its last digit.
+                kinds = [vector.dtype for vector in vectors]
+                cuts = [i for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]]
+                for low, high in zip([0, *cuts], [*cuts, len(part)], strict=True):
+                    yield self._batch(name, dim, files, part[low:high], vectors[low:high])
+                del vectors
+
+    def _batch(
+        self, name: str, dim: int, files: list[str], rows: np.ndarray, vectors: list[np.ndarray]
+    ) -> Batch:
+        good = [i for i, vector in enumerate(vectors) if len(vector) == dim]
+        rejected = [
+            RejectedRow(_id(files[row]), files[row], 0, f"{len(vector)} numbers instead of {dim}")
+            for row, vector in zip(rows, vectors, strict=True)
+            if len(vector) != dim
+        ]
+        matrix = np.empty((len(good), dim), vectors[0].dtype)
+        for place, i in enumerate(good):
+            matrix[place] = vectors[i]
+        ids = pa.array([_id(files[rows[i]]) for i in good], pa.string())
+        # A table of no columns still has to know how many rows it has.
+        metadata = pa.table({"id": ids}).select([])
+        of = [files[rows[i]] for i in good]
+        return Batch(name, ids, matrix, metadata, rows[good], rejected, of)
+
+    def _load(self, file: str) -> np.ndarray:
+        """The vector of a file, of shape (d,), in the byte order of this machine."""
+        try:
+            with self._source.open(file) as opened:
+                data = opened.read(_FIRST_BYTES)
+                shape, dtype, begin = _described(data)
+                end = begin + shape[-1] * dtype.itemsize
+                if end > size_of(self._versions[file]):
+                    raise ValueError(f"its header says {end} bytes, and it has fewer")
+                data += opened.read(max(0, end - len(data)))
+        except FileNotFoundError:
+            raise StaleError(
+                f"{self._source.url(file)} is gone since this step began; materialize embeddings "
+                "again"
+            ) from None
+        except (ValueError, SyntaxError, TypeError, OverflowError, tokenize.TokenError) as error:
+            raise InputError(
+                f"{self._source.url(file)} is not a readable .npy file ({first_line(error)}); "
+                "write it again or move it out of the input"
+            ) from error
+        values = np.frombuffer(data, dtype, shape[-1], begin)
+        return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _described(data: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape and type that a file states, and where its numbers begin.
+
+    Raises:
+        ValueError, SyntaxError, TypeError, OverflowError, TokenError: it is no vector.
+    """
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"format version {version[0]}.{version[1]} is not known")
+    shape, _, dtype = _HEADERS[version](file)
+    is_vector = len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
+    if dtype.str[1:] not in _KINDS or not is_vector or shape[-1] < 0:
+        raise ValueError(
+            f"it has shape {shape} and type {dtype}, and must be one vector of float16, float32 "
+            "or float64"
+        )
+    return shape, dtype, file.tell()
+
+
+def _id(file: str) -> str:
+    return file.rpartition("/")[2].removesuffix(EXTENSION)
+
+
+def _cut(files: list[str]) -> dict[str, list[str]]:
+    """Packs of about `FILES_IN_PACK`, by the name of their first file."""
+    packs: dict[str, list[str]] = {}
+    pack: list[str] = []
+    for file in files:
+        begins = int(digest(file.encode()), 16) % FILES_IN_PACK == 0
+        if not pack or begins or len(pack) == _MOST_IN_PACK:
+            pack = packs[file] = []
+        pack.append(file)
+    return packs
