@@ -98,7 +98,7 @@ class Settings(dg.Model):
     )
     clips_path: str | None = Field(
         default=None,
-        description="Folder of the clips' media files; none: clips/ of input_embeddings_path, where "
+        description="Folder of the clips' media files; none: clips/ of input_embeddings_path, if "
         "that is the output folder of a split pipeline, or else an index of ids only.",
     )
     samples_per_shard: int = Field(default=10_000, ge=1, description="Clips in one tar.")

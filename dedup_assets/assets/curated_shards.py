@@ -16,7 +16,6 @@ from dedup_assets.stages.shards import write_shards
 from dedup_assets.store import layout
 from dedup_assets.store.sizes import format_bytes
 
-
 NO_MEDIA = "none: clips_path is not set, so only the index of kept ids was written"
 
 
