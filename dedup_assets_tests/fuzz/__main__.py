@@ -9,9 +9,7 @@ from dedup_assets_tests.fuzz.run import FAILURES, outcomes
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dedup_assets_tests.fuzz")
     parser.add_argument("--inputs", type=int, default=1_000, help="how many")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the first one; the next is one more"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first; each next is one more")
     arguments = parser.parse_args()
     started = time.monotonic()
     counts: Counter[str] = Counter()

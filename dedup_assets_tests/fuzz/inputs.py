@@ -7,11 +7,13 @@ import pickle
 import random
 import stat
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -454,8 +456,21 @@ def _expected_npy(files: Files) -> Any:
     rows: list[Row] = []
     try:
         for name, data in files.items():
-            array = np.load(io.BytesIO(data), allow_pickle=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                array = np.load(io.BytesIO(data), allow_pickle=False)
+            if array.dtype.kind != "f" or array.ndim > 2:
+                return None
             rows.append((name.removesuffix(".npy"), array.reshape(-1).tolist()))
         return _expected(rows)
-    except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, Warning):
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+        Warning,
+        TokenError,
+    ):
         return None

@@ -151,6 +151,9 @@ class JsonLines:
         return pa.field(column, type_)
 
     def _parse(self, name: str, block: _Block, schema: pa.Schema) -> pa.RecordBatch:
+        # Arrow takes null for an object, and crashes if there is nothing else.
+        if not all(line[:1] == b"{" and line[-1:] == b"}" for line in block.lines):
+            return self._parse_slowly(name, block, schema)
         data = b"\n".join(block.lines) + b"\n"
         try:
             data.decode()
@@ -245,9 +248,8 @@ class JsonLines:
                     raise self._wrong(name, number, f"it is longer than {_LONGEST_LINE} bytes")
                 if whole:
                     lines = whole.split(b"\n")
-                    held = [
-                        (line, number + place) for place, line in enumerate(lines) if line.strip()
-                    ]
+                    stripped = ((line.strip(), number + i) for i, line in enumerate(lines))
+                    held = [(line, n) for line, n in stripped if line]
                     if held:
                         yield _Block([line for line, _ in held], [n for _, n in held])
                     number += len(lines)
