@@ -141,7 +141,8 @@ class JsonLines:
     ) -> pa.Field:
         values = [row.get(column) for row in rows]
         try:
-            type_ = pa.array(values).type
+            large = any(type(value) is int and value >= 2**63 for value in values)
+            type_ = pa.array(values, pa.uint64() if large else None).type
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             raise self._wrong(
                 name, numbers[0], f"from here on, column {column!r}: {first_line(error)}"
