@@ -161,6 +161,7 @@ def _settings(settings: Settings, folder: Path, clusters: int) -> Settings:
     return settings.model_copy(
         update={
             "input_embeddings_path": str(folder / "input"),
+            "input_filetype": None,
             "output_path": str(folder / "output"),
             "clips_path": None,
             "n_clusters": clusters,

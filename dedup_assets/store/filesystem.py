@@ -139,16 +139,20 @@ class Store:
         """
         if self._objects is not None:
             return self._objects.entries(self.root)
+        names: dict[bool, list[str]] = {True: [], False: []}
         try:
-            found = self.fs.ls(self.root, detail=True, refresh=True)
+            if self.is_local:  # fsspec looks at each file, and there may be millions
+                with os.scandir(self.root) as found:
+                    for entry in found:
+                        names[entry.is_dir()].append(entry.name)
+            else:
+                for details in self.fs.ls(self.root, detail=True):
+                    is_folder = details["type"] == "directory"
+                    names[is_folder].append(details["name"].rstrip("/").rpartition("/")[2])
         except (FileNotFoundError, NotADirectoryError):
             return Entries([], [])
-        names: dict[bool, list[str]] = {True: [], False: []}
-        for details in found:
-            name = details["name"].rstrip("/").rpartition("/")[2]
-            linked = details.get("islink") and self.fs.isdir(details["name"])
-            names[details["type"] == "directory" or bool(linked)].append(name)
-        return Entries(sorted(names[True]), sorted(names[False]))
+        folders = (name for name in names[True] if name != TEMPORARY)
+        return Entries(sorted(folders), sorted(names[False]))
 
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
         """As `list`, with a text for each file that changes when its content does.

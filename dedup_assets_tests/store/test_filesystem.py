@@ -84,6 +84,14 @@ def test_list_is_sorted_recursive_and_relative(store: Store):
     assert Store(f"{store.root}-none").list("") == []
 
 
+def test_entries_are_what_lies_directly_below(store: Store, tmp_path: Path):
+    for name in ("b/x", "b/c/y", "a", ".h/z"):
+        store.write_bytes(name, b"")
+    Path(store.path("link")).symlink_to(store.path("b"))
+    assert store.entries() == ([".h", "b", "link"], ["a"])
+    assert Store(store.path("none")).entries() == Store(store.path("a")).entries() == ([], [])
+
+
 def test_version_changes_with_the_content(store: Store):
     store.write_bytes("x", b"one")
     first = store.version("x")
