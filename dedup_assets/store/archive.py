@@ -6,6 +6,7 @@ import shutil
 import stat
 import struct
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from typing import IO, cast
 
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.s3 import Entries
+from dedup_assets.store.s3 import ChangedError, Entries
 from dedup_assets.store.sizes import format_bytes
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -22,6 +23,7 @@ _LOCAL_SIGNATURE = b"PK\3\4"
 _ENCRYPTED = 0x1 | 0x40
 _CHUNK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 8 << 20
+_SHARED_BYTES = 1 << 20
 _MOST_RATIO = 200
 _RATIO_FROM_BYTES = 16 << 20
 _IGNORED_FOLDER = "__MACOSX"
@@ -65,6 +67,8 @@ class ZipStore:
         self._archive = archive
         self._url = archive.url()
         self._version = archive.version("")
+        self._shared: IO[bytes] | None = None
+        self._lock = threading.Lock()
         members = self._read_directory()
         top = _single_top(members)
         if top:
@@ -130,25 +134,47 @@ class ZipStore:
             StaleError: the zip was replaced since it was listed.
         """
         member = self._member(name)
+        if not self._archive.is_local and member.packed <= _SHARED_BYTES:
+            packed = io.BytesIO(self._read_small(name, member))
+            return packed if member.stored else self._inflate(name, member, packed)
+        file = self._open_archive()
         try:
-            changed = self._archive.version("") != self._version
-            file = self._archive.open("")
-        except FileNotFoundError:
-            changed = True
-        if changed:
-            raise StaleError(
-                f"{self._url} changed since this step began; materialize embeddings again"
-            )
-        try:
-            packed = cast(IO[bytes], _Window(file, self._begin(file, name, member), member.packed))
+            window = cast(IO[bytes], _Window(file, self._begin(file, name, member), member.packed))
             if member.stored:
-                return packed
-            inflated = self._inflate(name, member, packed)
+                return window
+            inflated = self._inflate(name, member, window)
         except BaseException:
             file.close()
             raise
         file.close()
         return inflated
+
+    def _open_archive(self) -> IO[bytes]:
+        try:
+            if self._archive.version("") == self._version:
+                return self._archive.open("")
+        except FileNotFoundError:
+            pass
+        raise self._changed()
+
+    def _read_small(self, name: str, member: _Member) -> bytes:
+        """A member as it is packed, through one open file: it keeps what lies next to it, and a
+        request for each of many small members would take hours."""
+        with self._lock:
+            self._shared = self._shared or self._open_archive()
+            try:
+                self._shared.seek(self._begin(self._shared, name, member))
+                packed = self._shared.read(member.packed)
+            except ChangedError as error:
+                raise self._changed() from error
+        if len(packed) < member.packed:
+            raise self._damaged(f"{name} ends too early")
+        return packed
+
+    def _changed(self) -> StaleError:
+        return StaleError(
+            f"{self._url} changed since this step began; materialize embeddings again"
+        )
 
     def _member(self, name: str) -> _Member:
         try:

@@ -75,6 +75,7 @@ class InputFiles:
         """
         if self.single is not None:
             refuse_pickles(self.store, [self.single], self._path, None)
+            self._refuse_bytes(self.single)
             return [self.single]
         listed = self._listed()
         kind = self._filetype or self._recognised(listed)
@@ -91,6 +92,8 @@ class InputFiles:
                 f"input_embeddings_path {self.store.url()} {there}; point it at the folder of "
                 f"embeddings (columns {self.id_field!r} and {self.embedding_field!r})"
             )
+        for name in found:
+            self._refuse_bytes(name)
         if kind == "npy":
             return self._npy(listed).names()
         return found
@@ -136,6 +139,14 @@ class InputFiles:
         return self._format(name).read(
             name, dim, columns=columns, batch_bytes=batch_bytes, only=only
         )
+
+    def _refuse_bytes(self, name: str) -> None:
+        """Ids and the manifest are text, and Linux takes any bytes for a name."""
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(
+                f"the file {name!a} below {self.store.url()} has a name that is not UTF-8; "
+                "rename it"
+            )
 
     def _listed(self) -> dict[str, str]:
         """Versions of the visible files, by name, sorted."""

@@ -9,7 +9,7 @@ from dedup_assets.store.source import Source
 CLIPS = "clips"
 PICKLES = (".pickle", ".pkl")
 PARQUET_SUFFIX = "_parquet"
-_EMBEDDINGS = re.compile(r"\w+_embd(_\w+)?")
+_EMBEDDINGS = re.compile(r"[A-Za-z0-9][\w.-]*_embd[\w.-]*")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from dedup_assets.store import archive
 from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
+from dedup_assets.store.s3 import S3Objects
 from dedup_assets.store.source import open_source
 from dedup_assets_tests.conftest import write_parquet
 from dedup_assets_tests.s3 import S3Server
@@ -266,6 +268,51 @@ def test_parquet_is_read_from_a_zip_as_from_its_folder(tmp_path: Path, method: i
     assert batch.vectors.tolist() == rows
     assert files.probe("x.parquet").fingerprint == files.fingerprint("x.parquet")
     assert InputFiles(f"{path}/x.parquet", "id", "embedding", []).names() == ["x.parquet"]
+
+
+@pytest.mark.parametrize("method", [STORED, DEFLATED])
+def test_small_members_on_s3_do_not_take_a_request_each(
+    tmp_path: Path,
+    s3: S3Server,
+    method: int,
+    monkeypatch: pytest.MonkeyPatch,
+    rng: np.random.Generator,
+):
+    vectors = {str(i): rng.normal(size=400) for i in range(300)}
+    members = {f"{name}.npy": npy_bytes(vector) for name, vector in vectors.items()}
+    s3.put("a.zip", pack(tmp_path / "a.zip", members, method).read_bytes())
+    files = InputFiles(s3.url("a.zip"), "id", "embedding", [])
+    requests: list[str] = []
+    real = S3Objects._call, S3Objects._get
+
+    def call(self: S3Objects, doing: str, path: str, *more: Any, **options: Any) -> Any:
+        requests.append(doing)
+        return real[0](self, doing, path, *more, **options)
+
+    def get(self: S3Objects, *more: Any) -> Any:
+        requests.append("get")
+        return real[1](self, *more)
+
+    monkeypatch.setattr(S3Objects, "_call", call)
+    monkeypatch.setattr(S3Objects, "_get", get)
+    found = {
+        id_: vector
+        for name in files.names()
+        for batch in files.read(name, 400)
+        for id_, vector in zip(batch.ids.to_pylist(), batch.vectors.tolist(), strict=True)
+    }
+    assert found == {name: vector.tolist() for name, vector in vectors.items()}
+    assert len(requests) < 10
+    s3.put("a.zip", (tmp_path / "a.zip").read_bytes() + b"more")
+    with pytest.raises(StaleError, match=r"a\.zip changed since this step began"):
+        files.store._shared._blocks.clear()
+        files.store.read_bytes("0.npy")
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    np.save(target, array)
+    return target.getvalue()
 
 
 @pytest.mark.parametrize("method", [STORED, DEFLATED])

@@ -29,7 +29,9 @@ def split_output(root: Path, *models: str) -> Path:
     return root
 
 
-@pytest.mark.parametrize("model", ["iv2_embd_parquet", "ce1_embd_parquet", "ce1_embd_224p_parquet"])
+@pytest.mark.parametrize(
+    "model", ["iv2_embd_parquet", "ce1_embd_224p_parquet", "cosmos-1.2_embd_256-b_parquet"]
+)
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_one_folder_of_embeddings_is_read(tmp_path: Path, model: str, slash: str):
     split_output(tmp_path, model)
@@ -125,6 +127,15 @@ def test_an_output_on_s3_is_read(tmp_path: Path, s3: S3Server):
     assert files.clips == s3.url("out/clips")
     with pytest.raises(InputError, match="several models: ce1_embd_parquet, iv2_embd_parquet"):
         opened(s3.url("two"))
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, single: bool):
+    write_parquet(tmp_path / "x.parquet", ["a"], ROWS)
+    odd = tmp_path / "\udcff.parquet"
+    (tmp_path / "x.parquet").rename(odd)
+    with pytest.raises(InputError, match=r"'\\udcff.parquet' below .* not UTF-8; rename it"):
+        opened(odd if single else tmp_path).names()
 
 
 def test_formats_are_told_by_the_names_unless_one_is_given(tmp_path: Path):

@@ -21,6 +21,7 @@ from dedup_assets.store.formats.rows import (
     RejectedRow,
     first_line,
 )
+from dedup_assets.store.s3 import ChangedError
 from dedup_assets.store.source import Source
 
 EXTENSION = ".npy"
@@ -127,11 +128,12 @@ class NpyFiles:
                 if end > size_of(self._versions[file]):
                     raise ValueError(f"its header says {end} bytes, and it has fewer")
                 data += opened.read(max(0, end - len(data)))
-        except FileNotFoundError:
+        except (FileNotFoundError, ChangedError) as error:
+            what = "changed" if isinstance(error, ChangedError) else "is gone"
             raise StaleError(
-                f"{self._source.url(file)} is gone since this step began; materialize embeddings "
+                f"{self._source.url(file)} {what} since this step began; materialize embeddings "
                 "again"
-            ) from None
+            ) from error
         except ValueError as error:
             raise InputError(
                 f"{self._source.url(file)} is not a readable .npy file ({first_line(error)}); "
