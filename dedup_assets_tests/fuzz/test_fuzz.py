@@ -32,6 +32,12 @@ def test_a_process_that_dies_is_a_crash_and_the_next_input_is_read(monkeypatch: 
     assert "crash" not in (first.outcome, third.outcome)
 
 
+def test_a_process_that_does_not_answer_in_time_is_a_hang(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "LONGEST_S", 0.0)
+    (hung,) = run.outcomes(0, 1)
+    assert (hung.seed, hung.outcome) == (0, "hang")
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
