@@ -1,5 +1,6 @@
 """A real S3 server on loopback, and a way to look into it that is not the product's."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class S3Server:
 @contextmanager
 def serving() -> Iterator[str]:
     """The endpoint of a server that runs in this process until the block ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
