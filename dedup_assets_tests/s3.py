@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
 
@@ -72,6 +73,11 @@ def strip_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def forget_sessions() -> None:
+    """s3fs keeps a session for each set of arguments, whatever the environment says by now."""
+    S3FileSystem.clear_instance_cache()
 
 
 def give_credentials(monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:

@@ -20,7 +20,10 @@ _METAVARS = {
     "metadata_fields": "FIELD",
 }
 _YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_storage_options"}
-_SECRET = {"input_storage_options", "output_storage_options"}
+_SECRET = {
+    *("input_storage_options", "output_storage_options"),
+    *("input_s3_endpoint_url", "output_s3_endpoint_url"),  # may hold a password
+}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
 AUTO = "auto"
 """Instead of a number of clusters."""

@@ -1,6 +1,7 @@
 """Apply a threshold: which clips to remove, and the summary that accounts for every row."""
 
 import csv
+import functools
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -82,13 +83,13 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     total = removed = reused = 0
     examples = schema.empty_table()
     with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
-        for cluster in clusters:
+        read = functools.partial(_read_pairs, store, eps)
+        for cluster, (pairs, found) in zip(clusters, store.map(read, clusters), strict=True):
             name = layout.unique_ids_part(eps, cluster.number)
             expected = part_fingerprint(cluster, eps)
-            pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
             total += pairs.num_rows
             part = removed_pairs(pairs, eps).sort_by(schemas.ID)
-            if (read_info(store, name) or {}).get("fingerprint") == expected:
+            if found == expected:
                 reused += 1
             else:
                 # Until the new summary is there, nothing may look finished.
@@ -117,6 +118,17 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     return result
 
 
+def _read_pairs(store: Store, eps: str, cluster: Cluster) -> tuple[pa.Table, str | None]:
+    """A cluster's pruning table, and what the list that is there says it was made from."""
+    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
+    return pairs, _part_found(store, eps, cluster)
+
+
+def _part_found(store: Store, eps: str, cluster: Cluster) -> str | None:
+    info = read_info(store, layout.unique_ids_part(eps, cluster.number))
+    return (info or {}).get("fingerprint")
+
+
 def removed_pairs(pairs: pa.Table, eps: str) -> pa.Table:
     """Rows of a pruning table that are removed at ``eps``."""
     has_earlier = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
@@ -134,10 +146,10 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
         StaleError: they are not.
     """
     clusters = current_scores(settings, store)
+    parts = store.map(functools.partial(_part_found, store, eps), clusters)
     whole = read_summary(store, eps) is not None and all(
-        (read_info(store, layout.unique_ids_part(eps, c.number)) or {}).get("fingerprint")
-        == part_fingerprint(c, eps)
-        for c in clusters
+        found == part_fingerprint(cluster, eps)
+        for cluster, found in zip(clusters, parts, strict=True)
     )
     if not whole:
         raise StaleError(

@@ -90,7 +90,8 @@ def shuffle(
     base = base_fingerprint(manifest, centroids)
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
-    commits = {key: found_commit(settings, store, key, base, groups) for key in keys}
+    found = store.map(lambda key: found_commit(settings, store, key, base, groups), keys)
+    commits = dict(zip(keys, found, strict=True))
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
     share = shares(settings.memory_budget)
     with (

@@ -46,11 +46,11 @@ def compare_sample(
 
 def _listed(store: Store, fragments: Fragments) -> list[_Fragment]:
     """Cluster and path of each fragment, clusters side by side and ascending."""
-    return [
-        (cluster, fragment_path(store, cluster, f["fragment"]))
-        for cluster, listed in fragments.by_cluster.items()
-        for f in listed
+    named = [
+        (cluster, f["fragment"]) for cluster, listed in fragments.by_cluster.items() for f in listed
     ]
+    paths = store.map(lambda one: fragment_path(store, *one), named)
+    return [(cluster, path) for (cluster, _), path in zip(named, paths, strict=True)]
 
 
 def _draw(

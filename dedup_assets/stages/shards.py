@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commit
+from dedup_assets.stages.commits import current_fragments
 from dedup_assets.stages.duplicates import (
     current_duplicates,
     duplicates_fingerprint,
     part_fingerprint,
 )
 from dedup_assets.stages.embeddings import Manifest, load_manifest
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.samples import (
     Sample,
     file_extension,
@@ -129,34 +127,33 @@ def kept_rows(
 
     What is kept is what the list of ids to remove does not name.
     """
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    groups = cut_groups(settings, manifest)
+    fragments = current_fragments(settings, store, manifest).by_cluster
     parts = []
-    numbers = iter(clusters)
+
+    def read(cluster: Cluster) -> pa.Table:
+        names = [layout.fragment(cluster.number, f["fragment"]) for f in fragments[cluster.number]]
+        return _with_metadata(settings, store, _kept_of(store, cluster, eps), names)
+
     with track("reading kept clips", len(clusters), "clusters") as advance:
-        for key, range_ in cluster_ranges(settings).items():
-            fragments = load_commit(store, key, base, groups).by_cluster(range_)
-            for cluster, listed in fragments.items():
-                scored = next(numbers)
-                number = scored.number
-                pairs = read_current(store, layout.scores(number), scored.fingerprint)
-                part = layout.unique_ids_part(eps, number)
-                removed = read_current(store, part, part_fingerprint(scored, eps), [schemas.ID])
-                keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
-                rows = pairs.filter(keep)
-                first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-                score = pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE])
-                table = pa.table(
-                    {
-                        schemas.ID: rows[schemas.ID],
-                        _CLUSTER: pa.array([number] * rows.num_rows, pa.int32()),
-                        schemas.SCORE: score,
-                    }
-                )
-                names = [layout.fragment(cluster, f["fragment"]) for f in listed]
-                parts.append(_with_metadata(settings, store, table, names))
-                advance(1)
+        for part in store.map(read, clusters):
+            parts.append(part)
+            advance(1)
     return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
+
+
+def _kept_of(store: Store, cluster: Cluster, eps: str) -> pa.Table:
+    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
+    part = layout.unique_ids_part(eps, cluster.number)
+    removed = read_current(store, part, part_fingerprint(cluster, eps), [schemas.ID])
+    rows = pairs.filter(pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID])))
+    first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
+    return pa.table(
+        {
+            schemas.ID: rows[schemas.ID],
+            _CLUSTER: pa.array([cluster.number] * rows.num_rows, pa.int32()),
+            schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
+        }
+    )
 
 
 def _with_metadata(

@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -20,9 +22,13 @@ from dedup_assets.store.s3 import Info, S3Objects
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
 
+REQUESTS = 8
+"""Requests to a remote store at the same time."""
+
 _FOLDER_ATTEMPTS = 10
 _IN_MEMORY_BYTES = 8 << 20
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 _sequence = itertools.count()
 
@@ -197,6 +203,31 @@ class Store:
         if info is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url(name))
         return info
+
+    def map(self, function: Callable[[_Item], _T], items: Iterable[_Item]) -> Iterator[_T]:
+        """``function`` of each item, in their order, as results are asked for.
+
+        On a remote store some calls are ahead of that in threads: each waits for answers.
+        """
+        if self.is_local:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests") as pool:
+            ahead: deque[Future[_T]] = deque()
+            try:
+                for item in items:
+                    ahead.append(pool.submit(function, item))
+                    if len(ahead) >= 2 * REQUESTS:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for call in ahead:
+                    call.cancel()
+
+    def threads(self, count: int) -> int:
+        """As many threads as requests, where a thread mostly waits for answers."""
+        return count if self.is_local else max(count, REQUESTS)
 
     def delete(self, name: str) -> None:
         """Delete a file; it is no error if it is gone already. Empty local folders go with it."""

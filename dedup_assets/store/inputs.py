@@ -224,6 +224,10 @@ class InputFiles:
         try:
             with self.store.open(name) as source:
                 yield pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.store.url(name)} is gone since it was listed; run again"
+            ) from error
         except (pa.ArrowInvalid, OSError) as error:
             # Arrow reports damaged pages as an OSError without number; others a retry may mend.
             if isinstance(error, OSError) and error.errno is not None:

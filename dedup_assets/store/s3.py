@@ -3,8 +3,10 @@
 s3fs brings the session and the credentials; each request here is one that `retry` may repeat.
 """
 
+import errno
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -211,7 +213,11 @@ class S3Objects:
         return self._retrying(act, doing, path)
 
     def _retrying(self, act: Callable[[], _T], doing: str, path: str) -> _T:
-        return retrying(act, doing, f"s3://{path}", self._retries)
+        try:
+            return retrying(act, doing, f"s3://{path}", self._retries)
+        except FileNotFoundError as error:
+            text = os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, text, f"s3://{path}") from error
 
 
 class _PreconditionError(Exception):
