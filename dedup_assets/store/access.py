@@ -62,6 +62,12 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
+def is_object(path: str) -> bool:
+    """Whether a path is a URL of S3 with a bucket and a key."""
+    bucket, _, key = path.removeprefix("s3://").partition("/")
+    return path.startswith("s3://") and bool(bucket and key)
+
+
 def check_endpoint(url: str) -> str:
     """An endpoint's URL, refused if it holds a password or names no host.
 
