@@ -31,6 +31,7 @@ INPUT_SETTINGS = (
     "rank_by",
     *("on_invalid", "files_per_partition", "max_iter", "tol", "random_state", "fit_data_fraction"),
     *("missed_sample", "precision", "kmeans", "memory_budget", "device"),
+    *("input_s3_profile_name", "input_s3_endpoint_url", "storage_retries"),
 )
 """The settings that decide how long a number of clusters takes."""
 

@@ -265,7 +265,7 @@ def test_spec_may_lie_on_s3(call: Call, started: Started, s3: S3Server) -> None:
     assert started.max_iter == 3
     outcome = call("run", "--spec", s3.url("jobs/gone.json"))
     assert outcome.code == 2
-    assert_one_line(outcome.err, ["jobs/gone.json", "does not exist"])
+    assert_one_line(outcome.err, ["jobs/gone.json", "cannot be read (No such file or directory)"])
 
 
 def test_input_zip_is_the_input_path_for_a_zip(
