@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.store.access import RETRIES, Access, check_endpoint, is_remote
@@ -20,6 +20,9 @@ OWN_COLUMNS = {ID, EMBEDDING, COSINE_DISTANCE, L2_DISTANCE}
 
 class Settings(dg.Model):
     """Settings of one dataset."""
+
+    # Storage options may hold secrets, and pydantic would repeat what it does not accept.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     dataset: str = Field(
         default="dedup",
