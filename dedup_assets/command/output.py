@@ -150,6 +150,7 @@ def open_ui(output: str, port: int, access: Access | None = None) -> int:
         f"      location_name: {LOCATION}\n"
     )
     os.environ[OUTPUT] = output
+    os.chdir(workspace.parent)  # Dagster would import modules from the folder of the caller
     sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
     os.execv(
