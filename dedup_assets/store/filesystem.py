@@ -73,16 +73,11 @@ class Store:
         return not name and self._objects.has_any(path)
 
     def has_any(self, start: str) -> bool:
-        """Whether there is a file whose path on disk, in whatever layout, starts so.
-
-        To ask for a folder, end it in a slash; that is one request of S3.
-        """
+        """Whether there is a file whose path on disk, in whatever layout, starts so."""
         folder, _, name = start.rpartition("/")
         base = f"{self.root}/{folder}"
         if self.is_local:
             return any(Path(base).glob(f"{glob.escape(name)}*"))
-        if self._objects is not None and not name:
-            return self._objects.has_any(base)
         return any(path[len(base) + 1 :].startswith(name) for path, _ in self._found(base))
 
     def is_file(self) -> bool:

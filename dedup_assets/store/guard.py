@@ -16,7 +16,7 @@ def refuse_other_layout(store: Store) -> None:
     for other in LAYOUTS.values():
         if other is store.layout or not any(store.has_any(start) for start in other.owned):
             continue
-        theirs = ", ".join(start if start.endswith("/") else f"{start}*" for start in other.owned)
+        theirs = ", ".join(f"{start}*" for start in other.owned)
         raise SettingsError(
             f"layout is {store.layout.name}, and {store.url()} was written as {other.name}; set "
             f"layout to {other.name}, choose another output_path, or delete {theirs} there to "

@@ -34,7 +34,7 @@ class Layout:
         name: the value of the setting.
         renamed: a name of this module and the one on disk, each with the same placeholders; the
             first that fits counts, for the file or folder itself and for all below it.
-        owned: how the paths start that only this layout has; a slash ends a whole folder.
+        owned: how the paths on disk start that only this layout has.
         ids_only: whether the lists of ids to remove have no other column.
     """
 
@@ -85,7 +85,7 @@ LAYOUTS = {
     COSMOS_CURATE: Layout(
         COSMOS_CURATE,
         renamed=(),
-        owned=(f"{CLUSTERS}/", f"{SCORES}/", f"{EXTRACTION}/unique_ids_"),
+        owned=(f"{CLUSTERS}/nearest_cent=", f"{SCORES}/cluster_", f"{EXTRACTION}/unique_ids_"),
         ids_only=False,
     ),
     NEMO: Layout(
@@ -97,7 +97,7 @@ LAYOUTS = {
             # No key=value, from which readers would make a second column.
             (f"{EXTRACTION}/unique_ids_{{eps}}.parquet", "duplicates/eps_{eps}"),
         ),
-        owned=("kmeans/", "pairwise/", "duplicates/"),
+        owned=("kmeans/centroid=", "pairwise/cluster_", "duplicates/eps_"),
         ids_only=True,
     ),
 }

@@ -46,8 +46,9 @@ def test_folder_in_another_layout_is_refused_before_anything_changes(call: Call,
     assert outcome.err.strip() == (
         f"dedup-assets run: layout is nemo, and {out} was written as cosmos-curate; set layout to "
         "cosmos-curate, choose another output_path, or delete "
-        "clustering_results/embs_by_nearest_center/, extraction/semdedup_pruning_tables/, "
-        "extraction/unique_ids_* there to have them written anew"
+        "clustering_results/embs_by_nearest_center/nearest_cent=*, "
+        "extraction/semdedup_pruning_tables/cluster_*, extraction/unique_ids_* there to "
+        "have them written anew"
     )
     assert contents(out) == before
     assert load_settings(str(out)).layout == "cosmos-curate"

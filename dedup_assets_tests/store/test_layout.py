@@ -38,7 +38,8 @@ def test_each_layout_is_a_value_of_the_setting_and_owns_what_it_renames():
         assert spelled.name == name
         for canonical, on_disk in SPELLED:
             where = on_disk if name == "nemo" else canonical
-            assert any(f"{where}/".startswith(start) for start in spelled.owned), where
+            if canonical not in (layout.CLUSTERS, layout.SCORES):
+                assert any(where.startswith(start) for start in spelled.owned), where
         for same in SAME:
             assert not any(same.startswith(start) for start in spelled.owned)
     assert NEMO.cluster_column == "centroid"
@@ -87,6 +88,7 @@ def test_folder_of_one_layout_is_refused_for_the_other(root: str, name: str, fir
     made, other = stores[first], stores[1 - first]
     made.write_bytes(layout.MANIFEST, b"")
     made.write_bytes(layout.summary("0.01"), b"")
+    made.write_bytes("duplicates/of-somebody-else.parquet", b"")
     for store in stores:
         refuse_other_layout(store)  # there is nothing yet that would differ
     made.write_bytes(name, b"")
