@@ -1,5 +1,6 @@
 """The layout changes names and the columns of the lists, and nothing else."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from dedup_assets_tests.conftest import (
     run_stages,
     write_inputs,
 )
+from dedup_assets_tests.s3 import S3Server
 
 EPS = "0.01"
-LISTS = "extraction/unique_ids_"
 
 
 @pytest.fixture
@@ -101,3 +102,20 @@ def test_checks_see_a_wrong_id_in_a_list_of_ids_alone(both: tuple[Results, Resul
         verdict = verify_removed(results.settings, results.store, EPS)
         assert not verdict.passed
         assert verdict.numbers["wrong"] == 1
+
+
+def test_nemo_layout_on_s3_is_written_read_and_reused(
+    s3: S3Server, tmp_path: Path, mixed: np.ndarray, names: list[str]
+):
+    write_inputs(tmp_path / "in", names, mixed, files=2)
+    settings = make_settings(
+        tmp_path, n_clusters=3, layout="nemo", eps_thresholds=[EPS], output_path=s3.url("out")
+    )
+    results = run_stages(settings)
+    assert results.removed(EPS)
+    assert verify_removed(settings, results.store, EPS).passed
+    there = s3.names("out/")
+    assert {name.split("/")[1] for name in there} >= {"kmeans", "pairwise", "duplicates"}
+    assert not [name for name in there if re.search("nearest_cent=|pruning|unique_ids", name)]
+    assert run_stages(settings).duplicates[EPS].reused == 3
+    assert s3.names("out/") == there
