@@ -37,6 +37,11 @@ class Settings(dg.Model):
         min_length=1,
         description="Folder that everything is written below; local or s3://bucket/prefix.",
     )
+    layout: Literal["cosmos-curate", "nemo"] = Field(
+        default="cosmos-curate",
+        description="How the output is named: as by cosmos-curate's dedup, or with kmeans/, "
+        "pairwise/ and duplicates/ as by NeMo Curator's semantic deduplication.",
+    )
     n_clusters: int = Field(
         description="Clusters; only rows of one cluster are compared. 1 compares all rows."
     )
@@ -284,7 +289,7 @@ class Settings(dg.Model):
 
     def open_output(self) -> Store:
         """The store below `output_path`."""
-        return Store(self.output_path, self.output_access)
+        return Store(self.output_path, self.output_access, self.layout)
 
     @property
     def carried_columns(self) -> list[str]:

@@ -152,7 +152,7 @@ class Results:
 
 def run_stages(settings: Settings, *, curate: bool = True) -> Results:
     """Run everything but the histogram, for all clusters and the configured eps values."""
-    store = Store(settings.output_path)
+    store = settings.open_output()
     keys = list(cluster_ranges(settings))
     manifest = list_embeddings(settings, store)
     results = Results(

@@ -19,6 +19,7 @@ from dedup_assets.store import layout
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.guard import refuse_other_layout
 
 TYPE = "dedup_assets.SemanticDedup"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
@@ -36,7 +37,12 @@ nux:
 
 
 def write_defs(settings: Settings, store: Store) -> None:
-    """Write the component configuration; the same file works in ``defs/<name>/``."""
+    """Write the component configuration; the same file works in ``defs/<name>/``.
+
+    Raises:
+        SettingsError: the folder holds files in another layout.
+    """
+    refuse_other_layout(store)
     # Storage options may hold secrets: those of the YAML come from the environment, and stay there.
     attributes = settings.model_dump(
         exclude_defaults=True,

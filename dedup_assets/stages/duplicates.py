@@ -80,6 +80,7 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     clusters = current_scores(settings, store)
     manifest = load_manifest(settings, store)
     schema = schemas.pairs(manifest.id_type)
+    listed = schemas.removed(manifest.id_type, ids_only=store.layout.ids_only)
     total = removed = reused = 0
     examples = schema.empty_table()
     with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
@@ -94,7 +95,8 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
             else:
                 # Until the new summary is there, nothing may look finished.
                 store.delete(layout.summary(eps))
-                write_table(store, name, part.cast(schema), {"fingerprint": expected})
+                found = part.select(listed.names).cast(listed)
+                write_table(store, name, found, {"fingerprint": expected})
             removed += part.num_rows
             examples = _least_similar(pa.concat_tables([examples, part.cast(schema)]))
             advance(1)

@@ -82,13 +82,13 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
         for position in np.unique(owner):
             number = clusters[position].number
             rows = drawn[owner == position] - (ends[position] - sizes[position])
-            pairs = read_table(store, names[position]).take(pa.array(rows))
+            pairs, strangers = _stated_pairs(store, number, names[position], pa.array(rows))
             columns = [schemas.ID, schemas.EMBEDDING]
             tables = [
                 read_table(store, layout.fragment(number, f["fragment"]), columns)
                 for f in fragments[number]
             ]
-            wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+            wrong += strangers + _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
             advance(len(rows))
     return Verdict(
         wrong == 0,
@@ -184,6 +184,19 @@ def _counts(store: Store, names: list[str]) -> list[int]:
 def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
     tables = store.map(lambda name: read_table(store, name, [schemas.ID]), names)
     return pa.concat_tables(tables)[schemas.ID]
+
+
+def _stated_pairs(store: Store, cluster: int, name: str, rows: pa.Array) -> tuple[pa.Table, int]:
+    """Some rows of a list with what they state, and how many of them no row was scored for.
+
+    A list of ids alone states what the pruning table does.
+    """
+    listed = read_table(store, name).take(rows)
+    if schemas.MAX_ID in listed.column_names:
+        return listed, 0
+    scored = read_table(store, layout.scores(cluster))
+    found = pc.index_in(listed[schemas.ID], value_set=scored[schemas.ID]).combine_chunks()
+    return scored.take(found.drop_null()), found.null_count
 
 
 def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import itertools
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import IO, Any, TypeVar, cast
 
 import fsspec
 
+from dedup_assets.store import layout as layouts
 from dedup_assets.store.access import Access
 from dedup_assets.store.remotefile import RemoteFile
 from dedup_assets.store.s3 import Info, S3Objects
@@ -39,10 +41,14 @@ class Store:
     Args:
         root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
         access: credentials and endpoint for a URL.
+        layout: how the names of `dedup_assets.store.layout` are spelled below the root.
     """
 
-    def __init__(self, root: str, access: Access | None = None) -> None:
+    def __init__(
+        self, root: str, access: Access | None = None, layout: str = layouts.COSMOS_CURATE
+    ) -> None:
         access = access or Access()
+        self.layout = layouts.LAYOUTS[layout]
         options = access.storage_options(fsspec.utils.get_protocol(root))
         self.fs, path = fsspec.core.url_to_fs(root, **options)
         self.root = path.rstrip("/") or "/"
@@ -56,7 +62,7 @@ class Store:
 
     def path(self, name: str) -> str:
         """The full path of ``name``, relative to the root."""
-        return f"{self.root}/{name}" if name else self.root
+        return f"{self.root}/{self.layout.on_disk(name)}" if name else self.root
 
     def url(self, name: str = "") -> str:
         """What a user can paste elsewhere: a plain path, or a URL with its protocol."""
@@ -71,6 +77,14 @@ class Store:
         if name and self._objects.info(path) is not None:
             return True
         return not name and self._objects.has_any(path)
+
+    def has_any(self, start: str) -> bool:
+        """Whether there is a file whose path on disk, in whatever layout, starts so."""
+        folder, _, name = start.rpartition("/")
+        base = f"{self.root}/{folder}"
+        if self.is_local:
+            return any(Path(base).glob(f"{glob.escape(name)}*"))
+        return any(path[len(base) + 1 :].startswith(name) for path, _ in self._found(base))
 
     def is_file(self) -> bool:
         """Whether the root is a file."""
@@ -142,7 +156,7 @@ class Store:
         return {
             name: version
             for path, version in self._found(base)
-            if (name := path[len(base) :].lstrip("/")).endswith(suffix)
+            if (name := self.layout.inside(folder, path[len(base) :].lstrip("/"))).endswith(suffix)
             and not name.startswith(f"{TEMPORARY}/")
         }
 
