@@ -85,6 +85,8 @@ def build_histogram(settings: Settings, store: Store) -> Histogram:
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import
 
     picture = draw(table, rows, settings.eps_thresholds)
+    # The table is what says that both are current, so none is there while the picture changes.
+    store.delete(layout.HISTOGRAM)
     store.write_bytes(layout.HISTOGRAM_PLOT, picture)
     write_table(store, layout.HISTOGRAM, table, info)
     return Histogram(table, rows, info["compared"], picture, print_, reused=False)

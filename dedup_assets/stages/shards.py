@@ -86,6 +86,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
         index = read_table(store, index_name)
         current = Curated(eps, index, kept.num_rows, len(missing), set_print, reused=True)
         if _is_whole(settings, store, current, found):
+            _mend_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
             return current
     if media is None:
@@ -99,7 +100,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
             for row in write(settings, store, media, eps, set_print, samples):
                 rows.append(row)
                 advance(1)
-    _write_missing(store, manifest, eps, missing)
+    _write_missing(store, manifest, eps, missing, set_print)
     index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
     write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
     _delete_other_sets(store, eps, set_print)
@@ -243,13 +244,23 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def _write_missing(store: Store, manifest: Manifest, eps: str, missing: list[Any]) -> None:
+def _write_missing(
+    store: Store, manifest: Manifest, eps: str, missing: list[Any], set_print: str
+) -> None:
     name = layout.missing_media(eps)
     if missing:
-        schema = schemas.missing_media(manifest.id_type)
-        write_table(store, name, pa.table({schemas.ID: missing}, schema=schema), {"eps": eps})
+        table = pa.table({schemas.ID: missing}, schema=schemas.missing_media(manifest.id_type))
+        write_table(store, name, table, {"fingerprint": set_print, "eps": eps})
     else:
         store.delete(name)
+
+
+def _mend_missing(store: Store, manifest: Manifest, current: Curated, missing: list[Any]) -> None:
+    """Write the list of missing media again if it is of a set whose run was stopped."""
+    found = read_info(store, layout.missing_media(current.eps))
+    expected = {"fingerprint": current.fingerprint, "eps": current.eps} if missing else None
+    if found != expected:
+        _write_missing(store, manifest, current.eps, missing, current.fingerprint)
 
 
 def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
