@@ -84,21 +84,11 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     total = removed = reused = 0
     examples = schema.empty_table()
     with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
-        read = functools.partial(_read_pairs, store, eps)
-        for cluster, (pairs, found) in zip(clusters, store.map(read, clusters), strict=True):
-            name = layout.unique_ids_part(eps, cluster.number)
-            expected = part_fingerprint(cluster, eps)
-            total += pairs.num_rows
-            part = removed_pairs(pairs, eps).sort_by(schemas.ID)
-            if found == expected:
-                reused += 1
-            else:
-                # Until the new summary is there, nothing may look finished.
-                store.delete(layout.summary(eps))
-                found = part.select(listed.names).cast(listed)
-                write_table(store, name, found, {"fingerprint": expected})
-            removed += part.num_rows
-            examples = _least_similar(pa.concat_tables([examples, part.cast(schema)]))
+        for part in store.map(functools.partial(_list, store, eps, listed), clusters):
+            total += part.rows
+            removed += part.removed.num_rows
+            reused += part.reused
+            examples = _least_similar(pa.concat_tables([examples, part.removed.cast(schema)]))
             advance(1)
     _delete_beyond(settings, store, eps)
     rejected = count_rejected(settings, store, manifest)
@@ -120,10 +110,30 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     return result
 
 
-def _read_pairs(store: Store, eps: str, cluster: Cluster) -> tuple[pa.Table, str | None]:
-    """A cluster's pruning table, and what the list that is there says it was made from."""
+@dataclass(frozen=True)
+class _Part:
+    """The list of a cluster: rows of its pruning table, and those that are removed."""
+
+    rows: int
+    removed: pa.Table
+    reused: bool
+
+
+def _list(store: Store, eps: str, schema: pa.Schema, cluster: Cluster) -> _Part:
+    """Write the list of a cluster, unless the one that is there is current."""
     pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
-    return pairs, _part_found(store, eps, cluster)
+    removed = removed_pairs(pairs, eps).sort_by(schemas.ID)
+    expected = part_fingerprint(cluster, eps)
+    reused = _part_found(store, eps, cluster) == expected
+    if not reused:
+        # Until the new summary is there, nothing may look finished.
+        if store.exists(layout.summary(eps)):
+            store.delete(layout.summary(eps))
+        table = removed.select(schema.names).cast(schema)
+        write_table(
+            store, layout.unique_ids_part(eps, cluster.number), table, {"fingerprint": expected}
+        )
+    return _Part(pairs.num_rows, removed, reused)
 
 
 def _part_found(store: Store, eps: str, cluster: Cluster) -> str | None:

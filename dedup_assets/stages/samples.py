@@ -9,6 +9,9 @@ from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.media import MediaFiles, sample_key
 
+_AHEAD = 8
+"""Clips in memory that come from a remote store; each may be large."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -31,7 +34,10 @@ def write_tars(
     """Write samples into tars of ``samples_per_shard``; yields the index row of each one."""
     import webdataset  # takes half a second to import
 
-    entries = media.store.map(lambda sample: (sample.id, _tar_entry(media, sample)), samples)
+    def read(sample: Sample) -> tuple[Any, dict[str, Any]]:
+        return sample.id, _tar_entry(media, sample)
+
+    entries = media.store.map(read, samples, ahead=_AHEAD)
     number, following = 0, next(entries, None)
     while following is not None:
         name = layout.shard(set_print, number)
@@ -87,7 +93,7 @@ def write_media(
         return index_row(sample.id, folder, None, sum(map(len, entry.values())))
 
     either = store if media.store.is_local else media.store
-    yield from either.map(copy, samples)
+    yield from either.map(copy, samples, ahead=_AHEAD)
 
 
 def index_row(id_: Any, shard: str | None, offset: int | None, size: int | None) -> dict[str, Any]:

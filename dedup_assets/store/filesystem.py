@@ -24,7 +24,7 @@ from dedup_assets.store.s3 import Info, S3Objects
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
 
-REQUESTS = 8
+REQUESTS = 16
 """Requests to a remote store at the same time."""
 
 _FOLDER_ATTEMPTS = 10
@@ -218,30 +218,32 @@ class Store:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url(name))
         return info
 
-    def map(self, function: Callable[[_Item], _T], items: Iterable[_Item]) -> Iterator[_T]:
+    def map(
+        self, function: Callable[[_Item], _T], items: Iterable[_Item], ahead: int = 2 * REQUESTS
+    ) -> Iterator[_T]:
         """``function`` of each item, in their order, as results are asked for.
 
-        On a remote store some calls are ahead of that in threads: each waits for answers.
+        On a remote store ``ahead`` calls are begun before that, in threads: they wait for answers.
         """
         if self.is_local:
             yield from map(function, items)
             return
         with ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests") as pool:
-            ahead: deque[Future[_T]] = deque()
+            calls: deque[Future[_T]] = deque()
             try:
                 for item in items:
-                    ahead.append(pool.submit(function, item))
-                    if len(ahead) >= 2 * REQUESTS:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
+                    calls.append(pool.submit(function, item))
+                    if len(calls) >= ahead:
+                        yield calls.popleft().result()
+                while calls:
+                    yield calls.popleft().result()
             finally:
-                for call in ahead:
+                for call in calls:
                     call.cancel()
 
-    def threads(self, count: int) -> int:
-        """As many threads as requests, where a thread mostly waits for answers."""
-        return count if self.is_local else max(count, REQUESTS)
+    def threads(self, local: int, remote: int = REQUESTS) -> int:
+        """How many threads read or write here: more where they mostly wait for answers."""
+        return local if self.is_local else max(local, remote)
 
     def delete(self, name: str) -> None:
         """Delete a file; it is no error if it is gone already. Empty local folders go with it."""
