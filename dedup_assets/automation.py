@@ -1,5 +1,6 @@
 """Jobs for the two halves of the graph, and the schedule that runs both."""
 
+import os
 from collections.abc import Iterator
 
 import dagster as dg
@@ -16,6 +17,8 @@ from dedup_assets.assets.common import (
 )
 from dedup_assets.partitions import cluster_partitions_def, register_eps
 from dedup_assets.settings import Settings
+from dedup_assets.store.filesystem import is_alive
+from dedup_assets.store.locks import this_machine
 
 SCORING = (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES, SIMILARITY_HISTOGRAM)
 CURATION = (DUPLICATE_IDS, CURATED_SHARDS)
@@ -28,6 +31,9 @@ LOCATION = "dedup_assets"
 
 REPOSITORY = {".dagster/repository": f"__repository__@{LOCATION}"}
 """Tag by which the UI lists a run under its job; Dagster sets it only on runs that it launches."""
+
+PROCESS = "dedup_assets/process"
+"""Tag of runs of the command: machine and number of the process that they end with."""
 
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
@@ -53,6 +59,31 @@ def all_clusters_tags(settings: Settings) -> dict[str, str]:
     """Run tags that ask for every cluster partition in one run."""
     keys = cluster_partitions_def(settings).get_partition_keys()
     return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+
+
+def process_tags() -> dict[str, str]:
+    """Run tags that say which process a run ends with."""
+    return {PROCESS: f"{this_machine()}/{os.getpid()}"}
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+    """Mark runs of the command whose process was killed as failed; returns their ids.
+
+    Nobody else would: they would be shown as started, keep their slots of pools, and hold back the
+    schedule, for ever.
+    """
+    ended = []
+    for name in (scoring_job_name(settings), curation_job_name(settings)):
+        filters = dg.RunsFilter(job_name=name, statuses=list(UNFINISHED))
+        for run in instance.get_runs(filters):
+            machine, _, process = run.tags.get(PROCESS, "").partition("/")
+            if machine != this_machine() or is_alive(int(process)):
+                continue
+            instance.report_run_failed(run, f"its process {process} was killed")
+            if instance.event_log_storage.supports_global_concurrency_limits:
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            ended.append(run.run_id)
+    return ended
 
 
 def eps_assets(settings: Settings, eps: str) -> list[dg.AssetKey]:
@@ -86,6 +117,7 @@ def build_automation(settings: Settings) -> dg.Definitions:
         description="The whole graph: scoring, then each configured eps.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        end_abandoned_runs(context.instance, settings)
         unfinished = dg.RunsFilter(job_name=scoring_job_name(settings), statuses=list(UNFINISHED))
         if context.instance.get_runs_count(unfinished):
             return dg.SkipReason("the last run is not finished")

@@ -1,6 +1,7 @@
 """The ``dedup-assets`` command."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from rich.console import Console
 
 from dedup_assets import __version__
 from dedup_assets.command.arguments import (
-    AUTO,
     INPUT_SETTINGS,
     OneLineParser,
     add_settings,
@@ -21,6 +21,14 @@ from dedup_assets.store.access import Access, is_remote
 
 _BUDGET = "10m"
 _OUTPUT = "out"
+_SPEC_HELP = (
+    "Job spec in JSON, a file or - for the standard input, instead of the flags of settings; "
+    "dedup-assets spec --schema describes it."
+)
+_ZIP_HELP = (
+    "Pack everything below the output folder into this ZIP file when the run has ended; local or "
+    "s3://bucket/key."
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="deduplicate embeddings and write curated shards")
-    add_settings(run)
+    run.add_argument("--spec", metavar="FILE", help=_SPEC_HELP)
+    add_settings(run, require=False)
+    run.add_argument("--input-zip", metavar="ZIP", help="--input-embeddings-path, for a ZIP file.")
+    run.add_argument("--output-zip", metavar="ZIP", help=_ZIP_HELP)
     _add_budget(run)
     run.add_argument(
         "--refit",
@@ -71,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     suggest.add_argument("--json", action="store_true", help="Print one JSON document.")
     suggest.set_defaults(command=lambda arguments: _suggest(suggest, arguments))
 
+    spec = commands.add_parser("spec", help="describe the job specs that run --spec takes")
+    spec.add_argument(
+        "--schema", action="store_true", required=True, help="Print their JSON Schema."
+    )
+    spec.set_defaults(command=_spec)
+
     demo = commands.add_parser("demo", help="make a small real data set and deduplicate it")
     demo.add_argument("folder", nargs="?", default="./demo", help="Default: ./demo.")
     demo.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
@@ -86,20 +103,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_job
     from dedup_assets.command.run import run_and_report
-    from dedup_assets.component import rooted
 
-    console = Console()
-    if arguments.n_clusters != AUTO:
-        if arguments.time_budget is not None:
-            parser.error("--time-budget goes with --n-clusters auto")
-        settings = rooted(parse_settings(parser, arguments), Path.cwd())
-    else:
+    job = read_job(parser, arguments)
+    settings, console = job.settings, Console()
+    if job.choose_clusters:
         from dedup_assets.command.suggest import resolve_clusters
 
-        settings = rooted(parse_settings(parser, arguments, n_clusters=1), Path.cwd())
-        settings = resolve_clusters(settings, _budget(arguments), console, anew=arguments.refit)
-    return run_and_report(settings, console, verbose=arguments.verbose, refit=arguments.refit)
+        settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+    return run_and_report(
+        settings, console, verbose=job.verbose, refit=job.refit, output_zip=job.output_zip
+    )
 
 
 def _suggest(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -109,7 +124,8 @@ def _suggest(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     arguments.output_path = getattr(arguments, "output_path", _OUTPUT)
     settings = rooted(parse_settings(parser, arguments, n_clusters=1), Path.cwd())
     flags = given_flags(arguments)
-    return suggest_clusters(settings, _budget(arguments), flags, Console(), as_json=arguments.json)
+    budget = _budget(arguments.time_budget)
+    return suggest_clusters(settings, budget, flags, Console(), as_json=arguments.json)
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -122,8 +138,8 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _budget(arguments: argparse.Namespace) -> float:
-    return arguments.time_budget if arguments.time_budget is not None else parse_duration(_BUDGET)
+def _budget(seconds: float | None) -> float:
+    return seconds if seconds is not None else parse_duration(_BUDGET)
 
 
 def _duration(text: str) -> float:
@@ -131,6 +147,13 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _spec(arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.schema import spec_schema
+
+    print(json.dumps(spec_schema(), indent=1))
+    return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -62,7 +62,7 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
-    store = StoreResource(output_path=settings.output_path)
+    store = StoreResource(output_path=settings.output_path, layout=settings.layout)
     return dg.Definitions.merge(
         dg.Definitions(
             assets=build_assets(settings),

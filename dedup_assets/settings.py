@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.store.access import RETRIES, Access, check_endpoint, is_remote
@@ -21,6 +21,9 @@ OWN_COLUMNS = {ID, EMBEDDING, COSINE_DISTANCE, L2_DISTANCE}
 class Settings(dg.Model):
     """Settings of one dataset."""
 
+    # Storage options may hold secrets, and pydantic would repeat what it does not accept.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     dataset: str = Field(
         default="dedup",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
@@ -37,6 +40,11 @@ class Settings(dg.Model):
     output_path: str = Field(
         min_length=1,
         description="Folder that everything is written below; local or s3://bucket/prefix.",
+    )
+    layout: Literal["cosmos-curate", "nemo"] = Field(
+        default="cosmos-curate",
+        description="How the output is named: as by cosmos-curate's dedup, or with kmeans/, "
+        "pairwise/ and duplicates/ as by NeMo Curator's semantic deduplication.",
     )
     n_clusters: int = Field(
         description="Clusters; only rows of one cluster are compared. 1 compares all rows."
@@ -287,7 +295,7 @@ class Settings(dg.Model):
 
     def open_output(self) -> Store:
         """The store below `output_path`."""
-        return Store(self.output_path, self.output_access)
+        return Store(self.output_path, self.output_access, self.layout)
 
     @property
     def carried_columns(self) -> list[str]:

@@ -24,7 +24,13 @@ from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.rows import unit as unit
-from dedup_assets_tests.s3 import S3Server, give_credentials, serving, strip_credentials
+from dedup_assets_tests.s3 import (
+    S3Server,
+    forget_sessions,
+    give_credentials,
+    serving,
+    strip_credentials,
+)
 
 _QUICK: dict[str, Any] = {
     "deadline": None,
@@ -146,7 +152,7 @@ class Results:
 
 def run_stages(settings: Settings, *, curate: bool = True) -> Results:
     """Run everything but the histogram, for all clusters and the configured eps values."""
-    store = Store(settings.output_path)
+    store = settings.open_output()
     keys = list(cluster_ranges(settings))
     manifest = list_embeddings(settings, store)
     results = Results(
@@ -185,6 +191,7 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A server with an empty bucket; credentials and endpoint are in the environment."""
     strip_credentials(monkeypatch)
     give_credentials(monkeypatch, s3_endpoint)
+    forget_sessions()
     server = S3Server(s3_endpoint, f"bucket-{uuid.uuid4().hex[:12]}")
     server.client().create_bucket(Bucket=server.bucket)
     return server

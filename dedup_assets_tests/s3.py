@@ -1,5 +1,6 @@
 """A real S3 server on loopback, and a way to look into it that is not the product's."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
 
@@ -54,6 +56,7 @@ class S3Server:
 @contextmanager
 def serving() -> Iterator[str]:
     """The endpoint of a server that runs in this process until the block ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -70,6 +73,11 @@ def strip_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def forget_sessions() -> None:
+    """s3fs keeps a session for each set of arguments, whatever the environment says by now."""
+    S3FileSystem.clear_instance_cache()
 
 
 def give_credentials(monkeypatch: pytest.MonkeyPatch, endpoint: str | None) -> None:

@@ -1,5 +1,8 @@
 """Jobs, the schedule of the whole graph, and the sensors that follow it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +11,16 @@ import dagster as dg
 import pytest
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import RANGE_END, RANGE_START, SCHEDULED
+from dedup_assets.automation import (
+    PROCESS,
+    RANGE_END,
+    RANGE_START,
+    SCHEDULED,
+    end_abandoned_runs,
+)
 from dedup_assets.component import build_definitions
 from dedup_assets.settings import Settings
+from dedup_assets.store.locks import this_machine
 from dedup_assets_tests.assets.helpers import KEYS, make_settings, materialized, open_instance
 
 
@@ -177,3 +187,51 @@ def test_configured_eps_can_be_chosen_before_anything_ran(
         answer = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
         assert answer.run_requests == []
         assert set(instance.get_dynamic_partitions("small/eps")) == {"0.05", "0.001"}
+
+
+def started_run(settings: Settings, instance: dg.DagsterInstance, process: int) -> dg.DagsterRun:
+    """A run of the command as the database has it while its process is at work, or was killed."""
+    job = build_definitions(settings).resolve_job_def("small_scoring")
+    return instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PROCESS: f"{this_machine()}/{process}"},
+    )
+
+
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_killed_run_of_the_command_holds_nothing_back(
+    tmp_path: Path, instance: dg.DagsterInstance, gone: int
+) -> None:
+    """Neither the schedule, nor who waits for its slot of a pool."""
+    settings = make_settings(tmp_path)
+    run = started_run(settings, instance, gone)
+    pools = instance.event_log_storage
+    pools.set_concurrency_slots("gpu", 1)
+    assert pools.claim_concurrency_slot("gpu", run.run_id, "step").is_claimed
+    assert len(scheduled_requests(settings, instance)) == 1
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert pools.get_concurrency_info("gpu").active_slot_count == 0
+    assert end_abandoned_runs(instance, settings) == []
+
+
+def test_a_run_whose_process_is_alive_or_unknown_is_left_alone(
+    tmp_path: Path, instance: dg.DagsterInstance, gone: int
+) -> None:
+    settings = make_settings(tmp_path)
+    started_run(settings, instance, os.getpid())
+    elsewhere = started_run(settings, instance, gone)
+    instance.add_run_tags(elsewhere.run_id, {PROCESS: f"another/{gone}"})
+    job = build_definitions(settings).resolve_job_def("small_scoring")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert end_abandoned_runs(instance, settings) == []
+    assert scheduled_requests(settings, instance) == []

@@ -15,8 +15,9 @@ import yaml
 from dedup_assets import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.resources import StoreResource
-from dedup_assets_tests.assets.helpers import make_settings
+from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
+from dedup_assets_tests.s3 import S3Server, forget_sessions, strip_credentials
 
 # Dagster calls beta functions of its own when it resolves a whole repository.
 pytestmark = pytest.mark.filterwarnings(
@@ -189,3 +190,63 @@ def test_auto_is_no_number_of_clusters_in_yaml(project: Project) -> None:
     with pytest.raises(Exception) as raised:
         project({"films": {**MINIMAL, "n_clusters": "auto"}})
     assert "n_clusters must be a number here" in causes(raised.value)
+
+
+def test_storage_options_take_secrets_from_the_environment_and_show_them_nowhere(
+    project: Project, s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    strip_credentials(monkeypatch)
+    forget_sessions()
+    monkeypatch.setenv("BUCKET_KEY", "key-that-nobody-may-see")
+    monkeypatch.setenv("BUCKET_SECRET", "secret-that-nobody-may-see")
+    path = write_part(tmp_path / "rows", near_duplicates())
+    s3.put("in/part.parquet", path.read_bytes())
+    options = {
+        "key": "{{ env.BUCKET_KEY }}",
+        "secret": "{{ env.BUCKET_SECRET }}",
+        "endpoint_url": s3.endpoint,
+    }
+    definitions = project(
+        {
+            "films": {
+                "dataset": "films",
+                "input_embeddings_path": s3.url("in"),
+                "output_path": s3.url("out"),
+                "n_clusters": 4,
+                "input_storage_options": options,
+                "output_storage_options": options,
+            }
+        }
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        keys = [dg.AssetKey(["films", name]) for name in ("embeddings", "centroids")]
+        result = job.execute_in_process(instance=instance, asset_selection=keys)
+        assert result.success
+        events = "\n".join(str(record) for record in instance.all_logs(result.run_id))
+        stored = b"".join(p.read_bytes() for p in home.rglob("*") if p.is_file())
+    repository = definitions.get_repository_def()
+    shown = str(repository.get_top_level_resources()) + str(
+        [
+            resource.config_schema.default_value
+            for resource in job.resource_defs.values()
+            if resource.config_schema.default_provided
+        ]
+    )
+    objects = b"".join(s3.get(name) for name in s3.names("out"))
+    assert "out/clustering_results/kmeans_centroids.npy" in s3.names("out")
+    for secret in ("key-that-nobody-may-see", "secret-that-nobody-may-see"):
+        assert secret not in events + shown
+        assert secret.encode() not in stored + objects
+
+
+def test_storage_options_of_a_wrong_type_are_not_repeated(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUCKET_SECRET", "secret-that-nobody-may-see")
+    with pytest.raises(Exception, match="Error while loading component films") as caught:
+        project({"films": {**MINIMAL, "input_storage_options": "{{ env.BUCKET_SECRET }}"}})
+    assert "input_storage_options" in causes(caught.value)
+    assert "secret-that-nobody-may-see" not in causes(caught.value)

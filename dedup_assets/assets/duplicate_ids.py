@@ -46,6 +46,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
             found = list_duplicates(settings, store, eps)
             manifest = load_manifest(settings, store)
             missed = find_missed(settings, store)
+        listed = schemas.removed(manifest.id_type, ids_only=store.layout.ids_only)
         examples = [{**row, "id": str(row["id"]), "max_id": str(row["max_id"])}
                     for row in found.examples.to_pylist()]  # fmt: skip
         return dg.MaterializeResult(
@@ -62,7 +63,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
                 reused_clusters=found.reused,
                 **({} if missed is None else {"missed_by_clustering": missed.describe(eps)}),
-                **{"dagster/column_schema": column_schema(schemas.pairs(manifest.id_type))},
+                **{"dagster/column_schema": column_schema(listed)},
             ),
             data_version=dg.DataVersion(found.fingerprint),
         )

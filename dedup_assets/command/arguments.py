@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import types
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -19,8 +19,9 @@ _METAVARS = {
     "eps_to_extract": "EPS",
     "metadata_fields": "FIELD",
 }
-_YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_storage_options"}
-_SECRET = {"input_storage_options", "output_storage_options"}
+YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_storage_options"}
+SECRET = {"input_storage_options", "output_storage_options"}
+_UNSHOWN = SECRET | {"input_s3_endpoint_url", "output_s3_endpoint_url"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
 AUTO = "auto"
 """Instead of a number of clusters."""
@@ -30,6 +31,7 @@ INPUT_SETTINGS = (
     "rank_by",
     *("on_invalid", "files_per_partition", "max_iter", "tol", "random_state", "fit_data_fraction"),
     *("missed_sample", "precision", "kmeans", "memory_budget", "device"),
+    *("input_s3_profile_name", "input_s3_endpoint_url", "storage_retries"),
 )
 """The settings that decide how long a number of clusters takes."""
 
@@ -58,16 +60,22 @@ def flag(field: str) -> str:
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, only: Collection[str] = tuple(Settings.model_fields)
+    parser: argparse.ArgumentParser,
+    only: Collection[str] = tuple(Settings.model_fields),
+    *,
+    require: bool = True,
 ) -> None:
-    """Add a flag for each setting, or for some; values stay text, `Settings` checks them."""
+    """Add a flag for each setting, or for some; values stay text, `Settings` checks them.
+
+    Without ``require`` the caller checks that the required ones are there.
+    """
     for name, field in Settings.model_fields.items():
-        if name in _YAML_ONLY or name not in only:
+        if name in YAML_ONLY or name not in only:
             continue
         options: dict[str, Any] = {
             "dest": name,
             "default": argparse.SUPPRESS,
-            "required": field.is_required(),
+            "required": require and field.is_required(),
             "help": _help(name, field),
             "metavar": _metavar(name, field),
         }
@@ -86,14 +94,29 @@ def parse_settings(
 
     ``instead`` holds values that go before those of the flags.
     """
-    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields} | instead
+    return check_settings(parser, given_values(arguments) | instead, flag)
+
+
+def given_values(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that flags gave, as text; lists split at commas."""
+    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields}
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = [part for text in value for part in text.split(",") if part]
+    return given
+
+
+def check_settings(
+    parser: argparse.ArgumentParser, values: dict[str, Any], spell: Callable[[str], str]
+) -> Settings:
+    """Settings from values; ends the process with exit code 2 if one breaks its rule.
+
+    ``spell`` says how the user named a setting.
+    """
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(values)
     except ValidationError as error:
-        parser.error("; ".join(describe(e, flag) for e in error.errors()[:3]))
+        parser.error("; ".join(describe(e, spell) for e in error.errors()[:3]))
 
 
 def given_flags(arguments: argparse.Namespace) -> list[str]:
@@ -110,7 +133,7 @@ def describe(error: Any, spell: Any = str) -> str:
     """One validation error as ``name: rule, got value``."""
     name = spell(str(error["loc"][0])) if error["loc"] else "settings"
     message = error["msg"].removeprefix("Value error, ")
-    if error["loc"] and error["loc"][0] in _SECRET:
+    if error["loc"] and error["loc"][0] in _UNSHOWN:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
     if "got " in message or error["type"] in ("missing", "extra_forbidden"):
         return f"{name}: {message}"

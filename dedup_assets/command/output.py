@@ -4,6 +4,8 @@ import fcntl
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +21,7 @@ from dedup_assets.store import layout
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.guard import refuse_other_layout
 
 TYPE = "dedup_assets.SemanticDedup"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
@@ -36,7 +39,12 @@ nux:
 
 
 def write_defs(settings: Settings, store: Store) -> None:
-    """Write the component configuration; the same file works in ``defs/<name>/``."""
+    """Write the component configuration; the same file works in ``defs/<name>/``.
+
+    Raises:
+        SettingsError: the folder holds files in another layout.
+    """
+    refuse_other_layout(store)
     # Storage options may hold secrets: those of the YAML come from the environment, and stay there.
     attributes = settings.model_dump(
         exclude_defaults=True,
@@ -100,10 +108,15 @@ def use_instance(output: str) -> None:
     folder = Path(home).absolute() if home else _own_instance(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        config = folder / "dagster.yaml"
-        if not home and not config.exists():
-            config.write_text(_INSTANCE_YAML)
         (folder / _GUARD).touch()
+        config = folder / "dagster.yaml"
+        if not home:
+            with _alone(folder):
+                if not config.exists():
+                    # Whole or not there: half of it would hold in every later run.
+                    whole = folder / "dagster.yaml.new"
+                    whole.write_text(_INSTANCE_YAML)
+                    whole.replace(config)
     except OSError as error:
         raise SettingsError(
             f"{folder} cannot be written ({error.strerror}); the events of runs go there: choose "
@@ -117,9 +130,16 @@ def open_instance() -> dg.DagsterInstance:
     # Halves the events that a run over many partitions starts with. Not for the UI: Dagster does
     # not mark partitions as failed then.
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
-    with (Path(os.environ["DAGSTER_HOME"]) / _GUARD).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _alone(Path(os.environ["DAGSTER_HOME"])):
         return dg.DagsterInstance.get()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a block, for an instance's folder."""
+    with (folder / _GUARD).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _own_instance(output: str) -> Path:
@@ -150,6 +170,7 @@ def open_ui(output: str, port: int, access: Access | None = None) -> int:
         f"      location_name: {LOCATION}\n"
     )
     os.environ[OUTPUT] = output
+    os.chdir(workspace.parent)  # Dagster would import modules from the folder of the caller
     sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
     os.execv(

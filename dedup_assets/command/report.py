@@ -133,6 +133,7 @@ def _places(console: Console, settings: Settings, missed: Missed | None) -> None
                 layout.shards(settings.eps_to_extract),
             ]
         )
+    rows = [[what, store.layout.on_disk(where)] for what, where in rows]
     console.print(make_table(f"Below {store.url()}", ["what", "where"], rows))
 
 

@@ -13,12 +13,19 @@ from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
+from dedup_assets.store.packing import pack
+from dedup_assets.store.sizes import format_bytes
 
 
 def run_and_report(
-    settings: Settings, console: Console, *, verbose: bool, refit: bool = False
+    settings: Settings,
+    console: Console,
+    *,
+    verbose: bool,
+    refit: bool = False,
+    output_zip: str | None = None,
 ) -> int:
-    """Run the graph on an instance on disk and say what came out."""
+    """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
     started = time.monotonic()
     use_instance(settings.output_path)
     for warning in settings.warnings():
@@ -45,4 +52,9 @@ def run_and_report(
             "space there, or set DAGSTER_HOME to another folder, and run again"
         ) from error
     show_report(console, settings, report, time.monotonic() - started)
+    if output_zip is not None:
+        with listening(show_progress(console)):
+            packed = pack(settings.open_output(), output_zip, settings.output_access)
+        what = f"{packed.files:,} files, {format_bytes(packed.bytes)}"
+        console.print(f"packed into:  {packed.url}  ({what})", soft_wrap=True, markup=False)
     return 0

@@ -20,7 +20,9 @@ from dedup_assets.automation import (
     REPOSITORY,
     all_clusters_tags,
     curation_job_name,
+    end_abandoned_runs,
     eps_assets,
+    process_tags,
     scoring_job_name,
 )
 from dedup_assets.component import build_definitions
@@ -109,6 +111,7 @@ def run_graph(
     definitions = build_definitions(settings)
     report = Report()
     register_eps(instance, settings)
+    end_abandoned_runs(instance, settings)
     scoring = definitions.resolve_job_def(scoring_job_name(settings))
     curation = definitions.resolve_job_def(curation_job_name(settings))
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
@@ -136,7 +139,7 @@ def _execute(
         run_config=config,
         instance=instance,
         raise_on_error=False,
-        tags={**REPOSITORY, **(tags or {})},
+        tags={**REPOSITORY, **process_tags(), **(tags or {})},
         **options,
     )
     eps = options.get("partition_key")

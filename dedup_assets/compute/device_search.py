@@ -18,13 +18,14 @@ from dedup_assets.compute.settle import settle_by_float64
 
 _SLOTS = 32  # candidates of a row that are listed
 _ROW_BYTES = 8 * _SLOTS + 8  # of a row's candidates
-_MOST_ROWS, _FEWEST_ROWS = 2048, 256  # of a strip: more waste its half above the diagonal
+_MOST_ROWS, _FEWEST_ROWS = 2048, 128  # of a strip: more waste its half above the diagonal
+_STRIPS_ALONE, _STRIPS_TOGETHER = 4, 8  # of a cluster, since many together cost fewer launches
 _PRODUCT = 1 << 26  # elements of a product, from which on larger ones are no quicker
 _TOGETHER = 4096  # rows of the largest cluster that is multiplied together with others
 _UNEVEN = 0.7  # smallest over largest cluster of a batch, since all are padded to the largest
 _MATRICES = 65535  # of a grid
 _ALIGNED = 8  # numbers in what tensor cores load and kernels read best
-_CAST_BYTES = 1 << 26
+_THREADS = 64  # of a block that sums products of rows: many blocks at once, which wait a lot
 _SETTLE_ROWS = 1024
 
 
@@ -102,7 +103,7 @@ class DeviceSearch:
         self._bytes = plan.memory_budget
         self._largest = _round_up(plan.largest_tile or 1 << 20, 64)
         m = len(rows.original)
-        self._half, self._margin = _cast(xp, rows, plan.exact)
+        self._half, self._margin = _cast(backend, rows, plan.exact)
         self.score = xp.zeros(m, dtype=xp.float32)
         self.index = xp.zeros(m, dtype=xp.int64)
         self._crowded = xp.zeros(m, dtype=xp.uint8)
@@ -153,13 +154,14 @@ class DeviceSearch:
         if largest > min(_TOGETHER, self._largest):
             return order[:1]
         padded = _round_up(largest, _ALIGNED)
-        each = _strip_bytes(self._tile(largest)[0], padded) + 2 * padded * self._half.shape[1]
+        strip = self._tile(largest, _STRIPS_TOGETHER)[0]
+        each = _strip_bytes(strip, padded) + 2 * padded * self._half.shape[1]
         like = int((sizes[order] >= _UNEVEN * largest).sum())
         return order[: max(1, min(self._bytes // each, like, _MATRICES))]
 
-    def _tile(self, size: int) -> tuple[int, int]:
+    def _tile(self, size: int, strips: int) -> tuple[int, int]:
         """Rows of a strip and columns of a tile of a cluster."""
-        rows = min(max(_round_up(size // 4, 64), _FEWEST_ROWS), _MOST_ROWS, self._largest)
+        rows = min(max(_round_up(size // strips, 64), _FEWEST_ROWS), _MOST_ROWS, self._largest)
         while rows > 64 and _strip_bytes(rows, rows) > self._bytes:
             rows = _round_up(rows // 2, 64)
         columns = min((self._bytes - rows * _ROW_BYTES) // (4 * rows), _PRODUCT // rows)
@@ -172,7 +174,7 @@ class DeviceSearch:
         spans = _Spans(self._backend.xp, np.array([begin]), np.array([stop - begin]))
         row = 0
         while row < stop - begin:
-            rows, columns = self._tile(stop - begin)
+            rows, columns = self._tile(stop - begin, _STRIPS_ALONE)
             end = min(row + rows, stop - begin)
             if self._had_room(self._strip, half, spans, row, end, columns):
                 self._report(on_rows, end - row)
@@ -188,7 +190,7 @@ class DeviceSearch:
         # Padding repeats the last row; neither kernel looks at it.
         inside = xp.minimum(xp.arange(padded)[None, :], spans.size[:, None] - 1)
         half = self._half[spans.start[:, None] + inside]
-        rows, _ = self._tile(int(sizes.max()))
+        rows, _ = self._tile(int(sizes.max()), _STRIPS_TOGETHER)
         for row in range(0, padded, rows):
             self._strip(half, spans, row, min(row + rows, padded), padded)
 
@@ -218,7 +220,7 @@ class DeviceSearch:
             )  # fmt: skip
         x, dim = self._rows.x, self._rows.x.shape[1]
         self._backend.launch(
-            "settle", (rows, matrices), 128, 8 * ((dim + 1) // 2),
+            "settle", (rows, matrices), _THREADS, _dot_bytes(dim),
             x, np.int32(dim), self._rows.norms, self._rows.original, np.int32(begin),
             spans.start, spans.size, self._margin,
             best, count, column, value, np.int32(_SLOTS),
@@ -228,7 +230,7 @@ class DeviceSearch:
     def _settle_crowded(self) -> None:
         """Rows with more candidates than slots, by a float64 product."""
         xp = self._backend.xp
-        crowded = np.flatnonzero(to_host(self._crowded))
+        crowded = to_host(xp.flatnonzero(self._crowded))
         offsets = self._rows.offsets
         cluster_of = np.searchsorted(offsets, crowded, side="right") - 1
         for cluster in np.unique(cluster_of):
@@ -252,18 +254,27 @@ class _Spans:
         self.size = xp.asarray(size.astype(np.int64))
 
 
-def _cast(xp: Any, rows: Distinct, exact: bool) -> tuple[Any, Any]:
+def squared_lengths(backend: Backend, x: Any) -> Any:
+    """As `exact.squared_norms` of contiguous rows on the device, in one pass over them."""
+    norms = backend.xp.empty(len(x), dtype=backend.xp.float64)
+    if len(x):
+        dim = x.shape[1]
+        backend.launch("square", (len(x), 1), _THREADS, _dot_bytes(dim), x, np.int32(dim), norms)
+    return norms
+
+
+def _cast(backend: Backend, rows: Distinct, exact: bool) -> tuple[Any, Any]:
     """The rows in float16, padded with zeros; and how far below the best a candidate may lie."""
+    xp = backend.xp
     m, dim = len(rows.original), rows.x.shape[1]
-    half = xp.zeros((m, _round_up(dim, _ALIGNED)), dtype=xp.float16)
+    padded = _round_up(dim, _ALIGNED)
+    half = xp.empty((m, padded), dtype=xp.float16)
     residual = xp.empty(m, dtype=xp.float32)
-    step = max(1, _CAST_BYTES // (4 * max(dim, 1)))
-    for begin in range(0, m, step):
-        part = slice(begin, begin + step)
-        values = rows.x[rows.original[part]]
-        half[part, :dim] = values
-        values -= half[part, :dim]
-        residual[part] = xp.sqrt((values * values).sum(axis=1))
+    if m:
+        backend.launch(
+            "halve", (m, 1), _THREADS, 0,
+            rows.x, np.int32(dim), rows.original, half, np.int32(padded), residual,
+        )  # fmt: skip
     # The sum of squares errs by less than d units of float32, and so does twice its root.
     residual *= 1 + dim * 2.0**-23
     largest = float(residual.max()) if m else 0.0
@@ -272,6 +283,11 @@ def _cast(xp: Any, rows: Distinct, exact: bool) -> tuple[Any, Any]:
     if not exact:
         margin = xp.maximum(margin - FAST_TOLERANCE, 0.0)
     return half, margin.astype(xp.float32)
+
+
+def _dot_bytes(dim: int) -> int:
+    """Shared memory of a kernel that sums the products of two rows."""
+    return 8 * ((dim + 1) // 2)
 
 
 def _strip_bytes(rows: int, columns: int) -> int:

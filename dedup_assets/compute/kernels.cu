@@ -1,6 +1,6 @@
-// Kernels of compute.device_search and compute.kmeans. In the first two a block of threads serves
-// one row of one matrix of products; `row` counts within a cluster, `start` maps it to the arrays
-// of all rows.
+// Kernels of compute.device_search and compute.kmeans. In `screen` and `settle` a block of threads
+// serves one row of one matrix of products; `row` counts within a cluster, `start` maps it to the
+// arrays of all rows. Every block is of whole warps.
 
 #define NONE __int_as_float(0xff800000)  // minus infinity
 
@@ -28,13 +28,80 @@ __device__ float rounded(double x)
 #endif
 }
 
+// The float16 number nearest to `x`, and what is left.
+__device__ unsigned short halved(float x, float& left)
+{
+#ifdef __CUDACC_RTC__
+    unsigned short bits;
+    float value;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    left = x - value;
+    return bits;
+#else
+    return halved_on_cpu(x, left);
+#endif
+}
+
+// The dot product of two rows in the order of summation of compute.exact, in every thread. It takes
+// (dim + 1) / 2 doubles of dynamic shared memory, which are free after the next barrier.
+__device__ double dot(const float* __restrict__ a, const float* __restrict__ b, int dim)
+{
+    extern __shared__ double terms[];
+    int half = (dim + 1) / 2;  // the first fold is taken on the way, to halve the memory
+    for (int i = threadIdx.x; i < half; i += blockDim.x) {
+        double term = widened(a[i]) * widened(b[i]);
+        if (half + i < dim) term += widened(a[half + i]) * widened(b[half + i]);
+        terms[i] = term;
+    }
+    __syncthreads();
+    for (int width = half; width > 1; width = half) {
+        half = (width + 1) / 2;
+        for (int i = threadIdx.x; i < width - half; i += blockDim.x) terms[i] += terms[half + i];
+        __syncthreads();
+    }
+    return terms[0];
+}
+
 extern "C" {
+
+// The squared length of each row. Grid: rows. Dynamic shared memory: see `dot`.
+__global__ void square(const float* __restrict__ x, int dim, double* norms)
+{
+    const float* __restrict__ row = x + (long long)blockIdx.x * dim;
+    const double sum = dot(row, row, dim);
+    if (threadIdx.x == 0) norms[blockIdx.x] = sum;
+}
+
+// Rows in float16, padded with zeros, and the lengths of what that rounds away.
+//
+// Grid: rows of `half`.
+//   x, dim    all rows, float32; original: of each row of `half` its number in x
+__global__ void halve(
+    const float* __restrict__ x, int dim, const long long* __restrict__ original,
+    unsigned short* half, int padded, float* residual)
+{
+    __shared__ float partial[32];
+    const float* __restrict__ row = x + original[blockIdx.x] * dim;
+    float sum = 0.0f;
+    for (int i = threadIdx.x; i < padded; i += blockDim.x) {
+        float left;
+        half[(long long)blockIdx.x * padded + i] = halved(i < dim ? row[i] : 0.0f, left);
+        sum += left * left;
+    }
+    for (int lane = 16; lane > 0; lane /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lane);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (int warp = 1; warp < (int)blockDim.x / 32; ++warp) sum += partial[warp];
+    residual[blockIdx.x] = sqrtf(sum);
+}
 
 // Raise the best product of each row by one tile of products, and list the columns that may still
 // be the best: those within `margin` of it. Only columns before the row count. The tile with
 // column 0 comes first; it starts best and count.
 //
-// Grid: (rows of a matrix, matrices). Block: whole warps.
+// Grid: (rows of a matrix, matrices).
 //   product      products of rows first_row.. and columns first_column..: matrix after matrix;
 //                each row begins at a multiple of 16 bytes
 //   start, size  of each matrix: its cluster's first row in `margin`, and how many it has
@@ -96,7 +163,7 @@ __global__ void screen(
 // keep the highest score and the earliest column that attains it. A row with more candidates than
 // slots is marked as crowded instead.
 //
-// Grid and block as for `screen`. Dynamic shared memory: (dim + 1) / 2 doubles.
+// Grid as for `screen`. Dynamic shared memory: see `dot`.
 //   x, dim       all rows, float32; original: of each distinct row its number in x
 //   norms        squared lengths of the rows of x
 //   score, index, crowded  results for each distinct row; index counts within the cluster
@@ -109,7 +176,6 @@ __global__ void settle(
     const float* __restrict__ value, int slots,
     float* score, long long* index, unsigned char* crowded)
 {
-    extern __shared__ double terms[];
     const int row = first_row + (int)blockIdx.x;
     const int matrix = blockIdx.y;
     if (row == 0 || row >= size[matrix]) return;
@@ -122,29 +188,15 @@ __global__ void settle(
     }
     const float threshold = best[at] - margin[first + row];
     const long long mine = original[first + row];
-    const float* __restrict__ a = x + mine * dim;
     float top = NONE;
     int top_column = 0;
     for (int slot = 0; slot < count[at]; ++slot) {
         if (value[at * slots + slot] < threshold) continue;  // beaten by a later tile
         const int candidate = column[at * slots + slot];
         const long long other = original[first + candidate];
-        const float* __restrict__ b = x + other * dim;
-        int half = (dim + 1) / 2;  // the first fold is taken on the way, to halve the memory
-        for (int i = threadIdx.x; i < half; i += blockDim.x) {
-            double term = widened(a[i]) * widened(b[i]);
-            if (half + i < dim) term += widened(a[half + i]) * widened(b[half + i]);
-            terms[i] = term;
-        }
-        __syncthreads();
-        for (int width = half; width > 1; width = half) {
-            half = (width + 1) / 2;
-            for (int i = threadIdx.x; i < width - half; i += blockDim.x)
-                terms[i] += terms[half + i];
-            __syncthreads();
-        }
-        const float cosine = rounded(terms[0] / sqrt(norms[mine] * norms[other]));
-        __syncthreads();  // every thread has read terms[0]
+        const double product = dot(x + mine * dim, x + other * dim, dim);
+        const float cosine = rounded(product / sqrt(norms[mine] * norms[other]));
+        __syncthreads();  // every thread has the product
         if (cosine > top || (cosine == top && candidate < top_column)) {
             top = cosine;
             top_column = candidate;
@@ -158,7 +210,7 @@ __global__ void settle(
 
 // Add rows to the sums of their clusters, or subtract them (sign -1), in the order of `rows`.
 //
-// Grid: (clusters, blocks that cover the dimension). Block: any.
+// Grid: (clusters, blocks that cover the dimension).
 //   x, dim       all rows, float32
 //   rows, begin  numbers of the rows of cluster i: rows[begin[i]] to rows[begin[i + 1] - 1]
 //   sums         of each cluster, dim each

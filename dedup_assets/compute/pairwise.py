@@ -22,7 +22,12 @@ from dedup_assets.compute.arrays import (
 from dedup_assets.compute.bfloat16 import has_bfloat16
 from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
 from dedup_assets.compute.bounds import screen_bound
-from dedup_assets.compute.device_search import Backend, DeviceSearch, Distinct
+from dedup_assets.compute.device_search import (
+    Backend,
+    DeviceSearch,
+    Distinct,
+    squared_lengths,
+)
 from dedup_assets.compute.exact import chunk_rows, squared_norms
 from dedup_assets.compute.plan import Plan
 from dedup_assets.compute.screens import BFloat16Screen, Float32Screen, Screen
@@ -68,7 +73,7 @@ def best_earlier_match(
             is that cosine for the named pair, which may be up to 1e-3 below the maximum.
         memory_budget: bytes the call may hold beside ``x`` and its result; where rows repeat,
             also beside a copy of the distinct ones, and on a GPU beside ``x`` in float16 and some
-            256 MiB.
+            100 bytes a row.
         on_rows: called in this thread with how many more rows are done; copies of rows are not
             reported.
 
@@ -176,18 +181,19 @@ def _on_device(
 ) -> BestMatch:
     """As `best_earlier_matches`, for checked arguments on a device."""
     xp = backend.xp
-    norms = squared_norms(x)
+    norms = squared_lengths(backend, x)
     deviation = check_unit_length(norms)
-    first = first_identical(x, norms, offsets)
-    distinct = xp.flatnonzero(first == xp.arange(len(x)))
-    begins = np.searchsorted(to_host(distinct), offsets)
-    search = DeviceSearch(backend, Distinct(x, norms, deviation, distinct, begins), plan)
+    rows, begins = xp.arange(len(x)), xp.asarray(offsets)
+    cluster = xp.searchsorted(begins, rows, side="right") - 1
+    first = first_identical(x, norms, cluster if len(offsets) > 2 else None)
+    distinct = xp.flatnonzero(first == rows)
+    kept = xp.searchsorted(distinct, begins)
+    search = DeviceSearch(backend, Distinct(x, norms, deviation, distinct, to_host(kept)), plan)
     search.run(on_rows)
     # From here on rows count over all clusters, and at last within their own again.
-    begin = xp.asarray(np.repeat(begins[:-1], np.diff(begins)))
+    begin = kept[cluster[distinct]]
     found = spread(first, distinct, BestMatch(search.score, search.index + begin))
-    own = xp.asarray(np.repeat(offsets[:-1], np.diff(offsets)))
-    return BestMatch(found.score, found.index - own)
+    return BestMatch(found.score, found.index - begins[cluster])
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,7 @@ class _Cluster:
     def __init__(self, rows: _Rows, span: slice, found: BestMatch, deviation: float) -> None:
         rows = rows[span]
         self._found = BestMatch(found.score[span], found.index[span])
-        self._first = first_identical(rows.x, rows.norms, np.array([0, len(rows.x)]))
+        self._first = first_identical(rows.x, rows.norms)
         self._distinct = np.flatnonzero(self._first == np.arange(len(rows.x)))
         self._copies = len(self._distinct) < len(rows.x)
         self._rows = rows[self._distinct] if self._copies else rows
@@ -272,23 +278,27 @@ class _Cluster:
             self._found.index[:] = whole.index
 
 
-def first_identical(x: Any, norms: Any, offsets: np.ndarray) -> Any:
+def first_identical(x: Any, norms: Any, cluster: Any = None) -> Any:
     """For each row, the first row of its cluster with the same bytes, as far as one pass finds it.
 
     Rows that are missed are only compared like any other.
+
+    Args:
+        x: of shape (n, d), float32.
+        norms: of shape (n,), float64, squared lengths.
+        cluster: of shape (n,), integers, on the device of ``x``; none if there is only one.
     """
     xp = array_module(x)
     rows = xp.arange(len(x))
     if len(x) == 0:
         return rows
-    keys = [norms]
-    if len(offsets) > 2:
-        keys.append(xp.asarray(np.repeat(np.arange(len(offsets) - 1.0), np.diff(offsets))))
-    order = xp.lexsort(xp.stack(keys))  # stable, so of equal rows the first comes first
+    order = xp.argsort(norms, kind="stable")  # so of equal rows the first comes first
+    if cluster is not None:
+        order = order[xp.argsort(cluster[order], kind="stable")]
     begins = xp.ones(len(x), dtype=bool)
-    begins[1:] = False
-    for key in keys:
-        begins[1:] |= key[order][1:] != key[order][:-1]
+    begins[1:] = norms[order[1:]] != norms[order[:-1]]
+    if cluster is not None:
+        begins[1:] |= cluster[order[1:]] != cluster[order[:-1]]
     run = xp.cumsum(begins) - 1
     first = xp.empty_like(rows)
     first[order] = order[xp.flatnonzero(begins)][run]

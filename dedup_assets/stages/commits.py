@@ -150,10 +150,12 @@ def current_fragments(settings: Settings, store: Store, manifest: Manifest) -> F
     """
     base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
     groups = cut_groups(settings, manifest)
+    ranges = cluster_ranges(settings)
+    commits = store.map(lambda key: load_commit(store, key, base, groups), ranges)
     by_cluster = {
         cluster: fragments
-        for key, clusters in cluster_ranges(settings).items()
-        for cluster, fragments in load_commit(store, key, base, groups).by_cluster(clusters).items()
+        for clusters, commit in zip(ranges.values(), commits, strict=True)
+        for cluster, fragments in commit.by_cluster(clusters).items()
     }
     return Fragments(by_cluster, shuffle_fingerprint(base, groups))
 
@@ -202,11 +204,9 @@ def found_commit(
         return Commit(base)
     current = {g.name for g in groups}
     whole = [g for g in commit.groups if g in current]
-    missing = {
-        f["group"]
-        for f in commit.fragments
-        if f["group"] in current and not store.exists(layout.fragment(f["cluster"], f["fragment"]))
-    }
+    named = [f for f in commit.fragments if f["group"] in current]
+    there = store.map(lambda f: store.exists(layout.fragment(f["cluster"], f["fragment"])), named)
+    missing = {f["group"] for f, exists in zip(named, there, strict=True) if not exists}
     missing |= {
         group
         for group in commit.rejected

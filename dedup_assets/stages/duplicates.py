@@ -1,6 +1,7 @@
 """Apply a threshold: which clips to remove, and the summary that accounts for every row."""
 
 import csv
+import functools
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -79,23 +80,15 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     clusters = current_scores(settings, store)
     manifest = load_manifest(settings, store)
     schema = schemas.pairs(manifest.id_type)
+    listed = schemas.removed(manifest.id_type, ids_only=store.layout.ids_only)
     total = removed = reused = 0
     examples = schema.empty_table()
     with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
-        for cluster in clusters:
-            name = layout.unique_ids_part(eps, cluster.number)
-            expected = part_fingerprint(cluster, eps)
-            pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
-            total += pairs.num_rows
-            part = removed_pairs(pairs, eps).sort_by(schemas.ID)
-            if (read_info(store, name) or {}).get("fingerprint") == expected:
-                reused += 1
-            else:
-                # Until the new summary is there, nothing may look finished.
-                store.delete(layout.summary(eps))
-                write_table(store, name, part.cast(schema), {"fingerprint": expected})
-            removed += part.num_rows
-            examples = _least_similar(pa.concat_tables([examples, part.cast(schema)]))
+        for part in store.map(functools.partial(_list, store, eps, listed), clusters):
+            total += part.rows
+            removed += part.removed.num_rows
+            reused += part.reused
+            examples = _least_similar(pa.concat_tables([examples, part.removed.cast(schema)]))
             advance(1)
     _delete_beyond(settings, store, eps)
     rejected = count_rejected(settings, store, manifest)
@@ -117,6 +110,37 @@ def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
     return result
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The list of a cluster: rows of its pruning table, and those that are removed."""
+
+    rows: int
+    removed: pa.Table
+    reused: bool
+
+
+def _list(store: Store, eps: str, schema: pa.Schema, cluster: Cluster) -> _Part:
+    """Write the list of a cluster, unless the one that is there is current."""
+    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
+    removed = removed_pairs(pairs, eps).sort_by(schemas.ID)
+    expected = part_fingerprint(cluster, eps)
+    reused = _part_found(store, eps, cluster) == expected
+    if not reused:
+        # Until the new summary is there, nothing may look finished.
+        if store.exists(layout.summary(eps)):
+            store.delete(layout.summary(eps))
+        table = removed.select(schema.names).cast(schema)
+        write_table(
+            store, layout.unique_ids_part(eps, cluster.number), table, {"fingerprint": expected}
+        )
+    return _Part(pairs.num_rows, removed, reused)
+
+
+def _part_found(store: Store, eps: str, cluster: Cluster) -> str | None:
+    info = read_info(store, layout.unique_ids_part(eps, cluster.number))
+    return (info or {}).get("fingerprint")
+
+
 def removed_pairs(pairs: pa.Table, eps: str) -> pa.Table:
     """Rows of a pruning table that are removed at ``eps``."""
     has_earlier = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
@@ -134,10 +158,10 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
         StaleError: they are not.
     """
     clusters = current_scores(settings, store)
+    parts = store.map(functools.partial(_part_found, store, eps), clusters)
     whole = read_summary(store, eps) is not None and all(
-        (read_info(store, layout.unique_ids_part(eps, c.number)) or {}).get("fingerprint")
-        == part_fingerprint(c, eps)
-        for c in clusters
+        found == part_fingerprint(cluster, eps)
+        for cluster, found in zip(clusters, parts, strict=True)
     )
     if not whole:
         raise StaleError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout, schemas
@@ -107,6 +107,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     Raises:
         InputError: no files or rows, a missing column, files that disagree, a repeated id, or
             more clusters than rows.
+        SettingsError: a column named as the cluster folders.
     """
     files = input_files(settings)
     clips = files.clips if settings.clips_path is None else settings.clips_path
@@ -115,6 +116,12 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         refuse_missing_folder(source)
         _refuse_inside_clips(source, store)
     _refuse_nested(files, store)
+    column = store.layout.cluster_column
+    if column in settings.carried_columns:
+        raise SettingsError(
+            f"metadata_fields cannot hold {column!r}: readers of the output make a column of that "
+            f"name from its folders {column}=0, ...; name yours otherwise in the input"
+        )
     manifest = survey_embeddings(settings)
     if settings.n_clusters > manifest.rows:
         raise InputError(

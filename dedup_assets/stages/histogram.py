@@ -73,8 +73,9 @@ def build_histogram(settings: Settings, store: Store) -> Histogram:
     counts = np.zeros(len(edges), dtype=np.int64)
     rows = 0
     with track("histogram", len(clusters), "clusters") as advance:
-        for cluster in clusters:
-            table = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
+        for table in store.map(
+            lambda c: read_current(store, layout.scores(c.number), c.fingerprint), clusters
+        ):
             compared = table.filter(pc.not_equal(table[schemas.ID], table[schemas.MAX_ID]))
             counts += count_scores(compared[schemas.SCORE].to_numpy(), edges)
             rows += table.num_rows
@@ -84,6 +85,8 @@ def build_histogram(settings: Settings, store: Store) -> Histogram:
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import
 
     picture = draw(table, rows, settings.eps_thresholds)
+    # The table is what says that both are current, so none is there while the picture changes.
+    store.delete(layout.HISTOGRAM)
     store.write_bytes(layout.HISTOGRAM_PLOT, picture)
     write_table(store, layout.HISTOGRAM, table, info)
     return Histogram(table, rows, info["compared"], picture, print_, reused=False)

@@ -27,7 +27,7 @@ from dedup_assets.stages.commits import (
 from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files, load_manifest
 from dedup_assets.stages.memory import shares
 from dedup_assets.stages.ranges import cluster_ranges, clusters_of
-from dedup_assets.stages.readahead import READERS, read_ahead
+from dedup_assets.stages.readahead import READERS, REMOTE_READERS, read_ahead
 from dedup_assets.stages.spool import Spool
 from dedup_assets.stages.writebehind import WRITERS, WriteBehind
 from dedup_assets.store import layout, schemas
@@ -90,16 +90,18 @@ def shuffle(
     base = base_fingerprint(manifest, centroids)
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
-    commits = {key: found_commit(settings, store, key, base, groups) for key in keys}
+    found = store.map(lambda key: found_commit(settings, store, key, base, groups), keys)
+    commits = dict(zip(keys, found, strict=True))
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
     share = shares(settings.memory_budget)
+    source = input_files(settings)
     with (
         track("partitioning", manifest.rows, "rows") as advance,
         read_ahead(
             [file for group in todo for file in group.files],
-            functools.partial(_read, settings, input_files(settings), manifest.dim),
+            functools.partial(_read, settings, source, manifest.dim),
             lambda rows: rows.nbytes,
-            threads=READERS if background else 0,
+            threads=source.store.threads(READERS, REMOTE_READERS) if background else 0,
             budget=share.read_ahead,
             expected=share.batch,
         ) as files,

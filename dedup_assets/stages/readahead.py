@@ -14,6 +14,9 @@ _END: Any = object()
 READERS = 2
 """Sources read at once. Decoding one takes a core, or the time of the storage."""
 
+REMOTE_READERS = 4
+"""As many from a remote store. Each holds some 16 MiB beside what it reads."""
+
 
 @contextmanager
 def read_ahead(

@@ -14,6 +14,7 @@ from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.commits import Fragments, fragment_path
 from dedup_assets.stages.embeddings import Manifest
+from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead
 from dedup_assets.store import schemas
 from dedup_assets.store.arrow import column_to_vectors, hash_ids
 from dedup_assets.store.filesystem import Store
@@ -46,11 +47,11 @@ def compare_sample(
 
 def _listed(store: Store, fragments: Fragments) -> list[_Fragment]:
     """Cluster and path of each fragment, clusters side by side and ascending."""
-    return [
-        (cluster, fragment_path(store, cluster, f["fragment"]))
-        for cluster, listed in fragments.by_cluster.items()
-        for f in listed
+    named = [
+        (cluster, f["fragment"]) for cluster, listed in fragments.by_cluster.items() for f in listed
     ]
+    paths = store.map(lambda one: fragment_path(store, *one), named)
+    return [(cluster, path) for (cluster, _), path in zip(named, paths, strict=True)]
 
 
 def _draw(
@@ -64,14 +65,19 @@ def _draw(
     drawn: list[pa.Table] = []
     held, limit = 0, np.uint64(2**64 - 1)
     with track("sampling", rows, "rows") as advance:
-        for number, (_, path) in enumerate(listed):
-            for batch in read_batches(store, path, [schemas.ID], _ID_ROWS):
+        columns = [schemas.ID]
+        budget = settings.memory_budget // 8
+        for number, batches in enumerate(_read(store, listed, columns, _ID_ROWS, budget)):
+            for batch in batches:
                 ids = batch.column(0)
                 hashes = hash_ids(ids, seed)
                 low = np.flatnonzero(hashes <= limit)
                 numbers = np.full(len(low), number)
-                columns = {"hash": hashes[low], "id": ids.take(pa.array(low)), "fragment": numbers}
-                drawn.append(pa.table(columns))
+                drawn.append(
+                    pa.table(
+                        {"hash": hashes[low], "id": ids.take(pa.array(low)), "fragment": numbers}
+                    )
+                )
                 held += len(low)
                 if held > 2 * size:
                     drawn, held = [_lowest(drawn, size)], size
@@ -95,7 +101,7 @@ def _read_sample(
     holding = np.unique(sample["fragment"].to_numpy())
     with track("reading the sample", len(holding), "fragments") as advance:
         for number in holding:
-            for batch in _batches(store, [listed[number]], _TILE_ROWS["numpy"], manifest.dim):
+            for batch in _batches(store, [listed[number]], _TILE_ROWS["numpy"], manifest.dim, 0):
                 place, row = _matches(ids, batch.ids)
                 vectors[place] = batch.vectors[row]
             advance(1)
@@ -122,7 +128,7 @@ def _compare(
     most = settings.memory_budget // 32 // (4 * manifest.dim)
     rows = max(1, min(_TILE_ROWS[xp.__name__], most))
     with track("comparing a sample", fragments.rows, "rows") as advance:
-        for batch in _batches(store, listed, rows, manifest.dim):
+        for batch in _batches(store, listed, rows, manifest.dim, settings.memory_budget // 8):
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
             own = _matches(ids, batch.ids)
@@ -167,14 +173,33 @@ class _Batch:
     clusters: np.ndarray
 
 
-def _batches(store: Store, listed: list[_Fragment], rows: int, dim: int) -> Iterator[_Batch]:
+def _read(
+    store: Store, listed: list[_Fragment], columns: list[str], rows: int, budget: int
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Of each fragment its batches, which from a remote store are read ahead."""
+    with read_ahead(
+        listed,
+        lambda fragment: read_batches(store, fragment[1], columns, rows),
+        lambda batch: int(batch.nbytes),
+        threads=store.threads(0, REMOTE_READERS),
+        budget=budget,
+        expected=budget // REMOTE_READERS,
+    ) as sources:
+        yield from sources
+
+
+def _batches(
+    store: Store, listed: list[_Fragment], rows: int, dim: int, budget: int = 0
+) -> Iterator[_Batch]:
     """The rows of fragments, at least ``rows`` at a time but for the last, and below twice that.
 
     Fragments may be small, and a product of small matrices is slow.
     """
     held: list[tuple[int, pa.RecordBatch]] = []
-    for cluster, path in listed:
-        for part in read_batches(store, path, [schemas.ID, schemas.EMBEDDING], rows):
+    columns = [schemas.ID, schemas.EMBEDDING]
+    read = _read(store, listed, columns, rows, budget)
+    for (cluster, _), parts in zip(listed, read, strict=True):
+        for part in parts:
             held.append((cluster, part))
             if sum(len(part) for _, part in held) >= rows:
                 yield _gather(held, dim)

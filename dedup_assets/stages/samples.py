@@ -9,6 +9,9 @@ from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.media import MediaFiles, sample_key
 
+_AHEAD = 8
+"""Clips in memory that come from a remote store; each may be large."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -31,8 +34,12 @@ def write_tars(
     """Write samples into tars of ``samples_per_shard``; yields the index row of each one."""
     import webdataset  # takes half a second to import
 
-    number, sample = 0, next(samples, None)
-    while sample is not None:
+    def read(sample: Sample) -> tuple[Any, dict[str, Any]]:
+        return sample.id, _tar_entry(media, sample)
+
+    entries = media.store.map(read, samples, ahead=_AHEAD)
+    number, following = 0, next(entries, None)
+    while following is not None:
         name = layout.shard(set_print, number)
         with store.write(f"{layout.shards(eps)}/{name}") as file:
             # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
@@ -44,12 +51,13 @@ def write_tars(
             )  # fmt: skip
             with writer:
                 for _ in range(settings.samples_per_shard):
+                    id_, entry = following
                     start = writer.tarstream.offset
-                    writer.write(_tar_entry(media, sample))
+                    writer.write(entry)
                     size = writer.tarstream.offset - start
-                    yield index_row(sample.id, name, start, size)
-                    sample = next(samples, None)
-                    if sample is None:
+                    yield index_row(id_, name, start, size)
+                    following = next(entries, None)
+                    if following is None:
                         break
         number += 1
 
@@ -76,12 +84,16 @@ def write_media(
 ) -> Iterator[dict[str, Any]]:
     """Write the files of samples side by side; yields the index row of each one."""
     folder = layout.media_folder(set_print)
-    for sample in samples:
+
+    def copy(sample: Sample) -> dict[str, Any]:
         entry = _tar_entry(media, sample)
         key = entry.pop("__key__")
         for extension, data in entry.items():
             store.write_bytes(f"{layout.shards(eps)}/{folder}/{key}.{extension}", data)
-        yield index_row(sample.id, folder, None, sum(map(len, entry.values())))
+        return index_row(sample.id, folder, None, sum(map(len, entry.values())))
+
+    either = store if media.store.is_local else media.store
+    yield from either.map(copy, samples, ahead=_AHEAD)
 
 
 def index_row(id_: Any, shard: str | None, offset: int | None, size: int | None) -> dict[str, Any]:

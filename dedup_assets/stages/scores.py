@@ -1,6 +1,6 @@
 """For each cluster: rank its rows and find each one's best earlier match."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,9 @@ def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeySco
     base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
     groups = cut_groups(settings, manifest)
     ranges = clusters_of(settings, keys)
-    commits = {key: load_commit(store, key, base, groups) for key in keys}
+    loaded = store.map(lambda key: load_commit(store, key, base, groups), keys)
+    commits = dict(zip(keys, loaded, strict=True))
+    found = _found(store, [cluster for clusters in ranges.values() for cluster in clusters])
     tasks: list[_Task] = []
     done = {}
     with track("comparing", sum(c.rows for c in commits.values()), "rows") as advance:
@@ -90,8 +92,7 @@ def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeySco
                 )
                 prints.append(task.fingerprint)
                 sizes.append(task.rows)
-                found = read_info(store, layout.scores(cluster)) or {}
-                if found.get("fingerprint") == task.fingerprint:
+                if next(found) == task.fingerprint:
                     reused += 1
                     advance(task.rows)
                 else:
@@ -117,12 +118,13 @@ def current_scores(settings: Settings, store: Store) -> list[Cluster]:
     clusters: list[Cluster] = []
     lacking: dict[str, list[int]] = {}
     with track("checking scores", settings.n_clusters, "clusters") as advance:
-        for key, numbers in cluster_ranges(settings).items():
-            commit = load_commit(store, key, base, groups)
+        ranges = cluster_ranges(settings)
+        commits = store.map(lambda key: load_commit(store, key, base, groups), ranges)
+        found = _found(store, range(settings.n_clusters))
+        for (key, numbers), commit in zip(ranges.items(), commits, strict=True):
             for cluster, fragments in commit.by_cluster(numbers).items():
                 expected = table_fingerprint(settings, base, [f["fragment"] for f in fragments])
-                info = read_info(store, layout.scores(cluster))
-                if info is None or info.get("fingerprint") != expected:
+                if next(found) != expected:
                     lacking.setdefault(key, []).append(cluster)
                 clusters.append(Cluster(cluster, expected))
                 advance(1)
@@ -135,6 +137,14 @@ def current_scores(settings: Settings, store: Store) -> list[Cluster]:
             f"pairwise_scores for partitions {listed}{more}"
         )
     return clusters
+
+
+def _found(store: Store, clusters: Iterable[int]) -> Iterator[str | None]:
+    """What the pruning table of each cluster says that it was made from; None if it is absent."""
+    return (
+        (info or {}).get("fingerprint")
+        for info in store.map(lambda cluster: read_info(store, layout.scores(cluster)), clusters)
+    )
 
 
 def scores_fingerprint(settings: Settings, store: Store) -> str:
@@ -196,7 +206,7 @@ def _score_batch(
     def keep(task: _Task, read_ids: pa.Array) -> None:
         ids[task.number] = read_ids
 
-    in_threads(read, batch, thread_count(), keep)
+    in_threads(read, batch, store.threads(thread_count()), keep)
     counted = _Counted(advance)
     xp = device_array_module(resolve_device(settings.device))
     best = best_earlier_matches(
@@ -219,7 +229,7 @@ def _score_batch(
         info = {"fingerprint": task.fingerprint, "cluster": task.number}
         write_table(store, layout.scores(task.number), table, info)
 
-    in_threads(write, batch, thread_count(), lambda task, nothing: None)
+    in_threads(write, batch, store.threads(thread_count()), lambda task, nothing: None)
 
 
 class _Counted:

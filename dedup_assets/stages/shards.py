@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import base_fingerprint, cut_groups, load_commit
+from dedup_assets.stages.commits import current_fragments
 from dedup_assets.stages.duplicates import (
     current_duplicates,
     duplicates_fingerprint,
     part_fingerprint,
 )
 from dedup_assets.stages.embeddings import Manifest, clips_folder, load_manifest
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.samples import (
     Sample,
     file_extension,
@@ -91,6 +89,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
         index = read_table(store, index_name)
         current = Curated(eps, index, kept.num_rows, len(missing), set_print, True, clips)
         if _is_whole(settings, store, current, found):
+            _mend_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
             return current
     if media is None:
@@ -104,7 +103,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
             for row in write(settings, store, media, eps, set_print, samples):
                 rows.append(row)
                 advance(1)
-    _write_missing(store, manifest, eps, missing)
+    _write_missing(store, manifest, eps, missing, set_print)
     index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
     write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
     _delete_other_sets(store, eps, set_print)
@@ -132,34 +131,33 @@ def kept_rows(
 
     What is kept is what the list of ids to remove does not name.
     """
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    groups = cut_groups(settings, manifest)
+    fragments = current_fragments(settings, store, manifest).by_cluster
     parts = []
-    numbers = iter(clusters)
+
+    def read(cluster: Cluster) -> pa.Table:
+        names = [layout.fragment(cluster.number, f["fragment"]) for f in fragments[cluster.number]]
+        return _with_metadata(settings, store, _kept_of(store, cluster, eps), names)
+
     with track("reading kept clips", len(clusters), "clusters") as advance:
-        for key, range_ in cluster_ranges(settings).items():
-            fragments = load_commit(store, key, base, groups).by_cluster(range_)
-            for cluster, listed in fragments.items():
-                scored = next(numbers)
-                number = scored.number
-                pairs = read_current(store, layout.scores(number), scored.fingerprint)
-                part = layout.unique_ids_part(eps, number)
-                removed = read_current(store, part, part_fingerprint(scored, eps), [schemas.ID])
-                keep = pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID]))
-                rows = pairs.filter(keep)
-                first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-                score = pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE])
-                table = pa.table(
-                    {
-                        schemas.ID: rows[schemas.ID],
-                        _CLUSTER: pa.array([number] * rows.num_rows, pa.int32()),
-                        schemas.SCORE: score,
-                    }
-                )
-                names = [layout.fragment(cluster, f["fragment"]) for f in listed]
-                parts.append(_with_metadata(settings, store, table, names))
-                advance(1)
+        for part in store.map(read, clusters):
+            parts.append(part)
+            advance(1)
     return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
+
+
+def _kept_of(store: Store, cluster: Cluster, eps: str) -> pa.Table:
+    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
+    part = layout.unique_ids_part(eps, cluster.number)
+    removed = read_current(store, part, part_fingerprint(cluster, eps), [schemas.ID])
+    rows = pairs.filter(pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID])))
+    first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
+    return pa.table(
+        {
+            schemas.ID: rows[schemas.ID],
+            _CLUSTER: pa.array([cluster.number] * rows.num_rows, pa.int32()),
+            schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
+        }
+    )
 
 
 def _with_metadata(
@@ -249,13 +247,23 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def _write_missing(store: Store, manifest: Manifest, eps: str, missing: list[Any]) -> None:
+def _write_missing(
+    store: Store, manifest: Manifest, eps: str, missing: list[Any], set_print: str
+) -> None:
     name = layout.missing_media(eps)
     if missing:
-        schema = schemas.missing_media(manifest.id_type)
-        write_table(store, name, pa.table({schemas.ID: missing}, schema=schema), {"eps": eps})
+        table = pa.table({schemas.ID: missing}, schema=schemas.missing_media(manifest.id_type))
+        write_table(store, name, table, {"fingerprint": set_print, "eps": eps})
     else:
         store.delete(name)
+
+
+def _mend_missing(store: Store, manifest: Manifest, current: Curated, missing: list[Any]) -> None:
+    """Write the list of missing media again if it is of a set whose run was stopped."""
+    found = read_info(store, layout.missing_media(current.eps))
+    expected = {"fingerprint": current.fingerprint, "eps": current.eps} if missing else None
+    if found != expected:
+        _write_missing(store, manifest, current.eps, missing, current.fingerprint)
 
 
 def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:

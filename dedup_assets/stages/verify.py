@@ -1,5 +1,6 @@
 """What the product promises about its artifacts, checked on the artifacts themselves."""
 
+import functools
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
     """kept + removed + rejected = input rows, each counted from its own files."""
     manifest = load_manifest(settings, store)
     clusters = current_duplicates(settings, store, eps)
-    scored = sum(count_rows(store, layout.scores(c.number)) for c in clusters)
-    removed = sum(count_rows(store, layout.unique_ids_part(eps, c.number)) for c in clusters)
+    scored = sum(_counts(store, [layout.scores(c.number) for c in clusters]))
+    removed = sum(_counts(store, [layout.unique_ids_part(eps, c.number) for c in clusters]))
     rejected = count_rejected(settings, store, manifest)
     expected = {
         "kept": scored - removed,
@@ -69,7 +70,7 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     manifest = load_manifest(settings, store)
     clusters = current_duplicates(settings, store, eps)
     names = [layout.unique_ids_part(eps, c.number) for c in clusters]
-    sizes = np.array([count_rows(store, name) for name in names])
+    sizes = np.array(_counts(store, names))
     total = int(sizes.sum())
     rng = np.random.default_rng(settings.random_state)
     drawn = np.sort(rng.choice(total, min(SAMPLE, total), replace=False))
@@ -81,13 +82,13 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
         for position in np.unique(owner):
             number = clusters[position].number
             rows = drawn[owner == position] - (ends[position] - sizes[position])
-            pairs = read_table(store, names[position]).take(pa.array(rows))
+            pairs, strangers = _stated_pairs(store, number, names[position], pa.array(rows))
             columns = [schemas.ID, schemas.EMBEDDING]
             tables = [
                 read_table(store, layout.fragment(number, f["fragment"]), columns)
                 for f in fragments[number]
             ]
-            wrong += _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+            wrong += strangers + _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
             advance(len(rows))
     return Verdict(
         wrong == 0,
@@ -176,8 +177,26 @@ def verify_missed(settings: Settings, store: Store) -> Verdict:
     return Verdict(not over, text, numbers)
 
 
+def _counts(store: Store, names: list[str]) -> list[int]:
+    return list(store.map(functools.partial(count_rows, store), names))
+
+
 def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
-    return pa.concat_tables([read_table(store, name, [schemas.ID]) for name in names])[schemas.ID]
+    tables = store.map(lambda name: read_table(store, name, [schemas.ID]), names)
+    return pa.concat_tables(tables)[schemas.ID]
+
+
+def _stated_pairs(store: Store, cluster: int, name: str, rows: pa.Array) -> tuple[pa.Table, int]:
+    """Some rows of a list with what they state, and how many of them no row was scored for.
+
+    A list of ids alone states what the pruning table does.
+    """
+    listed = read_table(store, name).take(rows)
+    if schemas.MAX_ID in listed.column_names:
+        return listed, 0
+    scored = read_table(store, layout.scores(cluster))
+    found = pc.index_in(listed[schemas.ID], value_set=scored[schemas.ID]).combine_chunks()
+    return scored.take(found.drop_null()), found.null_count
 
 
 def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 RETRIES = 8
 _TOKEN_VARIABLE = "AWS_SESSION_TOKEN"
+_CONNECTIONS = 32
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
 
@@ -38,6 +39,7 @@ class Access:
         if self.endpoint_url is not None:
             options.setdefault("endpoint_url", self.endpoint_url)
         config = {
+            "max_pool_connections": _CONNECTIONS,
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "read_timeout": _READ_TIMEOUT_S,
             # What fails is tried again in one place, `store.retry`.
@@ -58,6 +60,12 @@ class Access:
 def is_remote(path: str) -> bool:
     """Whether a path is a URL such as ``s3://bucket/prefix``."""
     return "://" in path and not path.startswith("file://")
+
+
+def is_object(path: str) -> bool:
+    """Whether a path is a URL of S3 with a bucket and a key."""
+    bucket, _, key = path.removeprefix("s3://").partition("/")
+    return path.startswith("s3://") and bool(bucket and key)
 
 
 def check_endpoint(url: str) -> str:

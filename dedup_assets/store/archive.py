@@ -65,6 +65,9 @@ class ZipStore:
 
     def __init__(self, archive: Store, folder: str = "") -> None:
         self._archive = archive
+        self.is_local = archive.is_local
+        self.map = archive.map
+        self.threads = archive.threads
         self._url = archive.url()
         self._version = archive.version("")
         self._shared: IO[bytes] | None = None

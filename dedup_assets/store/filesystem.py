@@ -2,17 +2,21 @@
 
 import contextlib
 import errno
+import glob
 import itertools
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import fsspec
 
+from dedup_assets.store import layout as layouts
 from dedup_assets.store.access import Access
 from dedup_assets.store.remotefile import RemoteFile
 from dedup_assets.store.s3 import Entries, Info, S3Objects
@@ -20,9 +24,13 @@ from dedup_assets.store.s3 import Entries, Info, S3Objects
 TEMPORARY = ".tmp"
 """Folder under a root for files being written; never read, safe to delete when nothing runs."""
 
+REQUESTS = 16
+"""Requests to a remote store at the same time."""
+
 _FOLDER_ATTEMPTS = 10
 _IN_MEMORY_BYTES = 8 << 20
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 _sequence = itertools.count()
 
@@ -33,12 +41,16 @@ class Store:
     Args:
         root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
         access: credentials and endpoint for a URL.
+        layout: how the names of `dedup_assets.store.layout` are spelled below the root.
     """
 
     version_is_content = False
 
-    def __init__(self, root: str, access: Access | None = None) -> None:
+    def __init__(
+        self, root: str, access: Access | None = None, layout: str = layouts.COSMOS_CURATE
+    ) -> None:
         access = access or Access()
+        self.layout = layouts.LAYOUTS[layout]
         options = access.storage_options(fsspec.utils.get_protocol(root))
         self.fs, path = fsspec.core.url_to_fs(root, **options)
         self.root = path.rstrip("/") or "/"
@@ -52,7 +64,7 @@ class Store:
 
     def path(self, name: str) -> str:
         """The full path of ``name``, relative to the root."""
-        return f"{self.root}/{name}" if name else self.root
+        return f"{self.root}/{self.layout.on_disk(name)}" if name else self.root
 
     def url(self, name: str = "") -> str:
         """What a user can paste elsewhere: a plain path, or a URL with its protocol."""
@@ -67,6 +79,14 @@ class Store:
         if name and self._objects.info(path) is not None:
             return True
         return not name and self._objects.has_any(path)
+
+    def has_any(self, start: str) -> bool:
+        """Whether there is a file whose path on disk, in whatever layout, starts so."""
+        folder, _, name = start.rpartition("/")
+        base = f"{self.root}/{folder}"
+        if self.is_local:
+            return any(Path(base).glob(f"{glob.escape(name)}*"))
+        return any(path[len(base) + 1 :].startswith(name) for path, _ in self._found(base))
 
     def is_file(self) -> bool:
         """Whether the root is a file."""
@@ -163,7 +183,7 @@ class Store:
         return {
             name: version
             for path, version in self._found(base)
-            if (name := path[len(base) :].lstrip("/")).endswith(suffix)
+            if (name := self.layout.inside(folder, path[len(base) :].lstrip("/"))).endswith(suffix)
             and not name.startswith(f"{TEMPORARY}/")
         }
 
@@ -224,6 +244,33 @@ class Store:
         if info is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url(name))
         return info
+
+    def map(
+        self, function: Callable[[_Item], _T], items: Iterable[_Item], ahead: int = 2 * REQUESTS
+    ) -> Iterator[_T]:
+        """``function`` of each item, in their order, as results are asked for.
+
+        On a remote store ``ahead`` calls are begun before that, in threads: they wait for answers.
+        """
+        if self.is_local:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests") as pool:
+            calls: deque[Future[_T]] = deque()
+            try:
+                for item in items:
+                    calls.append(pool.submit(function, item))
+                    if len(calls) >= ahead:
+                        yield calls.popleft().result()
+                while calls:
+                    yield calls.popleft().result()
+            finally:
+                for call in calls:
+                    call.cancel()
+
+    def threads(self, local: int, remote: int = REQUESTS) -> int:
+        """How many threads read or write here: more where they mostly wait for answers."""
+        return local if self.is_local else max(local, remote)
 
     def delete(self, name: str) -> None:
         """Delete a file; it is no error if it is gone already. Empty local folders go with it."""

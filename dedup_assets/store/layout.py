@@ -1,4 +1,12 @@
-"""Every path under the output root, relative to it. Nothing else spells a path."""
+"""Every path under the output root, relative to it. Nothing else spells a path.
+
+The functions and constants here are the names that the product uses throughout. On disk they are
+spelled by a `Layout`, which only the store knows.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
 
 MANIFEST = "embeddings/manifest.parquet"
 CENTROIDS = "clustering_results/kmeans_centroids.npy"
@@ -14,6 +22,86 @@ EXTRACTION = "extraction"
 SHARDS = "shards"
 DEFS = "defs.yaml"
 INSTANCE = ".dagster"
+
+COSMOS_CURATE, NEMO = "cosmos-curate", "nemo"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files are named on disk.
+
+    Attributes:
+        name: the value of the setting.
+        renamed: a name of this module and the one on disk, each with the same placeholders; the
+            first that fits counts, for the file or folder itself and for all below it.
+        owned: how the paths on disk start that only this layout has.
+        ids_only: whether the lists of ids to remove have no other column.
+    """
+
+    name: str
+    renamed: tuple[tuple[str, str], ...]
+    owned: tuple[str, ...]
+    ids_only: bool
+
+    def on_disk(self, name: str) -> str:
+        """What a name of this module is called on disk."""
+        return _rename(name, self._ways_out)
+
+    @property
+    def cluster_column(self) -> str:
+        """The column that readers make from the folders of the clusters."""
+        return self.on_disk(cluster_folder(0)).rpartition("/")[2].partition("=")[0]
+
+    def inside(self, folder: str, path: str) -> str:
+        """The name, relative to ``folder``, of what lies at ``path`` below it on disk."""
+        if not self.renamed:
+            return path
+        whole = f"{self.on_disk(folder)}/{path}".lstrip("/")
+        return _rename(whole, self._ways_back).removeprefix(f"{folder}/")
+
+    @cached_property
+    def _ways_out(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_pattern(ours), theirs) for ours, theirs in self.renamed]
+
+    @cached_property
+    def _ways_back(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_pattern(theirs), ours) for ours, theirs in self.renamed]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    texts = re.split(r"\{(\w+)\}", template)
+    parts = [f"(?P<{t}>[^/]+)" if i % 2 else re.escape(t) for i, t in enumerate(texts)]
+    return re.compile("".join(parts) + "(?=/|$)")
+
+
+def _rename(name: str, ways: list[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, template in ways:
+        if found := pattern.match(name):
+            return template.format(**found.groupdict()) + name[found.end() :]
+    return name
+
+
+LAYOUTS = {
+    COSMOS_CURATE: Layout(
+        COSMOS_CURATE,
+        renamed=(),
+        owned=(f"{CLUSTERS}/nearest_cent=", f"{SCORES}/cluster_", f"{EXTRACTION}/unique_ids_"),
+        ids_only=False,
+    ),
+    NEMO: Layout(
+        NEMO,
+        renamed=(
+            (f"{CLUSTERS}/nearest_cent={{cluster}}", "kmeans/centroid={cluster}"),
+            (CLUSTERS, "kmeans"),
+            (SCORES, "pairwise"),
+            # No key=value, from which readers would make a second column.
+            (f"{EXTRACTION}/unique_ids_{{eps}}.parquet", "duplicates/eps_{eps}"),
+        ),
+        owned=("kmeans/centroid=", "pairwise/cluster_", "duplicates/eps_"),
+        ids_only=True,
+    ),
+}
+"""The values of the setting ``layout``. What NeMo Curator has no place for is the same in both."""
 
 
 def partition_commit(key: str) -> str:

@@ -38,6 +38,9 @@ _FIRST_WAIT_S = 0.02
 
 Leases = dict[str, "Lease"]
 
+_ended: set[str] = set()
+"""Leases that this process has given up, whether or not that could be written."""
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -113,7 +116,8 @@ def writing(
     name = uuid.uuid4().hex
 
     def take(leases: Leases) -> bool:
-        for other in [key for key, held in leases.items() if not held.is_live()]:
+        gone = [key for key, held in leases.items() if key in _ended or not held.is_live()]
+        for other in gone:
             del leases[other]
         if name not in leases:  # an answer that was lost may have been a yes
             for held in leases.values():
@@ -138,12 +142,20 @@ def writing(
     stop = threading.Event()
     renewal = threading.Thread(target=_renew, args=(store, renew, lease_s, stop), daemon=True)
     renewal.start()
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         stop.set()
         renewal.join()
+        _ended.add(name)
         _change(store, release)
+
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, StorageError):  # as on a full disk: that is the news
+            end()
+        raise
+    end()
     if not kept:
         raise LockedError(
             f"the lease on {asset} was lost: it was not renewed for {lease_s:.0f} s and "

@@ -3,8 +3,10 @@
 s3fs brings the session and the credentials; each request here is one that `retry` may repeat.
 """
 
+import errno
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 from fsspec.asyn import sync
 
+from dedup_assets.errors import StorageError
 from dedup_assets.store.retry import TruncatedError, retrying
 
 TAIL_BYTES = 64 << 10
@@ -151,6 +154,7 @@ class S3Objects:
             return
         step = max(_PART_BYTES, math.ceil(size / _MOST_PARTS))
         key = {"Key": _key(path)}
+        self._abort_abandoned(path)
         upload = self._call("write", path, "create_multipart_upload", **key)["UploadId"]
         key["UploadId"] = upload
         try:
@@ -174,6 +178,21 @@ class S3Objects:
         except BaseException:
             self._call("write", path, "abort_multipart_upload", **key)
             raise
+
+    def _abort_abandoned(self, path: str) -> None:
+        """Abort what a killed process left of an upload to this path: its parts are paid for.
+
+        Who writes here holds the lease, so no other upload to this path is alive.
+        """
+        key = _key(path)
+        try:
+            listed = self._call("list", path, "list_multipart_uploads", Prefix=key)
+            for upload in listed.get("Uploads", ()):
+                if upload["Key"] == key:
+                    named = {"Key": key, "UploadId": upload["UploadId"]}
+                    self._call("write", path, "abort_multipart_upload", **named)
+        except (OSError, StorageError):
+            pass  # the credentials or the store may not allow to list them; nothing else fails
 
     def delete(self, path: str) -> None:
         """Delete an object; S3 does not say whether it was there."""
@@ -227,7 +246,11 @@ class S3Objects:
         return self._retrying(act, doing, path)
 
     def _retrying(self, act: Callable[[], _T], doing: str, path: str) -> _T:
-        return retrying(act, doing, f"s3://{path}", self._retries)
+        try:
+            return retrying(act, doing, f"s3://{path}", self._retries)
+        except FileNotFoundError as error:
+            text = os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, text, f"s3://{path}") from error
 
 
 class _PreconditionError(Exception):

@@ -102,7 +102,7 @@ def rejected(id_type: pa.DataType) -> pa.Schema:
 
 
 def pairs(id_type: pa.DataType) -> pa.Schema:
-    """Pruning tables and the ids to remove: each row, its best earlier match, their cosine."""
+    """Pruning tables: each row, its best earlier match, their cosine."""
     return pa.schema(
         [
             pa.field(ID, id_type, nullable=False),
@@ -110,6 +110,12 @@ def pairs(id_type: pa.DataType) -> pa.Schema:
             pa.field(SCORE, pa.float32(), nullable=False),
         ]
     )
+
+
+def removed(id_type: pa.DataType, *, ids_only: bool) -> pa.Schema:
+    """A list of ids to remove: their rows of the pruning tables, or the ids alone."""
+    whole = pairs(id_type)
+    return pa.schema([whole.field(ID)]) if ids_only else whole
 
 
 def missed(id_type: pa.DataType) -> pa.Schema:

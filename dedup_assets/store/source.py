@@ -1,13 +1,17 @@
 """Where input is read from: a folder, a file, or either inside a zip."""
 
-from typing import IO, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Protocol, TypeVar
 
 from dedup_assets.store.access import Access
 from dedup_assets.store.archive import ZipStore
-from dedup_assets.store.filesystem import Store
+from dedup_assets.store.filesystem import REQUESTS, Store
 from dedup_assets.store.s3 import Entries
 
 ZIP = ".zip"
+
+_Item = TypeVar("_Item")
+_T = TypeVar("_T")
 
 
 class Source(Protocol):
@@ -15,6 +19,8 @@ class Source(Protocol):
 
     version_is_content: bool
     """Whether equal versions mean equal bytes, so that nothing else has to be looked at."""
+
+    is_local: bool
 
     def url(self, name: str = "") -> str: ...
     def exists(self, name: str) -> bool: ...
@@ -25,6 +31,10 @@ class Source(Protocol):
     def read_bytes(self, name: str) -> bytes: ...
     def size(self, name: str) -> int: ...
     def version(self, name: str) -> str: ...
+    def threads(self, local: int, remote: int = REQUESTS) -> int: ...
+    def map(
+        self, function: Callable[[_Item], _T], items: Iterable[_Item], ahead: int = 2 * REQUESTS
+    ) -> Iterator[_T]: ...
 
 
 def open_source(path: str, access: Access | None = None) -> Source:

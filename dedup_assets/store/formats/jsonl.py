@@ -264,6 +264,10 @@ class JsonLines:
         try:
             with self._source.open(name) as file:
                 yield file
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self._source.url(name)} is gone since it was listed; run again"
+            ) from error
         except ChangedError as error:
             raise StaleError(f"{error}; materialize embeddings again") from error
 

@@ -115,6 +115,10 @@ class ParquetFiles:
         try:
             with self._source.open(name) as source:
                 yield pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self._source.url(name)} is gone since it was listed; run again"
+            ) from error
         except ChangedError as error:
             raise StaleError(f"{error}; materialize embeddings again") from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -6,6 +6,19 @@
 
 extern "C" {
 
+void run_square(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim, double* norms)
+{
+    run_kernel(grid_x, grid_y, threads, [&] { square(x, dim, norms); });
+}
+
+void run_halve(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim,
+    const long long* original, unsigned short* half, int padded, float* residual)
+{
+    run_kernel(grid_x, grid_y, threads, [&] { halve(x, dim, original, half, padded, residual); });
+}
+
 void run_screen(
     unsigned grid_x, unsigned grid_y, unsigned threads, const float* product,
     long long matrix_stride, long long row_stride, int first_row, int first_column, int columns,

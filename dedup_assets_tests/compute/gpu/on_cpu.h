@@ -61,6 +61,16 @@ static float __int_as_float(unsigned bits) {
     return value;
 }
 
+// As `halved` in kernels.cu, for |x| < 65504; bits of an IEEE half.
+static unsigned short halved_on_cpu(float x, float& left) {
+    const float size = std::fabs(x);
+    const int exponent = size < 0x1p-14f ? -14 : std::ilogb(size);
+    const float steps = std::nearbyint(std::ldexp(size, 10 - exponent));  // 1024 to 2048, or below
+    left = x - std::copysign(std::ldexp(steps, exponent - 10), x);
+    const unsigned magnitude = (unsigned)steps + ((unsigned)(exponent + 14) << 10);
+    return (unsigned short)(magnitude | (std::signbit(x) ? 0x8000u : 0u));
+}
+
 static int atomicAdd(int* address, int value) {
     const int before = *address;
     *address += value;

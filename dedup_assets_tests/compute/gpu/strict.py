@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 FUNCTIONS = (
-    *("abs", "arange", "argsort", "bincount", "concatenate", "cumsum", "empty", "empty_like"),
-    *("flatnonzero", "frexp", "full", "isfinite", "ldexp", "lexsort", "maximum", "minimum"),
-    *("nonzero", "ones", "searchsorted", "sqrt", "stack", "unique", "where", "zeros"),
+    *("abs", "arange", "argsort", "bincount", "concatenate", "count_nonzero", "cumsum", "empty"),
+    *("empty_like", "flatnonzero", "frexp", "full", "isfinite", "ldexp", "lexsort", "maximum"),
+    *("minimum", "nonzero", "ones", "searchsorted", "sqrt", "stack", "unique", "where", "zeros"),
 )
 TYPES = ("float16", "float32", "float64", "int32", "int64", "uint8")
 CONSTANTS = ("inf",)

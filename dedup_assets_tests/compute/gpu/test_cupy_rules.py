@@ -1,6 +1,7 @@
 """What runs on a device, held to the rules of CuPy, against the same on the host."""
 
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_assets.compute import cuda, pairwise
+from dedup_assets.compute import cuda, pairwise, rates
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.kmeans_cuml import fit_cuml
+from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match, best_earlier_matches
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
@@ -105,7 +107,7 @@ def test_hosts_choice_of_products_is_not_the_devices(
 ):
     monkeypatch.setattr(pairwise, "_on_host", None)
     best_earlier_match(backend.xp.asarray(unit(rng.normal(size=(30, 8)))))
-    assert backend.launches == ["screen", "settle"]
+    assert backend.launches == ["square", "halve", "screen", "settle"]
 
 
 @pytest.mark.parametrize("centroids", ["distinct", "pairs of equals", "crowded", "one"])
@@ -127,6 +129,45 @@ def test_nearest_centroids(
     np.testing.assert_array_equal(found.label.get(), host.label)
     np.testing.assert_array_equal(found.cosine_distance.get(), host.cosine_distance)
     np.testing.assert_array_equal(found.l2_distance.get(), host.l2_distance)
+
+
+@pytest.mark.parametrize("budget", [1, 1 << 30])
+@pytest.mark.parametrize("kind", ["copies", "crowded"])
+def test_best_partners(backend: EmulatedBackend, rng: np.random.Generator, kind: str, budget: int):
+    x = with_duplicates(rng, 120, 24)
+    if kind == "crowded":
+        x = unit(x[0] + 1e-6 * rng.normal(size=x.shape))
+    cluster = rng.integers(0, 4, len(x))
+    queries = np.sort(rng.permutation(len(x))[:40])
+    queries = queries[np.argsort(cluster[queries], kind="stable")]
+    batches = [b[np.argsort(cluster[b], kind="stable")] for b in np.array_split(np.arange(120), 3)]
+
+    def found(asarray: Callable[[np.ndarray], Any]) -> list[tuple[Any, ...]]:
+        search = BestPartners(asarray(x[queries]), cluster[queries], memory_budget=budget)
+        out = []
+        for batch in batches:
+            own = np.nonzero(queries[:, None] == batch[None, :])
+            for side in search.add(asarray(x[batch]), cluster[batch], np.argsort(batch), own):
+                out += zip(side.query, side.row, side.score, strict=True)
+        return out
+
+    assert sorted(found(backend.xp.asarray)) == sorted(found(np.asarray))
+
+
+def test_rates_are_measured(
+    backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {"_FIRST_ROWS": 32, "_FIT_ROWS": 64, "_MANY_ROWS": 128}.items():
+        monkeypatch.setattr(rates, name, value)
+    options = rates.FitOptions(fit, seed=1, max_iter=3, tol=1e-4, memory_budget=1 << 28)
+    measured = rates.measure_rates(
+        unit(rng.normal(size=(150, 8))),
+        backend.xp,
+        options=options,
+        precision="exact",
+        memory_budget=1 << 28,
+    )
+    assert measured.compare_pair > 0
 
 
 @pytest.mark.parametrize("noise", [0.5, 1e-3], ids=["wide", "narrow"])

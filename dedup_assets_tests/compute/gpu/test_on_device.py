@@ -3,7 +3,7 @@ that has a GPU and little else."""
 
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from dedup_assets.compute.bounds import screen_bound
 from dedup_assets.compute.cuda import CudaBackend
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.kmeans_cuml import fit_cuml
+from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import BestMatch, best_earlier_match, best_earlier_matches
 from dedup_assets_tests.compute.oracle import exact_cosine
@@ -207,6 +208,23 @@ def test_nearest_of_many_equal_centroids(cp: Any, rng: np.random.Generator):
     x, c = with_duplicates(rng, 300, 24), np.repeat(unit(rng.normal(size=(3, 24))), 30, axis=0)
     found = nearest_centroids(cp.asarray(x), cp.asarray(c))
     np.testing.assert_array_equal(to_host(found.label), nearest_centroids(x, c).label)
+
+
+def test_best_partners(cp: Any, rng: np.random.Generator):
+    x = with_duplicates(rng, 9000, 64)
+    cluster = np.sort(rng.integers(0, 30, len(x)))
+    queries = np.sort(rng.permutation(len(x))[:1500])
+
+    def found(asarray: Callable[[np.ndarray], Any]) -> list[tuple[Any, ...]]:
+        search = BestPartners(asarray(x[queries]), cluster[queries])
+        out = []
+        for batch in np.array_split(np.arange(len(x)), 3):
+            own = np.nonzero(queries[:, None] == batch[None, :])
+            for side in search.add(asarray(x[batch]), cluster[batch], np.arange(len(batch)), own):
+                out += zip(side.query, side.row, side.score, strict=True)
+        return sorted(out)
+
+    assert found(cp.asarray) == found(np.asarray)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -1,0 +1,145 @@
+"""What one run is asked to do: by flags, or by a spec and a few flags beside it."""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dedup_assets.command.arguments import AUTO, check_settings, flag, given_values
+from dedup_assets.command.spec import RUN_KEYS, SpecError, read_spec
+from dedup_assets.component import rooted
+from dedup_assets.settings import Settings
+from dedup_assets.store.access import Access, is_object, is_remote
+
+BESIDE = (
+    *("input_zip", "output_zip", "output_path", "verbose"),
+    *("input_s3_profile_name", "output_s3_profile_name"),
+    *("input_s3_endpoint_url", "output_s3_endpoint_url"),
+)
+"""Flags that may be given beside a spec."""
+
+_REQUIRED = tuple(name for name, field in Settings.model_fields.items() if field.is_required())
+_INSTEAD = {"input_embeddings_path": "--input-zip", "output_path": "--output-path"}
+_Spell = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to do.
+
+    Attributes:
+        settings: with absolute paths; of ``n_clusters`` 1 where it is to be chosen.
+        choose_clusters: whether to choose ``n_clusters``.
+        time_budget: seconds within which to choose it; None for the default.
+        output_zip: absolute path or URL that the results are packed into.
+    """
+
+    settings: Settings
+    choose_clusters: bool
+    time_budget: float | None
+    refit: bool
+    verbose: bool
+    output_zip: str | None
+
+
+def read_job(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Job:
+    """The job of some arguments; ends the process with exit code 2 if one breaks its rule."""
+    flags = given_values(arguments) | {
+        name: value
+        for name in RUN_KEYS
+        if (value := getattr(arguments, name)) is not None and value is not False
+    }
+    try:
+        if arguments.spec is None:
+            return _job(parser, flags, flag)
+        return _job_of_spec(parser, arguments.spec, flags)
+    except SpecError as error:
+        place = "" if arguments.spec is None else f"--spec {arguments.spec}: "
+        parser.error(f"{place}{error}")
+
+
+def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, Any]) -> Job:
+    alien = [flag(name) for name in flags if name not in BESIDE]
+    if alien:
+        raise SpecError(f"{', '.join(alien)} cannot be given beside a spec; write it into its args")
+    access = Access(flags.get("input_s3_profile_name"), flags.get("input_s3_endpoint_url"))
+    spec = read_spec(source, access)
+
+    def spell(name: str) -> str:
+        return flag(name) if name in flags else f"args.{spec.keys.get(name, name)}"
+
+    for name, value in flags.items():
+        if spec.values.get(name, value) != value:
+            raise SpecError(f"{flag(name)} and args.{spec.keys[name]} differ; give one of them")
+    return _job(parser, {**spec.values, **flags}, spell, of_spec=True)
+
+
+def _job(
+    parser: argparse.ArgumentParser, values: dict[str, Any], spell: _Spell, *, of_spec: bool = False
+) -> Job:
+    spell = _take_input_zip(values, spell)
+    missing = [name for name in _REQUIRED if name not in values]
+    if missing and of_spec:
+        also = " and ".join(_INSTEAD[name] for name in missing if name in _INSTEAD)
+        also = also and f" (or give {also})"
+        raise SpecError(f"args must have {', '.join(missing)}{also}")
+    if missing:
+        raise SpecError(f"the following arguments are required: {', '.join(map(flag, missing))}")
+    choose = values["n_clusters"] == AUTO
+    if "time_budget" in values and not choose:
+        raise SpecError(f"{spell('time_budget')} goes with {spell('n_clusters')} auto")
+    given = {name: value for name, value in values.items() if name not in RUN_KEYS}
+    instead = {"n_clusters": 1} if choose else {}
+    settings = rooted(check_settings(parser, given | instead, spell), Path.cwd())
+    output_zip = _output_zip(values, spell, settings) if "output_zip" in values else None
+    return Job(
+        settings,
+        choose,
+        values.get("time_budget"),
+        values.get("refit", False),
+        values.get("verbose", False),
+        output_zip,
+    )
+
+
+def _take_input_zip(values: dict[str, Any], spell: _Spell) -> _Spell:
+    """``input_zip`` is ``input_embeddings_path`` for a ZIP file; says how to spell that then."""
+    path = values.get("input_zip")
+    if path is None:
+        return spell
+    _check_suffix(path, spell("input_zip"))
+    if values.setdefault("input_embeddings_path", path) != path:
+        raise SpecError(
+            f"{spell('input_zip')} and {spell('input_embeddings_path')} differ; give one of them"
+        )
+    return lambda name: spell("input_zip" if name == "input_embeddings_path" else name)
+
+
+def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> str:
+    name, path = spell("output_zip"), str(values["output_zip"]).removeprefix("file://")
+    _check_suffix(path, name)
+    if is_remote(path) and not is_object(path):
+        raise SpecError(f"{name}: must be a local path or s3://bucket/key, got {path!r}")
+    if not is_remote(path):
+        path = os.path.normpath(Path.cwd() / Path(path).expanduser())
+    if _is_below(path, settings.output_path):
+        raise SpecError(
+            f"{name}: must be outside {spell('output_path')}, or it would be packed into itself"
+        )
+    if _is_below(path, settings.input_embeddings_path):
+        raise SpecError(f"{name}: must be outside the input, which it would change")
+    return path
+
+
+def _check_suffix(path: str, name: str) -> None:
+    if not path.lower().endswith(".zip"):
+        raise SpecError(f"{name}: must end in .zip, got {path!r}")
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies below it, links followed."""
+    if is_remote(path) or is_remote(folder):
+        return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

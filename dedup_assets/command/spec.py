@@ -1,0 +1,170 @@
+"""Job specs: ``{"pipeline": "semantic-dedup", "args": {"n_clusters": 1000, ...}}``."""
+
+import difflib
+import json
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_origin
+
+from dedup_assets.command.arguments import SECRET, YAML_ONLY
+from dedup_assets.command.durations import parse_duration
+from dedup_assets.settings import Settings
+from dedup_assets.store.access import Access, is_object, is_remote
+from dedup_assets.store.filesystem import Store
+
+PIPELINES = ("dedup", "semantic-dedup")
+EPS_TO_EXTRACT = 0.01
+"""What a spec that does not say otherwise extracts; a run by flags extracts nothing then."""
+
+ALIASES = {"num_clusters": "n_clusters"}
+SWITCHES = ("refit", "verbose")
+RUN_KEYS = ("input_zip", "output_zip", "time_budget", *SWITCHES)
+"""Flags of ``run`` that are no settings."""
+
+KEYS = (*(name for name in Settings.model_fields if name not in YAML_ONLY), *RUN_KEYS)
+
+
+class SpecError(ValueError):
+    """A spec breaks a rule; the message names the key, and no value that may be secret."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a spec asks for.
+
+    Attributes:
+        values: of settings and `RUN_KEYS`, by name; what was not given, or null, is not there.
+        keys: of the values, as the spec spells them.
+    """
+
+    values: dict[str, Any]
+    keys: dict[str, str]
+
+
+def read_spec(source: str, access: Access | None = None) -> Spec:
+    """Read a spec from a file, an object or, for ``-``, the standard input.
+
+    Raises:
+        SpecError: there is none, or it breaks a rule of specs; `Settings` checks the values.
+    """
+    document = _parse(_read(source, access))
+    if not isinstance(document, dict):
+        raise SpecError(f"must be a JSON object with pipeline and args, got {_kind(document)}")
+    for key in document:
+        if key not in ("pipeline", "args"):
+            raise SpecError(f"unknown key {key!r}{_hint(key, ('pipeline', 'args'))}")
+    if "pipeline" not in document or document["pipeline"] not in PIPELINES:
+        given = json.dumps(document["pipeline"]) if "pipeline" in document else "nothing"
+        raise SpecError(f"pipeline must be {' or '.join(map(json.dumps, PIPELINES))}, got {given}")
+    args = document.get("args")
+    if not isinstance(args, dict):
+        given = _kind(args) if "args" in document else "nothing"
+        raise SpecError(f"args must be a JSON object of settings, got {given}")
+    return _checked(args)
+
+
+def _read(source: str, access: Access | None) -> bytes:
+    if is_remote(source) and not is_object(source):
+        raise SpecError("must be a file, s3://bucket/key or -")
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read()
+        if is_remote(source):
+            folder, _, name = source.rpartition("/")
+            return Store(folder, access).read_bytes(name)
+        return Path(source.removeprefix("file://")).expanduser().read_bytes()
+    except OSError as error:
+        raise SpecError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
+    except SpecError:
+        raise
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise SpecError(f"wrong JSON in {place}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError("is no text in UTF-8") from error
+    except RecursionError as error:
+        raise SpecError("is nested too deeply") from error
+    except ValueError as error:
+        raise SpecError("wrong JSON: a number has too many digits") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SpecError(f"key {key!r} is given twice")
+    return dict(pairs)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise SpecError(f"{text} is no JSON number")
+
+
+def _checked(args: dict[str, Any]) -> Spec:
+    values: dict[str, Any] = {"eps_to_extract": EPS_TO_EXTRACT}
+    keys: dict[str, str] = {}
+    for key, value in args.items():
+        name = key.replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name in SECRET:
+            side = name.partition("_")[0]
+            raise SpecError(
+                f"{key!r} is no key of a spec, since it may hold secrets: put credentials into "
+                f"the environment, or into a profile that {side}_s3_profile_name names"
+            )
+        if name not in KEYS:
+            raise SpecError(f"unknown key {key!r} in args{_hint(name, (*KEYS, *ALIASES))}")
+        if name in keys:
+            raise SpecError(f"{keys[name]!r} and {key!r} in args are the same; give one of them")
+        keys[name] = key
+        if value is not None:
+            values[name] = _value(name, key, value)
+        elif name == "eps_to_extract":
+            del values[name]  # stop after the histogram
+    return Spec(values, keys)
+
+
+def _value(name: str, key: str, value: Any) -> Any:
+    if name in SWITCHES:
+        if not isinstance(value, bool):
+            raise SpecError(f"args.{key} must be true or false, got {json.dumps(value)}")
+        return value
+    if isinstance(value, bool):
+        # Pydantic would take true for 1.
+        raise SpecError(f"args.{key} must not be true or false, got {json.dumps(value)}")
+    if name == "time_budget":
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            raise SpecError(f"args.{key}: {error}") from None
+    if name in RUN_KEYS and not isinstance(value, str):
+        raise SpecError(f"args.{key} must be text, got {json.dumps(value)}")
+    if name in Settings.model_fields and get_origin(Settings.model_fields[name].annotation) is list:
+        return _as_list(value)
+    return value
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list, or what a flag takes for one: text with commas, or one number."""
+    if isinstance(value, str):
+        return [part for part in value.split(",") if part]
+    return value if isinstance(value, list) else [value]
+
+
+def _hint(key: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+    return kinds.get(type(value), "a number")
