@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from dedup_assets.automation import LOCATION
 from dedup_assets.command.arguments import describe
@@ -113,6 +114,8 @@ def use_instance(output: str) -> None:
             f"{folder} cannot be written ({error.strerror}); the events of runs go there: choose "
             "another output_path, or set DAGSTER_HOME to a folder of yours"
         ) from error
+    except DBAPIError as error:
+        raise refused_events(folder, error) from error
     os.environ["DAGSTER_HOME"] = str(folder)  # Dagster wants it absolute
 
 
@@ -123,6 +126,14 @@ def open_instance() -> dg.DagsterInstance:
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     with _alone(Path(os.environ["DAGSTER_HOME"])):
         return dg.DagsterInstance.get()
+
+
+def refused_events(folder: str | Path, error: DBAPIError) -> SettingsError:
+    """What to say where Dagster's database cannot be written."""
+    return SettingsError(
+        f"Dagster cannot write its events to {folder} ({error.orig}); free space there, or set "
+        "DAGSTER_HOME to another folder, and run again"
+    )
 
 
 def _make_instance(folder: Path) -> None:
