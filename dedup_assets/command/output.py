@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from dedup_assets.automation import LOCATION
 from dedup_assets.command.arguments import describe
@@ -28,6 +30,7 @@ OUTPUT = "DEDUP_ASSETS_OUTPUT"
 """Environment variable: an output folder whose ``defs.yaml`` is loaded instead of ``defs/``."""
 
 _GUARD = ".dedup-assets.lock"
+_CONFIG = "dagster.yaml"
 
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
@@ -109,19 +112,16 @@ def use_instance(output: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _GUARD).touch()
-        config = folder / "dagster.yaml"
         if not home:
             with _alone(folder):
-                if not config.exists():
-                    # Whole or not there: half of it would hold in every later run.
-                    whole = folder / "dagster.yaml.new"
-                    whole.write_text(_INSTANCE_YAML)
-                    whole.replace(config)
+                _make_instance(folder)
     except OSError as error:
         raise SettingsError(
             f"{folder} cannot be written ({error.strerror}); the events of runs go there: choose "
             "another output_path, or set DAGSTER_HOME to a folder of yours"
         ) from error
+    except DBAPIError as error:
+        raise refused_events(folder, error) from error
     os.environ["DAGSTER_HOME"] = str(folder)  # Dagster wants it absolute
 
 
@@ -132,6 +132,37 @@ def open_instance() -> dg.DagsterInstance:
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     with _alone(Path(os.environ["DAGSTER_HOME"])):
         return dg.DagsterInstance.get()
+
+
+def refused_events(folder: str | Path, error: DBAPIError) -> SettingsError:
+    """What to say where Dagster's database cannot be written."""
+    return SettingsError(
+        f"Dagster cannot write its events to {folder} ({error.orig}); free space there, or set "
+        "DAGSTER_HOME to another folder, and run again"
+    )
+
+
+def _make_instance(folder: Path) -> None:
+    """Make Dagster's database and configuration aside, unless they are there, and move them in.
+
+    Dagster does not mend tables of which a killed run has made some only: every later run would
+    fail. The configuration comes last and says that all is there.
+    """
+    if (folder / _CONFIG).exists():
+        return
+    aside = folder / "new"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    (aside / _CONFIG).write_text(_INSTANCE_YAML)
+    with dg.DagsterInstance.from_config(str(aside)) as instance:
+        # Each of the three databases gets its tables when it is first asked for something.
+        instance.get_runs_count()
+        instance.get_dynamic_partitions("")
+        instance.all_instigator_state()
+    for part in ("history", "schedules", _CONFIG):
+        if not (folder / part).exists():
+            (aside / part).replace(folder / part)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

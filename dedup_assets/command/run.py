@@ -6,7 +6,12 @@ import time
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from dedup_assets.command.output import open_instance, use_instance, write_defs
+from dedup_assets.command.output import (
+    open_instance,
+    refused_events,
+    use_instance,
+    write_defs,
+)
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress
@@ -47,10 +52,7 @@ def run_and_report(
                 on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
             )
     except DBAPIError as error:
-        raise SettingsError(
-            f"Dagster cannot write its events to {os.environ['DAGSTER_HOME']} ({error.orig}); free "
-            "space there, or set DAGSTER_HOME to another folder, and run again"
-        ) from error
+        raise refused_events(os.environ["DAGSTER_HOME"], error) from error
     show_report(console, settings, report, time.monotonic() - started)
     if output_zip is not None:
         with listening(show_progress(console)):

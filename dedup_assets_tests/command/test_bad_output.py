@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from dedup_assets.command.output import use_instance
+from dedup_assets.errors import SettingsError
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command
 from dedup_assets_tests.conftest import unit, write_inputs
@@ -43,3 +47,18 @@ def test_damaged_pages_name_the_file(tmp_path: Path, call: Call, rng: np.random.
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1
     assert file.name in outcome.err
+
+
+def test_a_disk_that_is_full_when_the_database_is_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    full = OperationalError("CREATE TABLE", {}, Exception("database or disk is full"))
+
+    def refuse(folder: str) -> None:
+        raise full
+
+    monkeypatch.setattr(dg.DagsterInstance, "from_config", refuse)
+    says = r"cannot write its events to .*\.dagster \(database or disk is full\); free space"
+    with pytest.raises(SettingsError, match=says):
+        use_instance(str(tmp_path))

@@ -43,14 +43,15 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(harness: Harness
 
 def test_killed_in_uploads_to_s3_it_ends_as_if_it_had_not_been(tmp_path: Path):
     kills = [
-        Kill("cluster_partitions", "after upload part", 30, 0.0),
-        Kill(f"curated_shards {EPS[1]}", "before complete multipart upload", 2, 0.0),
+        Kill("cluster_partitions", "after put object", 5, 0.0),
+        Kill(f"curated_shards {EPS[1]}", "after upload part", 2, 0.0),
     ]
     result = Result()
     with remote(tmp_path / "place") as place:
-        Harness(place, tmp_path, rows=ROWS).play_round(FRESH, kills, result)
+        Harness(place, tmp_path, rows=ROWS // 2).play_round(FRESH, kills, result)
     assert result.differences == []
     assert result.kills.keys() == {kill.phase for kill in kills}
+    assert result.moments.keys() == {kill.kind for kill in kills}
 
 
 def test_a_killed_holder_on_another_machine_holds_until_its_lease_expires(harness: Harness):
@@ -102,6 +103,16 @@ def test_two_eps_side_by_side_both_succeed(harness: Harness, tmp_path: Path):
         assert f"shards/eps={eps}/index.parquet" in names
 
 
+@pytest.mark.parametrize("statement", [20, 40])
+def test_a_kill_leaves_no_half_database_of_dagster(harness: Harness, statement: int):
+    """Dagster would say in every later run that a table is missing."""
+    kill = Kill("instance", "a statement of the database", statement, 0.0)
+    result = Result()
+    harness.play_round(FRESH, [kill], result)
+    assert result.differences == []
+    assert result.kills == {"instance": 1}
+
+
 def test_a_kill_leaves_no_half_configuration_of_dagster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -119,7 +130,6 @@ def test_a_kill_leaves_no_half_configuration_of_dagster(
     use_instance(str(tmp_path))
     found = (tmp_path / ".dagster" / "dagster.yaml").read_text()
     assert found == output_module._INSTANCE_YAML
-    monkeypatch.undo()
 
 
 def the_lease(place: Place, output: str) -> tuple[str, dict[str, Any]]:

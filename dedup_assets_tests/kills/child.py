@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PLAN = "DEDUP_KILLS_PLAN"
-START, DAGSTER_YAML, DEFS_YAML, INSTANCE = "start-up", "dagster.yaml", "defs.yaml", "instance"
+START, INSTANCE, DEFS_YAML, OPENING = "start-up", "instance", "defs.yaml", "start of the run"
 BY_EPS = ("duplicate_ids", "curated_shards")
 
 
@@ -202,9 +202,9 @@ def watch_phases(moments: Moments) -> None:
         if name.startswith(f"{dedup_assets.assets.__name__}.") and hasattr(module, "stage"):
             module.stage = watched_stage  # type: ignore[attr-defined]
     for function, phase in (
-        ("use_instance", DAGSTER_YAML),
+        ("use_instance", INSTANCE),
         ("write_defs", DEFS_YAML),
-        ("open_instance", INSTANCE),
+        ("open_instance", OPENING),
     ):
         setattr(run, function, entering(moments, phase, getattr(run, function)))
 

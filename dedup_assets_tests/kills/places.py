@@ -101,7 +101,7 @@ class Local:
 
     def leftovers(self, output: str) -> list[str]:
         base = self.root / output
-        hidden = [base / ".tmp", *(base / ".tmp").rglob("*"), *base.glob(".*/*.new")]
+        hidden = [base / ".tmp", *(base / ".tmp").rglob("*"), *base.glob(".*/*new")]
         return [str(p.relative_to(base)) for p in hidden if p.exists()]
 
     def instance(self, output: str) -> Path:

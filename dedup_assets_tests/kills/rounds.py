@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dedup_assets_tests.kills.child import DAGSTER_YAML, DEFS_YAML, INSTANCE, PLAN, START, Plan
+from dedup_assets_tests.kills.child import DEFS_YAML, INSTANCE, OPENING, PLAN, START, Plan
 from dedup_assets_tests.kills.places import Found, Place, make_clips, make_inputs, table_rows
 
 CLUSTERS = 6
@@ -24,10 +24,9 @@ ASSETS = (
     *("embeddings", "centroids", "cluster_partitions", "pairwise_scores", "similarity_histogram"),
     *(f"duplicate_ids {EPS[0]}", f"duplicate_ids {EPS[1]}", f"curated_shards {EPS[1]}"),
 )
-BEFORE = (START, DAGSTER_YAML, DEFS_YAML, INSTANCE)
+BEFORE = (START, INSTANCE, DEFS_YAML, OPENING)
 PHASES = (*BEFORE, *ASSETS)
 LONGEST_S = 120
-PART_BYTES = 16 << 10
 BY_TIME = 0.3
 """Share of the kills that come from outside, at a time, and not at a moment of the code."""
 
@@ -45,6 +44,7 @@ class Variant:
         flags: of the command, beyond those that all have.
         before: flags of a run that has finished there earlier, if any.
         killed: flags of the runs that are killed, where they are other ones than of the last run.
+        part_bytes: of uploads to S3, so that fragments and tars go in parts.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Variant:
     flags: tuple[str, ...] = ()
     before: tuple[str, ...] | None = None
     killed: tuple[str, ...] | None = None
+    part_bytes: int = 3 << 10
 
 
 SMALL = ("--n-clusters", str(CLUSTERS), "--files-per-partition", "1", "--samples-per-shard", "50")
@@ -63,7 +64,7 @@ OTHER = (
 FRESH = Variant("fresh", "small", SMALL)
 CHANGED = Variant("changed", "small", SMALL, OTHER)
 BACK = Variant("back", "small", SMALL, SMALL, killed=OTHER)
-SPILLED = Variant("spilled", "large", LARGE)
+SPILLED = Variant("spilled", "large", LARGE, part_bytes=256 << 10)
 VARIANTS = (FRESH, CHANGED, SPILLED, BACK)
 
 
@@ -164,7 +165,7 @@ class Harness:
         """Start a child with a plan; returns it and its journal."""
         self._runs += 1
         journal = self._scratch / f"{self._runs}.journal"
-        full = Plan(str(journal), part_bytes=PART_BYTES, **plan)
+        full = Plan(str(journal), **plan)
         process = subprocess.Popen(
             [sys.executable, "-m", "dedup_assets_tests.kills.child", *arguments],
             env={**self.place.environment(), PLAN: full.encode()},
@@ -186,15 +187,16 @@ class Harness:
         return Outcome(process.returncode, out, err, read_journal(journal))
 
     def run(self, variant: Variant, output: str, flags: tuple[str, ...] = ()) -> Outcome:
-        return self.finish(*self.start(self.command(variant, output, flags)))
+        arguments = self.command(variant, output, flags)
+        return self.finish(*self.start(arguments, part_bytes=variant.part_bytes))
 
     def killed(self, variant: Variant, output: str, kill: Kill) -> Outcome:
         """A run that is killed."""
         arguments = self.command(variant, output, variant.killed or ())
         if not kill.by_time:
             plan = {"phase": kill.phase, "kind": kill.kind, "number": kill.number}
-            return self.finish(*self.start(arguments, **plan))
-        process, journal = self.start(arguments)
+            return self.finish(*self.start(arguments, part_bytes=variant.part_bytes, **plan))
+        process, journal = self.start(arguments, part_bytes=variant.part_bytes)
         began = time.monotonic()
         if kill.phase != START:
             wait_for(process, journal, lambda entry: entry.get("phase") == kill.phase)
@@ -307,7 +309,7 @@ def phases_in_turn(rng: random.Random) -> Any:
     """Phases without end: each asset as often as the other ones, the rest less often."""
     number = 0
     while True:
-        turn = [*ASSETS, INSTANCE, BEFORE[number % 3]]
+        turn = [*ASSETS, INSTANCE, (START, DEFS_YAML, OPENING)[number % 3]]
         rng.shuffle(turn)
         yield from turn
         number += 1
