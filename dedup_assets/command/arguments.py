@@ -27,7 +27,14 @@ AUTO = "auto"
 """Instead of a number of clusters."""
 
 INPUT_SETTINGS = (
-    *("input_embeddings_path", "id_field", "embedding_field", "embedding_dim", "metadata_fields"),
+    *(
+        "input_embeddings_path",
+        "input_filetype",
+        "id_field",
+        "embedding_field",
+        "embedding_dim",
+        "metadata_fields",
+    ),
     "rank_by",
     *("on_invalid", "files_per_partition", "max_iter", "tol", "random_state", "fit_data_fraction"),
     *("missed_sample", "precision", "kmeans", "memory_budget", "device"),

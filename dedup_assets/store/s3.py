@@ -3,6 +3,7 @@
 s3fs brings the session and the credentials; each request here is one that `retry` may repeat.
 """
 
+import contextlib
 import errno
 import io
 import math
@@ -153,7 +154,7 @@ class S3Objects:
             self.write(path, file.read())
             return
         step = max(_PART_BYTES, math.ceil(size / _MOST_PARTS))
-        key = {"Key": _key(path)}
+        key: dict[str, Any] = {"Key": _key(path)}
         self._abort_abandoned(path)
         upload = self._call("write", path, "create_multipart_upload", **key)["UploadId"]
         key["UploadId"] = upload
@@ -172,12 +173,20 @@ class S3Objects:
                     del part
                 etags = [task.result()["ETag"] for task in tasks]
             listed = [{"ETag": e, "PartNumber": n} for n, e in enumerate(etags, start=1)]
-            self._call(
-                "write", path, "complete_multipart_upload", **key, MultipartUpload={"Parts": listed}
-            )
+            self._complete(path, size, **key, MultipartUpload={"Parts": listed})
         except BaseException:
-            self._call("write", path, "abort_multipart_upload", **key)
+            with contextlib.suppress(OSError, StorageError):  # the first error is the news
+                self._call("write", path, "abort_multipart_upload", **key)
             raise
+
+    def _complete(self, path: str, size: int, **arguments: Any) -> None:
+        try:
+            self._call("write", path, "complete_multipart_upload", **arguments)
+        except FileNotFoundError:
+            # The upload is gone: it was completed by a request whose answer was lost.
+            info = self.info(path)
+            if info is None or info.size != size:
+                raise
 
     def _abort_abandoned(self, path: str) -> None:
         """Abort what a killed process left of an upload to this path: its parts are paid for.
@@ -185,14 +194,14 @@ class S3Objects:
         Who writes here holds the lease, so no other upload to this path is alive.
         """
         key = _key(path)
-        try:
-            listed = self._call("list", path, "list_multipart_uploads", Prefix=key)
+        # The credentials or the store may not allow to list them: nothing else fails, or waits.
+        with contextlib.suppress(OSError, StorageError):
+            once: dict[str, Any] = {"retries": 0}
+            listed = self._call("list", path, "list_multipart_uploads", **once, Prefix=key)
             for upload in listed.get("Uploads", ()):
                 if upload["Key"] == key:
-                    named = {"Key": key, "UploadId": upload["UploadId"]}
-                    self._call("write", path, "abort_multipart_upload", **named)
-        except (OSError, StorageError):
-            pass  # the credentials or the store may not allow to list them; nothing else fails
+                    named: dict[str, Any] = {"Key": key, "UploadId": upload["UploadId"]}
+                    self._call("write", path, "abort_multipart_upload", **once, **named)
 
     def delete(self, path: str) -> None:
         """Delete an object; S3 does not say whether it was there."""
@@ -232,7 +241,9 @@ class S3Objects:
         except _PreconditionError as error:
             raise ChangedError(f"s3://{path} was replaced while it was read") from error
 
-    def _call(self, doing: str, path: str, method: str, **arguments: Any) -> Any:
+    def _call(
+        self, doing: str, path: str, method: str, *, retries: int | None = None, **arguments: Any
+    ) -> Any:
         bucket = path.partition("/")[0]
 
         def act() -> Any:
@@ -243,11 +254,14 @@ class S3Objects:
                     raise _PreconditionError from error
                 raise
 
-        return self._retrying(act, doing, path)
+        return self._retrying(act, doing, path, retries)
 
-    def _retrying(self, act: Callable[[], _T], doing: str, path: str) -> _T:
+    def _retrying(
+        self, act: Callable[[], _T], doing: str, path: str, retries: int | None = None
+    ) -> _T:
         try:
-            return retrying(act, doing, f"s3://{path}", self._retries)
+            most = self._retries if retries is None else retries
+            return retrying(act, doing, f"s3://{path}", most)
         except FileNotFoundError as error:
             text = os.strerror(errno.ENOENT)
             raise FileNotFoundError(errno.ENOENT, text, f"s3://{path}") from error
