@@ -133,7 +133,7 @@ class S3Objects:
         Raises:
             ConflictError: what is there is something else.
         """
-        condition = {"IfNoneMatch": "*"} if new else {}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
         if replaces is not None:
             condition["IfMatch"] = replaces
         try:
@@ -166,7 +166,7 @@ class S3Objects:
                     if len(tasks) >= _UPLOADS:
                         tasks[-_UPLOADS].result()
                     file.seek(start)
-                    part = {"PartNumber": number, "Body": file.read(step)}
+                    part: dict[str, Any] = {"PartNumber": number, "Body": file.read(step)}
                     tasks.append(
                         pool.submit(self._call, "write", path, "upload_part", **key, **part)
                     )
