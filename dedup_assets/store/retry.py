@@ -79,7 +79,7 @@ def is_transient(error: BaseException) -> bool:
         ConnectionError | TimeoutError | asyncio.TimeoutError | IncompleteRead | TruncatedError,
     ):
         return True
-    status, code = _status(error), _code(error)
+    status, code = status_of(error), _code(error)
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
         return True
     # Those of the network, below botocore.
@@ -113,7 +113,7 @@ def _refusal(error: Exception, doing: str, place: str) -> Exception:
             f"{place}: could not {doing} it, the store does not accept the credentials ({code}); "
             "check the key, the secret and the endpoint"
         )
-    if isinstance(error, PermissionError) or _status(error) in (401, 403):
+    if isinstance(error, PermissionError) or status_of(error) in (401, 403):
         return StorageError(
             f"{place}: not allowed to {doing} it ({code or 'access denied'}); give the "
             "credentials that right, or use a profile that has it"
@@ -124,16 +124,16 @@ def _refusal(error: Exception, doing: str, place: str) -> Exception:
 
 
 def _reason(error: BaseException) -> str:
-    code, status = _code(error), _status(error)
+    code, status = _code(error), status_of(error)
     if code:
         return f"the store answered {status} {code}" if status and code != str(status) else code
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}{': ' + text[0] if text else ''}"
 
 
-def _response(error: BaseException) -> dict[str, Any]:
+def _response(error: BaseException | None) -> dict[str, Any]:
     """What botocore keeps of an answer; s3fs hides it behind an OSError."""
-    for one in (error, error.__cause__):
+    for one in (error, getattr(error, "__cause__", None)):
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             return response
@@ -144,5 +144,6 @@ def _code(error: BaseException) -> str:
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
-def _status(error: BaseException) -> int:
+def status_of(error: BaseException | None) -> int:
+    """The HTTP status that an error of botocore or s3fs came with, or 0."""
     return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from fsspec.asyn import sync
 
 from dedup_assets.errors import StorageError
-from dedup_assets.store.retry import TruncatedError, retrying
+from dedup_assets.store.retry import TruncatedError, retrying, status_of
 
 TAIL_BYTES = 64 << 10
 """Read at first: the whole of a small object, the footer of most tables."""
@@ -80,7 +80,16 @@ class S3Objects:
             found = self._call("look at", path, "head_object", Key=_key(path))
         except FileNotFoundError:
             return None
+        except StorageError as error:
+            if status_of(error.__cause__) in (400, 401, 403):
+                self._say_why(path)
+            raise
         return _info(found["ContentLength"], found["ETag"])
+
+    def _say_why(self, path: str) -> None:
+        """Raise what the store has to say: an answer to HEAD has no room for it."""
+        with contextlib.suppress(FileNotFoundError):
+            self.read(path, 0, 1)
 
     def list(self, folder: str) -> Iterator[tuple[str, Info]]:
         """Every object below a folder, as full paths; a request for each thousand."""

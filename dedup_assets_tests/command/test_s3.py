@@ -180,16 +180,24 @@ def test_profiles_of_input_and_output(
     assert good.code == 0, good.err
 
 
-@pytest.mark.parametrize("kind", ["AccessDenied", "ExpiredToken", "InvalidAccessKeyId"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("AccessDenied", "not allowed to read it (AccessDenied)"),
+        ("ExpiredToken", "the session token of the credentials has expired; get new"),
+        ("InvalidAccessKeyId", "the store does not accept the credentials (InvalidAccessKeyId)"),
+    ],
+)
 def test_wrong_credentials_end_in_one_line_without_them(
-    call: Call, s3: S3Server, inputs: Path, kind: str
+    call: Call, s3: S3Server, inputs: Path, kind: str, says: str
 ) -> None:
     with faulty(s3.endpoint) as proxy:
         proxy.faults = [Fault(kind)]
         flags = ("--input-s3-endpoint-url", proxy.endpoint)
         outcome = run(call, f"s3://{s3.bucket}", s3.url("output"), *flags)
     assert outcome.code == 1
-    assert f"s3://{s3.bucket}/clips" in outcome.err
+    assert f"s3://{s3.bucket}/embeddings: " in outcome.err
+    assert says in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert KEY not in outcome.err
     assert SECRET not in outcome.err
