@@ -170,7 +170,7 @@ def test_each_place_is_ours_or_says_why_there_is_none():
         reason = row.here.partition("not here: ")[2]
         assert reason or code(row.here), row
         for name in code(row.here):
-            examples = {"ce1_embd_parquet/", "auto", ".parquet"}
+            examples = {"ce1_embd_parquet/", "clips/", "auto", ".parquet"}
             assert name in known | examples, (name, row)
     assert paths <= set(re.findall(r"`([a-z_]+/[^`]*)`", TEXT))
 
