@@ -13,7 +13,7 @@ from dedup_assets.assets.common import (
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.stages.scores import score, scores_fingerprint
+from dedup_assets.stages.scores import score, scores_fingerprint, warn_of_size
 from dedup_assets.store import layout, schemas
 
 
@@ -40,6 +40,9 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
         clusters = sum(k.clusters for k in keys.values())
         reused = sum(k.reused for k in keys.values())
         context.log.info(f"{clusters - reused} of {clusters} clusters compared, {reused} current")
+        largest = max(k.largest for k in keys.values())
+        if warning := warn_of_size(settings, largest, manifest.dim):
+            context.log.warning(warning)
         schema = column_schema(schemas.pairs(manifest.id_type))
         for key, scores in keys.items():
             context.add_asset_metadata(

@@ -10,6 +10,7 @@ from dedup_assets.assets.common import (
     CURATED_SHARDS,
     DUPLICATE_IDS,
     EMBEDDINGS,
+    PAIRWISE_SCORES,
     SIMILARITY_HISTOGRAM,
 )
 from dedup_assets.assets.curated_shards import NO_MEDIA
@@ -19,6 +20,7 @@ from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import stale_eps
 from dedup_assets.stages.missed import Missed, find_missed
+from dedup_assets.stages.scores import warn_of_size
 from dedup_assets.store import layout
 
 
@@ -36,7 +38,9 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
             f"[yellow]k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
             f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters[/]"
         )
-    for warning in report.warnings:
+    largest = max(entry["largest_cluster"] for entry in report.metadata[PAIRWISE_SCORES])
+    too_large = warn_of_size(settings, largest, embeddings["dimension"])
+    for warning in [*([too_large] if too_large else []), *report.warnings]:
         console.print(warning, style="yellow", markup=False)
     missed = find_missed(settings, settings.open_output())
     if DUPLICATE_IDS in report.metadata:

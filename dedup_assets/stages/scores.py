@@ -28,6 +28,7 @@ from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors, hash_ids
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.sizes import format_bytes
 from dedup_assets.store.tables import read_info, read_table, write_table
 
 VERSION = 1
@@ -104,6 +105,21 @@ def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeySco
             _score_batch(settings, store, manifest, batch, advance)
     _delete_beyond(settings, store)
     return done
+
+
+def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
+    """What to say of a cluster that does not fit into the budget; it is compared all the same.
+
+    Its rows are held as they are read, and again in rank order.
+    """
+    needed = 2 * largest * dim * 4
+    if needed <= settings.memory_budget:
+        return None
+    return (
+        f"the largest cluster has {largest:,} rows, and takes {format_bytes(needed)} to compare, "
+        f"more than memory_budget ({format_bytes(settings.memory_budget)}); more clusters are "
+        "smaller"
+    )
 
 
 def current_scores(settings: Settings, store: Store) -> list[Cluster]:

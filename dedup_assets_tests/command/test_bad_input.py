@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -296,3 +297,18 @@ def test_a_path_of_another_protocol_ends_with_code_2(call: Call) -> None:
     assert outcome.code == 2
     assert "--output-path: must be a local path or a URL such as s3://bucket/prefix" in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_a_cluster_beyond_the_budget_is_compared_with_a_warning(call: Call, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_part(tmp_path / "in", rng.standard_normal((9000, 256)).astype(np.float32))
+    flags = ["--input-embeddings-path", "in", "--output-path", "out", "--memory-budget", "16MiB"]
+    one = call("run", *flags, "--n-clusters", "1", "--missed-sample", "0")
+    assert one.code == 0, one.err
+    assert (
+        "the largest cluster has 9,000 rows, and takes 17.6 MiB to compare, more than memory_budget "
+        "(16.0 MiB); more clusters are smaller"
+    ) in " ".join(one.out.split())
+    more = call("run", *flags, "--n-clusters", "4", "--missed-sample", "0")
+    assert more.code == 0, more.err
+    assert "the largest cluster" not in more.out
