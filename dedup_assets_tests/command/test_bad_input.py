@@ -306,8 +306,8 @@ def test_a_cluster_beyond_the_budget_is_compared_with_a_warning(call: Call, tmp_
     one = call("run", *flags, "--n-clusters", "1", "--missed-sample", "0")
     assert one.code == 0, one.err
     assert (
-        "the largest cluster has 9,000 rows, and takes 17.6 MiB to compare, more than memory_budget "
-        "(16.0 MiB); more clusters are smaller"
+        "the largest cluster has 9,000 rows, and takes 17.6 MiB to compare, more than "
+        "memory_budget (16.0 MiB); more clusters are smaller"
     ) in " ".join(one.out.split())
     more = call("run", *flags, "--n-clusters", "4", "--missed-sample", "0")
     assert more.code == 0, more.err
