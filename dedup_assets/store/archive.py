@@ -125,8 +125,17 @@ class ZipStore:
         return self._member(name).version
 
     def read_bytes(self, name: str) -> bytes:
+        """The whole of a file.
+
+        Raises:
+            InputError: it is damaged, which `open` does not see where it is read in place.
+        """
         with self.open(name) as file:
-            return file.read()
+            data = file.read()
+        member = self._member(name)
+        if member.stored and zlib.crc32(data) != member.crc:
+            raise self._damaged(f"{name} does not hold what its checksum says")
+        return data
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading in binary.
