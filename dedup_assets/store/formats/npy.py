@@ -128,6 +128,8 @@ class NpyFiles:
                 if end > size_of(self._versions[file]):
                     raise ValueError(f"its header says {end} bytes, and it has fewer")
                 data += opened.read(max(0, end - len(data)))
+                if len(data) < end:
+                    raise ChangedError
         except (FileNotFoundError, ChangedError) as error:
             what = "changed" if isinstance(error, ChangedError) else "is gone"
             raise StaleError(
