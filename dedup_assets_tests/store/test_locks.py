@@ -114,6 +114,12 @@ def test_a_lease_on_the_whole_asset_covers_every_key(store: Store):
         pass
 
 
+def test_an_empty_file_holds_no_lease(store: Store):
+    store.write_bytes(FILE, b"")
+    with take(store, "scores", ["0-1"]):
+        assert len(leases(store)) == 1
+
+
 def test_an_expired_lease_is_taken_over(store: Store):
     put_lease(store, expires=time.time() - 1)
     with take(store, "scores", ["0-1"]):

@@ -133,6 +133,18 @@ def test_a_lease_is_given_up_although_the_answer_is_lost(
     assert s3.get(f"root/{FILE}") == b"{}"
 
 
+def test_of_an_empty_object_size_and_etag_are_known(s3: S3Server, store: Store, proxy: FaultyProxy):
+    """S3 refuses any range of one; a conditional write that replaces it needs its ETag."""
+    s3.put("root/empty", b"")
+    etag = s3.client().head_object(Bucket=s3.bucket, Key="root/empty")["ETag"]
+    proxy.faults = [Fault("InvalidRange", method="GET", times=2)]
+    assert store.objects is not None
+    found = store.objects.read(store.path("empty"), 0, 10)
+    assert (found.data, found.size, found.etag) == (b"", 0, etag)
+    assert store.read_bytes("empty") == b""
+    assert proxy.committed["InvalidRange"] == 2
+
+
 @pytest.mark.parametrize(("kind", "act"), list(itertools.product(["SlowDown", "reset"], ACTIONS)))
 def test_what_lasts_ends_in_one_line_that_names_the_object(
     s3: S3Server, store: Store, proxy: FaultyProxy, kind: str, act: Callable[[Store], None]
