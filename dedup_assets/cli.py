@@ -17,7 +17,7 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import DedupError
-from dedup_assets.store.access import Access, is_remote
+from dedup_assets.store.access import Access, check_endpoint, is_remote
 
 _BUDGET = "10m"
 _OUTPUT = "out"
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="open what a run materialized in the Dagster UI")
     ui.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
     ui.add_argument("--output-s3-profile-name", metavar="NAME", help="As for run.")
-    ui.add_argument("--output-s3-endpoint-url", metavar="URL", help="As for run.")
+    ui.add_argument("--output-s3-endpoint-url", metavar="URL", type=_endpoint, help="As for run.")
     ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=_ui)
     return parser
@@ -145,6 +145,13 @@ def _budget(seconds: float | None) -> float:
 def _duration(text: str) -> float:
     try:
         return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _endpoint(text: str) -> str:
+    try:
+        return check_endpoint(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

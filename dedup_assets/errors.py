@@ -27,3 +27,9 @@ class LockedError(DedupError):
 
 class StorageError(DedupError):
     """A remote store refused a request, or kept failing."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dedup_assets.compute.thresholds import canonical_eps
-from dedup_assets.store.access import RETRIES, Access, check_endpoint, is_remote
+from dedup_assets.store.access import RETRIES, Access, check_endpoint, check_options, is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.schemas import COSINE_DISTANCE, EMBEDDING, ID, L2_DISTANCE
 from dedup_assets.store.sizes import parse_bytes
@@ -201,6 +201,12 @@ class Settings(dg.Model):
     @classmethod
     def _endpoint(cls, value: str | None) -> str | None:
         return None if value is None else check_endpoint(value)
+
+    @field_validator("input_storage_options", "output_storage_options")
+    @classmethod
+    def _endpoint_of_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_options(value)
+        return value
 
     @field_validator("n_clusters", mode="before")
     @classmethod

@@ -23,6 +23,7 @@ _CODES = {
     "ExpiredToken": 400,
     "InvalidAccessKeyId": 403,
     "NotImplemented": 501,
+    "InvalidRange": 416,
 }
 _HOP_HEADERS = {"connection", "transfer-encoding", "keep-alive", "content-length", "date", "server"}
 

@@ -242,6 +242,21 @@ def test_storage_options_take_secrets_from_the_environment_and_show_them_nowhere
         assert secret.encode() not in stored + objects
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("url", ["http://me:hidden@host:9000", "hidden"])
+def test_wrong_endpoint_of_storage_options_is_refused_without_showing_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, url: str, nested: bool
+) -> None:
+    """A store that does not answer is named by its URL, in the log and in the events."""
+    monkeypatch.setenv("BUCKET_ENDPOINT", url)
+    options: dict[str, Any] = {"endpoint_url": "{{ env.BUCKET_ENDPOINT }}"}
+    options = {"client_kwargs": options} if nested else options
+    with pytest.raises(Exception, match="Error while loading component films") as caught:
+        project({"films": {**MINIMAL, "input_storage_options": options}})
+    assert "endpoint_url must" in causes(caught.value)
+    assert "hidden" not in causes(caught.value)
+
+
 def test_storage_options_of_a_wrong_type_are_not_repeated(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from dedup_assets.command.arguments import AUTO, check_settings, flag, given_val
 from dedup_assets.command.spec import RUN_KEYS, SpecError, read_spec
 from dedup_assets.component import rooted
 from dedup_assets.settings import Settings
-from dedup_assets.store.access import Access, is_object, is_remote
+from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
 
 BESIDE = (
     *("input_zip", "output_zip", "output_path", "verbose"),
@@ -64,7 +64,11 @@ def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, 
     alien = [flag(name) for name in flags if name not in BESIDE]
     if alien:
         raise SpecError(f"{', '.join(alien)} cannot be given beside a spec; write it into its args")
-    access = Access(flags.get("input_s3_profile_name"), flags.get("input_s3_endpoint_url"))
+    endpoint = flags.get("input_s3_endpoint_url")
+    try:
+        access = Access(flags.get("input_s3_profile_name"), endpoint and check_endpoint(endpoint))
+    except ValueError as error:
+        raise SpecError(f"{flag('input_s3_endpoint_url')}: {error}") from None
     spec = read_spec(source, access)
 
     def spell(name: str) -> str:

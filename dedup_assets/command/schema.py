@@ -14,7 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _NULL = {"type": "null"}
 _PATH = r"^((s3|file)://.*[^/].*|(?!.*://).+)$"
-_ENDPOINT = r"^https?://[^/@]+(/.*)?$"
+_ENDPOINT = r"^https?://[^/@]+(/[^@]*)?$"
 _EPS = r"(0(\.[0-9]{1,5}0*)?|\.[0-9]{1,5}0*)"
 _EPS_NUMBER = {"type": "number", "minimum": 0, "maximum": float(EPS_MAX)}
 _SIZE = r"^[0-9]+(\.[0-9]+)?\s*([KMGT](i?B)?|B)?$"

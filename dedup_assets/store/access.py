@@ -74,9 +74,26 @@ def check_endpoint(url: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
+    if "@" in url:  # wherever it is, so that no password is in an error below, nor in one of boto
         raise ValueError("must hold no user name or password: put them into the credentials")
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"must look like https://host:port, got {url!r}")
     return url
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse arguments of s3fs with an endpoint that `check_endpoint` refuses.
+
+    Raises:
+        ValueError: they have one.
+    """
+    client = options.get("client_kwargs")
+    for holder in (options, client if isinstance(client, Mapping) else {}):
+        url = holder.get("endpoint_url")
+        if url is None:
+            continue
+        try:
+            check_endpoint(str(url))
+        except ValueError as error:
+            raise ValueError(f"endpoint_url {str(error).partition(', got ')[0]}") from None

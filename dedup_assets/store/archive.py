@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, cast
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, StaleError, first_line
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.rangefile import Window
 from dedup_assets.store.s3 import ChangedError, Entries
 from dedup_assets.store.sizes import format_bytes
 
@@ -125,8 +126,17 @@ class ZipStore:
         return self._member(name).version
 
     def read_bytes(self, name: str) -> bytes:
+        """The whole of a file.
+
+        Raises:
+            InputError: it is damaged, which `open` does not see where it is read in place.
+        """
         with self.open(name) as file:
-            return file.read()
+            data = file.read()
+        member = self._member(name)
+        if member.stored and zlib.crc32(data) != member.crc:
+            raise self._damaged(f"{name} does not hold what its checksum says")
+        return data
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading in binary.
@@ -142,7 +152,7 @@ class ZipStore:
             return packed if member.stored else self._inflate(name, member, packed)
         file = self._open_archive()
         try:
-            window = cast(IO[bytes], _Window(file, self._begin(file, name, member), member.packed))
+            window = cast(IO[bytes], Window(file, self._begin(file, name, member), member.packed))
             if member.stored:
                 return window
             inflated = self._inflate(name, member, window)
@@ -246,11 +256,11 @@ class ZipStore:
             *(zipfile.BadZipFile, NotImplementedError, ValueError, struct.error),
             *(EOFError, OverflowError, MemoryError),
         ) as error:
-            raise self._damaged(_first_line(error)) from error
+            raise self._damaged(first_line(error)) from error
         except OSError as error:
             if error.errno != errno.EINVAL:  # a place before the beginning of the file
                 raise
-            raise self._damaged(_first_line(error)) from error
+            raise self._damaged(first_line(error)) from error
         self._refuse_overlaps(found, end)
         members: dict[str, _Member] = {}
         for info in found:
@@ -316,60 +326,8 @@ class ZipStore:
         )
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _single_top(names: Iterable[str]) -> str:
     """The folder, with a slash, that all names lie in; empty if there is none."""
     tops = {name.partition("/")[0] if "/" in name else "" for name in names}
     top = tops.pop() if len(tops) == 1 else ""
     return f"{top}/" if top else ""
-
-
-class _Window(io.RawIOBase):
-    """Some bytes of a file as a file; closing it closes that."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        super().__init__()
-        self._file = file
-        self._start = start
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"cannot seek to {base + offset}")
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        self._file.seek(self._start + self._position)
-        data = self._file.read(wanted) if wanted else b""
-        self._position += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -141,7 +141,8 @@ class Store:
             _in_folder(target.parent, lambda: temporary.replace(target))
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            if error.filename is None:  # a failed write does not say where
+            # A failed write does not say where; an error without a number is of the caller's own.
+            if error.filename is None and error.errno is not None:
                 error.filename = str(target)
             raise
         except BaseException:

@@ -95,7 +95,10 @@ class InputFiles:
         for name in found:
             self._refuse_bytes(name)
         if kind == "npy":
-            return self._npy(listed).names()
+            packs = self._npy(listed)
+            with self._lock:  # one listing, which may take minutes, and the same files throughout
+                self._formats[kind] = packs
+            return packs.names()
         return found
 
     def probe(self, name: str) -> InputFile:

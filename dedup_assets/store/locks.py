@@ -131,12 +131,13 @@ def writing(
             leases[name] = replace(held, expires=time.time() + lease_s)
         return held is not None
 
-    kept = True
+    kept = False
 
     def release(leases: Leases) -> bool:
         nonlocal kept
-        kept = leases.pop(name, None) is not None
-        return kept
+        held = leases.pop(name, None) is not None
+        kept = kept or held  # called again where an answer was lost: it is given up by then
+        return held
 
     _change(store, take)
     stop = threading.Event()
@@ -146,8 +147,11 @@ def writing(
     def end() -> None:
         stop.set()
         renewal.join()
-        _ended.add(name)
-        _change(store, release)
+        try:
+            _change(store, release)
+        finally:
+            # Not before: another thread of this process would take the lease for given up.
+            _ended.add(name)
 
     try:
         yield

@@ -239,8 +239,9 @@ class S3Objects:
             try:
                 return sync(self._fs.loop, _fetch, self._fs, arguments)
             except OSError as error:
-                if _response_code(error) == "InvalidRange":
-                    return Piece(b"", 0, "")  # of an empty object no range can be had
+                if _response_code(error) == "InvalidRange":  # as any is of an empty object
+                    found = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
+                    return Piece(b"", int(found["ContentLength"]), found["ETag"])
                 if _response_code(error) == _PRECONDITION:
                     raise _PreconditionError from error
                 raise

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from dedup_assets.errors import StaleError
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.s3 import ChangedError
 from dedup_assets.store.schemas import EMBEDDING
 
 ROWS_PER_GROUP = 10_000
@@ -89,7 +90,7 @@ def read_current(
     """
     try:
         table = read_table(store, name, columns)
-    except FileNotFoundError:
+    except (FileNotFoundError, ChangedError):
         table = None
     if table is None or info_of(table.schema).get("fingerprint") != fingerprint:
         raise StaleError(
@@ -120,7 +121,11 @@ def read_info(store: Store, name: str) -> dict[str, Any] | None:
             schema = pq.ParquetFile(file).schema_arrow
     except FileNotFoundError:
         return None
+    except ChangedError as error:
+        raise StaleError(f"{error}; materialize this again when that run is done") from error
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, and says nothing of what the file holds
         raise StaleError(
             f"{store.url(name)} cannot be read as Parquet ({error}); delete it and "
             "materialize again"

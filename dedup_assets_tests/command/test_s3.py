@@ -236,11 +236,22 @@ def test_no_secret_is_left_anywhere(
         assert secret.encode() not in events
 
 
-def test_endpoint_with_a_password_is_refused_without_showing_it(call: Call) -> None:
-    outcome = call(
-        *("run", "--input-embeddings-path", "s3://b/in", "--output-path", "out"),
-        *("--n-clusters", "2", "--input-s3-endpoint-url", "http://me:hidden@host:9000"),
-    )
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [
+            *("run", "--input-embeddings-path", "s3://b/in", "--output-path", "out"),
+            *("--n-clusters", "2", "--input-s3-endpoint-url"),
+        ],
+        ["run", "--spec", "s3://b/job.json", "--input-s3-endpoint-url"],
+        ["ui", "s3://b/out", "--output-s3-endpoint-url"],
+    ],
+)
+@pytest.mark.parametrize("url", ["http://me:hidden@host:9000", "me:hidden@host:9000"])
+def test_endpoint_with_a_password_is_refused_without_showing_it(
+    call: Call, arguments: list[str], url: str
+) -> None:
+    outcome = call(*arguments, url)
     assert outcome.code == 2
     assert "must hold no user name or password" in outcome.err
     assert "hidden" not in outcome.err

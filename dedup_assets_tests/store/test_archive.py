@@ -237,6 +237,20 @@ def test_damage_to_a_member_is_seen_when_it_is_read(tmp_path: Path):
         store(path).open("x")
 
 
+@pytest.mark.parametrize("where", ["data", "header"])
+def test_damage_to_a_member_without_compression_is_seen_when_all_of_it_is_read(
+    tmp_path: Path, where: str
+):
+    """A clip goes into a shard as it is read: nothing after it would notice."""
+    path = pack(tmp_path / "a.zip", {"x": DATA, "y": DATA}, STORED)
+    data = bytearray(path.read_bytes())
+    data[2_000 if where == "data" else 28] ^= 0x10  # 28: how long the extra field is
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="x does not hold what its checksum says"):
+        store(path).read_bytes("x")
+    assert store(path).read_bytes("y") == DATA
+
+
 def test_a_zip_that_is_replaced_meanwhile_is_refused(tmp_path: Path):
     path = pack(tmp_path / "a.zip", {"x": DATA})
     found = store(path)

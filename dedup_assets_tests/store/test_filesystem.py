@@ -59,6 +59,12 @@ def test_interrupted_write_changes_nothing_and_leaves_nothing(
     assert not existing or store.read_bytes("x.bin") == b"before"
 
 
+def test_an_error_of_what_is_read_meanwhile_keeps_its_text(store: Store):
+    with pytest.raises(OSError, match="the input was replaced") as caught, store.write("x.bin"):
+        raise OSError("the input was replaced")
+    assert caught.value.filename is None
+
+
 def test_nothing_is_under_the_name_before_the_end(store: Store):
     with store.write("x.bin") as file:
         file.write(b"half")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dedup_assets.errors import LockedError
+from dedup_assets.store import locks
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.locks import FILE, WHOLE, Lease, this_machine, writing
 from dedup_assets_tests.s3 import S3Server
@@ -113,6 +114,12 @@ def test_a_lease_on_the_whole_asset_covers_every_key(store: Store):
         pass
 
 
+def test_an_empty_file_holds_no_lease(store: Store):
+    store.write_bytes(FILE, b"")
+    with take(store, "scores", ["0-1"]):
+        assert len(leases(store)) == 1
+
+
 def test_an_expired_lease_is_taken_over(store: Store):
     put_lease(store, expires=time.time() - 1)
     with take(store, "scores", ["0-1"]):
@@ -131,6 +138,24 @@ def test_a_lost_lease_fails_the_run_at_its_end(store: Store):
     lost = "the lease on scores was lost: .* for 60 s and another run took over"
     with pytest.raises(LockedError, match=lost), take(store, "scores", ["0-1"]):
         store.write_bytes(FILE, b"{}")
+
+
+def test_a_lease_is_held_by_its_process_until_it_is_written_that_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another thread that looks just before would take it over, and the run would fail."""
+    store = Store(str(tmp_path))
+    change = locks._change
+
+    def slowly(*arguments: Any) -> bool:
+        with take(store, "histogram", [WHOLE]):
+            pass
+        return change(*arguments)
+
+    with take(store, "scores", ["0-1"]):
+        plain = iter([slowly])
+        monkeypatch.setattr(locks, "_change", lambda *args: next(plain, change)(*args))
+    assert leases(store) == {}
 
 
 def test_a_dead_number_of_another_host_says_nothing(store: Store):

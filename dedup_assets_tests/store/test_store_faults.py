@@ -12,6 +12,7 @@ from dedup_assets.store import retry
 from dedup_assets.store import s3 as objects
 from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.locks import FILE, writing
 from dedup_assets_tests.faults import Fault, FaultyProxy, faulty
 from dedup_assets_tests.s3 import S3Server
 
@@ -120,6 +121,28 @@ def test_a_lost_answer_is_asked_for_again(
     assert proxy.committed["lost"] == 2
     if act is upload:
         assert s3.get("root/uploaded.bin") == LARGE
+
+
+def test_a_lease_is_given_up_although_the_answer_is_lost(
+    s3: S3Server, store: Store, proxy: FaultyProxy
+):
+    """The write is repeated, finds the lease gone, and is not to be taken for one that was lost."""
+    with writing(store, "scores", ["0"], reads={}, run="mine"):
+        proxy.faults = [Fault("lost", method="PUT", path="leases", times=1)]
+    assert proxy.committed["lost"] == 1
+    assert s3.get(f"root/{FILE}") == b"{}"
+
+
+def test_of_an_empty_object_size_and_etag_are_known(s3: S3Server, store: Store, proxy: FaultyProxy):
+    """S3 refuses any range of one; a conditional write that replaces it needs its ETag."""
+    s3.put("root/empty", b"")
+    etag = s3.client().head_object(Bucket=s3.bucket, Key="root/empty")["ETag"]
+    proxy.faults = [Fault("InvalidRange", method="GET", times=2)]
+    assert store.objects is not None
+    found = store.objects.read(store.path("empty"), 0, 10)
+    assert (found.data, found.size, found.etag) == (b"", 0, etag)
+    assert store.read_bytes("empty") == b""
+    assert proxy.committed["InvalidRange"] == 2
 
 
 @pytest.mark.parametrize(("kind", "act"), list(itertools.product(["SlowDown", "reset"], ACTIONS)))

@@ -1,5 +1,7 @@
 """Parquet tables of our own, and the columns in them."""
 
+import errno
+import io
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,15 @@ from dedup_assets.store import schemas
 from dedup_assets.store.arrow import column_to_vectors, vectors_to_column
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import info_of, read_batches, read_info, read_table, write_table
+from dedup_assets.store.s3 import ChangedError
+from dedup_assets.store.tables import (
+    info_of,
+    read_batches,
+    read_current,
+    read_info,
+    read_table,
+    write_table,
+)
 
 SCHEMA = schemas.fragment(pa.string(), pa.schema([pa.field("title", pa.string())]))
 
@@ -89,6 +99,32 @@ def test_info_of_a_file_that_is_missing_or_not_ours(store: Store):
         read_info(store, "broken.parquet")
     pq.write_table(pa.table({"a": [1]}), store.path("foreign.parquet"))
     assert read_info(store, "foreign.parquet") == {}
+
+
+def test_a_table_that_is_rewritten_while_it_is_read_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    class Replaced(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ChangedError("s3://b/x.parquet was replaced while it was read")
+
+    monkeypatch.setattr(Store, "open", lambda self, name: Replaced(bytes(1000)))
+    with pytest.raises(StaleError, match="was replaced while it was read; materialize this again"):
+        read_info(store, "x.parquet")
+    with pytest.raises(StaleError, match="was rewritten by another run meanwhile"):
+        read_current(store, "x.parquet", "fingerprint")
+
+
+def test_a_fault_of_the_disk_is_not_called_a_damaged_table(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Store, "open", lambda self, name: Broken(bytes(1000)))
+    with pytest.raises(OSError, match="Input/output error"):
+        read_info(store, "x.parquet")
 
 
 def test_truncated_table_is_named(store: Store):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, StaleError, first_line
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
     Batch,
@@ -20,7 +20,6 @@ from dedup_assets.store.formats.rows import (
     InputFile,
     carried_field,
     check_columns,
-    first_line,
     id_type,
     read_ids,
     to_batch,

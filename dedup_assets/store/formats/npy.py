@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, StaleError, first_line
 from dedup_assets.store.filesystem import size_of
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
@@ -19,7 +19,6 @@ from dedup_assets.store.formats.rows import (
     Columns,
     InputFile,
     RejectedRow,
-    first_line,
 )
 from dedup_assets.store.s3 import ChangedError
 from dedup_assets.store.source import Source
@@ -128,6 +127,8 @@ class NpyFiles:
                 if end > size_of(self._versions[file]):
                     raise ValueError(f"its header says {end} bytes, and it has fewer")
                 data += opened.read(max(0, end - len(data)))
+                if len(data) < end:
+                    raise ChangedError
         except (FileNotFoundError, ChangedError) as error:
             what = "changed" if isinstance(error, ChangedError) else "is gone"
             raise StaleError(

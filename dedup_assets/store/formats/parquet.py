@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, StaleError, first_line
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
     FLOATS,
@@ -19,7 +19,6 @@ from dedup_assets.store.formats.rows import (
     InputFile,
     carried_field,
     check_columns,
-    first_line,
     id_type,
     read_ids,
     to_batch,

@@ -149,12 +149,6 @@ def check_columns(there: list[str], columns: Columns, file: str) -> None:
             )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def carried_field(field: pa.Field) -> pa.Field:
     """The field that a carried column has in our files: another file may hold nulls."""
     # Arrow cannot take rows of a string view.

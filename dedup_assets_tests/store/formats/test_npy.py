@@ -175,6 +175,24 @@ def test_a_file_that_is_gone_or_changed_is_seen(tmp_path: Path):
         opened(tmp_path).fingerprint(name)
 
 
+def test_a_file_that_is_cut_meanwhile_is_seen(tmp_path: Path):
+    write(tmp_path, {"a": np.ones(30)})
+    files = opened(tmp_path)
+    (name,) = files.names()
+    (tmp_path / "a.npy").write_bytes(saved(np.ones(30))[:-8])
+    with pytest.raises(StaleError, match=r"a\.npy changed since this step began; materialize"):
+        list(files.read(name, 30))
+
+
+def test_the_files_are_those_of_one_listing(tmp_path: Path):
+    """A second one takes as long again, and may find others in a pack."""
+    write(tmp_path, {"b": np.ones(3)})
+    files = opened(tmp_path)
+    (name,) = files.names()
+    write(tmp_path, {"a": np.ones(3)})
+    assert files.probe(name).rows == 1
+
+
 def test_columns_cannot_be_asked_of_arrays(tmp_path: Path):
     write(tmp_path, {"a": np.ones(3)})
     with pytest.raises(InputError, match=r"holds \.npy files, which have no column 'size'; leave"):
