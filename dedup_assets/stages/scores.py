@@ -26,7 +26,7 @@ from dedup_assets.stages.embeddings import Manifest, load_manifest
 from dedup_assets.stages.ranges import cluster_ranges, clusters_of
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors, hash_ids
-from dedup_assets.store.filesystem import Store
+from dedup_assets.store.filesystem import REQUESTS, Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.sizes import format_bytes
 from dedup_assets.store.tables import read_info, read_table, write_table
@@ -222,7 +222,10 @@ def _score_batch(
     def keep(task: _Task, read_ids: pa.Array) -> None:
         ids[task.number] = read_ids
 
-    in_threads(read, batch, store.threads(thread_count()), keep)
+    # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
+    remote = min(REQUESTS, max(2, settings.memory_budget // (128 << 20)))
+    threads = store.threads(thread_count(), remote)
+    in_threads(read, batch, threads, keep)
     counted = _Counted(advance)
     xp = device_array_module(resolve_device(settings.device))
     best = best_earlier_matches(
@@ -245,7 +248,7 @@ def _score_batch(
         info = {"fingerprint": task.fingerprint, "cluster": task.number}
         write_table(store, layout.scores(task.number), table, info)
 
-    in_threads(write, batch, store.threads(thread_count()), lambda task, nothing: None)
+    in_threads(write, batch, threads, lambda task, nothing: None)
 
 
 class _Counted:

@@ -183,17 +183,25 @@ def _refuse(other: Lease, lease: Lease, reads: Mapping[str, Sequence[str]]) -> N
 def _renew(
     store: Store, renew: Callable[[Leases], bool], lease_s: float, stop: threading.Event
 ) -> None:
-    while not stop.wait(lease_s / 3):
-        # A store that does not answer now may do so next time; the holder finds out at its end.
+    wait = lease_s / 3
+    while not stop.wait(wait):
+        # A store that does not answer may do so a little later; the holder finds out at its end.
+        wait = lease_s / 12
         with contextlib.suppress(OSError, StorageError):
-            if not _change(store, renew):
+            if not _change(store, renew, timeout_s=lease_s / 12):
                 return  # taken over
+            wait = lease_s / 3
 
 
-def _change(store: Store, change: Callable[[Leases], bool]) -> bool:
-    """Let ``change`` alter the leases, alone; it says whether they are to be written."""
-    if store.objects is not None:
-        return _change_object(store.objects, store.path(FILE), change)
+def _change(store: Store, change: Callable[[Leases], bool], timeout_s: float | None = None) -> bool:
+    """Let ``change`` alter the leases, alone; it says whether they are to be written.
+
+    With ``timeout_s`` each request to a remote store is tried once, and for no longer.
+    """
+    objects = store.objects
+    if objects is not None:
+        objects = objects if timeout_s is None else objects.once(timeout_s)
+        return _change_object(objects, store.path(FILE), change)
     file = Path(store.path(FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     with (file.parent / _GUARD).open("w") as guard:

@@ -67,12 +67,18 @@ class S3Objects:
     Args:
         fs: an ``s3fs.S3FileSystem``.
         retries: how often a request is repeated after a fault that may pass.
+        timeout_s: seconds after which a request is given up; None leaves that to the session.
     """
 
-    def __init__(self, fs: Any, retries: int) -> None:
+    def __init__(self, fs: Any, retries: int, timeout_s: float | None = None) -> None:
         self._fs = fs
+        self._timeout_s = timeout_s
         self._fs.retries = 1  # in one place, below
         self._retries = retries
+
+    def once(self, timeout_s: float) -> "S3Objects":
+        """The same objects, for requests that are tried once and not for long."""
+        return S3Objects(self._fs, 0, timeout_s)
 
     def info(self, path: str) -> Info | None:
         """Of one object, or None if there is none."""
@@ -115,7 +121,10 @@ class S3Objects:
             FileNotFoundError: there is no such object.
             ChangedError: it is not the one with this ETag any more.
         """
-        return self._get(path, f"bytes={start}-{end - 1}", etag)
+        piece = self._get(path, f"bytes={start}-{end - 1}", etag)
+        if len(piece.data) > end - start:  # a store that knows no ranges sends all
+            return Piece(piece.data[start:end], piece.size, piece.etag)
+        return piece
 
     def read_tail(self, path: str) -> Piece:
         """The last `TAIL_BYTES` of an object, or all of it.
@@ -237,7 +246,7 @@ class S3Objects:
 
         def act() -> Piece:
             try:
-                return sync(self._fs.loop, _fetch, self._fs, arguments)
+                return sync(self._fs.loop, _fetch, self._fs, arguments, timeout=self._timeout_s)
             except OSError as error:
                 if _response_code(error) == "InvalidRange":  # as any is of an empty object
                     found = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
@@ -258,7 +267,7 @@ class S3Objects:
 
         def act() -> Any:
             try:
-                return self._fs.call_s3(method, Bucket=bucket, **arguments)
+                return self._fs.call_s3(method, Bucket=bucket, timeout=self._timeout_s, **arguments)
             except OSError as error:
                 if _response_code(error) in (_PRECONDITION, "ConditionalRequestConflict"):
                     raise _PreconditionError from error

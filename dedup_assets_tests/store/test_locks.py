@@ -16,8 +16,10 @@ import pytest
 
 from dedup_assets.errors import LockedError
 from dedup_assets.store import locks
+from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.locks import FILE, WHOLE, Lease, this_machine, writing
+from dedup_assets_tests.faults import Fault, faulty
 from dedup_assets_tests.s3 import S3Server
 
 
@@ -206,3 +208,22 @@ def test_stores_without_conditional_writes_hold_nothing():
     remote = Store("memory://locks")
     with take(remote, "scores", ["0"]), take(remote, "scores", ["0"]):
         assert remote.list("") == []
+
+
+def test_a_store_that_hangs_does_not_cost_the_lease(s3: S3Server, monkeypatch: pytest.MonkeyPatch):
+    """Requests of a renewal are given up in time for the next one."""
+    monkeypatch.setattr("dedup_assets.store.retry._FIRST_WAIT_S", 0.01)
+    with faulty(s3.endpoint) as proxy:
+        store = Store(s3.url("output"), Access(endpoint_url=proxy.endpoint))
+        with writing(store, "scores", ["0"], reads={}, run="mine", lease_s=3.0):
+            (first,) = leases(store).values()
+            proxy.faults = [Fault("late", path="leases.json", times=2, delay_s=30.0)]
+            until = time.monotonic() + 30
+            while proxy.committed["late"] < 2:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            renewed = first
+            while renewed.expires == first.expires:
+                assert time.monotonic() < until
+                (renewed,) = leases(Store(s3.url("output"))).values()
+        assert leases(store) == {}
