@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from dedup_assets.errors import SettingsError
+
 RETRIES = 8
 _TOKEN_VARIABLE = "AWS_SESSION_TOKEN"
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _CONNECTIONS = 32
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
@@ -30,9 +33,18 @@ class Access:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def storage_options(self, protocol: str) -> dict[str, Any]:
-        """Arguments for fsspec's file system of a protocol; a local one takes none."""
+        """Arguments for fsspec's file system of a protocol; a local one takes none.
+
+        Raises:
+            SettingsError: the environment names an endpoint with a password.
+        """
         if protocol not in ("s3", "s3a"):
             return {}
+        for variable in _ENDPOINT_VARIABLES:
+            if "@" in os.environ.get(variable, ""):  # it would be in errors of boto
+                raise SettingsError(
+                    f"{variable} must hold no user name or password: put them into the credentials"
+                )
         options = dict(self.options)
         if self.profile is not None:
             options.setdefault("profile", self.profile)

@@ -257,6 +257,18 @@ def test_endpoint_with_a_password_is_refused_without_showing_it(
     assert "hidden" not in outcome.err
 
 
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_endpoint_of_the_environment_with_a_password_is_refused(
+    call: Call, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://me:hidden@127.0.0.1:9")
+    flags = ("--output-path", "out", "--n-clusters", "2")
+    outcome = call("run", "--input-embeddings-path", "s3://b/in", *flags)
+    assert outcome.code == 1
+    assert f"{variable} must hold no user name or password" in outcome.err
+    assert "hidden" not in outcome.out + outcome.err
+
+
 def test_manifest_names_the_input_by_its_url(call: Call, s3: S3Server, inputs: Path) -> None:
     good = run(call, f"s3://{s3.bucket}", s3.url("output"))
     assert good.code == 0, good.err
