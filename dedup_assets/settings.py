@@ -1,5 +1,6 @@
 """What a user can set for one dataset, declared once: YAML fields and command flags alike."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
@@ -15,6 +16,7 @@ Eps = Annotated[str, BeforeValidator(canonical_eps)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 MAX_PARTITION_KEYS = 128
+_BUCKET = re.compile(r"(?:[A-Za-z0-9._-]+|arn:[^/]+)(?:/|$)")
 OWN_COLUMNS = {ID, EMBEDDING, COSINE_DISTANCE, L2_DISTANCE}
 
 
@@ -190,8 +192,11 @@ class Settings(dg.Model):
     @field_validator("input_embeddings_path", "output_path", "clips_path")
     @classmethod
     def _local_or_s3(cls, value: str | None) -> str | None:
+        if "\0" in (value or ""):
+            raise ValueError(f"must hold no NUL character, got {value!r}")
         protocol, separator, rest = (value or "").partition("://")
-        if separator and (protocol not in ("s3", "file") or not rest.strip("/")):
+        nowhere = not rest.strip("/") or (protocol == "s3" and not _BUCKET.match(rest))
+        if separator and (protocol not in ("s3", "file") or nowhere):
             raise ValueError(
                 f"must be a local path or a URL such as s3://bucket/prefix, got {value!r}"
             )

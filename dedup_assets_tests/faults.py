@@ -190,3 +190,34 @@ def faulty(upstream: str) -> Iterator[FaultyProxy]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """The endpoint of a server that answers everything with a page, as that of a login."""
+
+    class Page(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which answers Expect: 100-continue
+
+        def do_GET(self) -> None:
+            self.close_connection = True
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            page = b"" if status == 204 else b"<html>Please log in</html>"
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(page)
+
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -138,6 +138,8 @@ def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> st
 
 
 def _check_suffix(path: str, name: str) -> None:
+    if "\0" in path:
+        raise SpecError(f"{name}: must hold no NUL character, got {path!r}")
     if not path.lower().endswith(".zip"):
         raise SpecError(f"{name}: must end in .zip, got {path!r}")
 

@@ -174,11 +174,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _own_instance(output: str) -> Path:
-    """Where an output's events go: below it, or for a remote one below the user's state folder."""
+    """Where an output's events go: below it, or else below the user's state folder."""
     if not is_remote(output):
-        return Path(output, layout.INSTANCE).absolute()
+        output = str(Path(output).absolute())
+        # Dagster writes the path of its database into a URL as it is.
+        if not set(output) & set("?%"):
+            return Path(output, layout.INSTANCE)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", output.partition("://")[2]).strip("-")
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", output.rpartition("://")[2]).strip("-")[-100:]
     return Path(state, "dedup-assets", f"{readable}-{fingerprint(output.rstrip('/'))[:8]}")
 
 

@@ -13,6 +13,7 @@ from dedup_assets.command.durations import parse_duration
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, is_object, is_remote
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.sizes import format_bytes
 
 PIPELINES = ("dedup", "semantic-dedup")
 EPS_TO_EXTRACT = 0.01
@@ -20,6 +21,7 @@ EPS_TO_EXTRACT = 0.01
 
 ALIASES = {"num_clusters": "n_clusters"}
 SWITCHES = ("refit", "verbose")
+_MOST_BYTES = 16 << 20
 RUN_KEYS = ("input_zip", "output_zip", "time_budget", *SWITCHES)
 """Flags of ``run`` that are no settings."""
 
@@ -70,13 +72,19 @@ def _read(source: str, access: Access | None) -> bytes:
         raise SpecError("must be a file, s3://bucket/key or -")
     try:
         if source == "-":
-            return sys.stdin.buffer.read()
-        if is_remote(source):
+            text = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        elif is_remote(source):
             folder, _, name = source.rpartition("/")
-            return Store(folder, access).read_bytes(name)
-        return Path(source.removeprefix("file://")).expanduser().read_bytes()
+            with Store(folder, access).open(name) as file:
+                text = file.read(_MOST_BYTES + 1)
+        else:
+            with Path(source.removeprefix("file://")).expanduser().open("rb") as file:
+                text = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise SpecError(f"cannot be read ({error.strerror or error})") from error
+    if len(text) > _MOST_BYTES:
+        raise SpecError(f"is larger than {format_bytes(_MOST_BYTES)}; is it a spec?")
+    return text
 
 
 def _parse(text: bytes) -> Any:
@@ -96,11 +104,12 @@ def _parse(text: bytes) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
             raise SpecError(f"key {key!r} is given twice")
-    return dict(pairs)
+        found[key] = value
+    return found
 
 
 def _no_number(text: str) -> NoReturn:

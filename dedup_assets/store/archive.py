@@ -96,8 +96,8 @@ class ZipStore:
         return self._is_file
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name, or for the root whether it has any."""
-        return name in self._members if name else bool(self._members)
+        """Whether there is a file of this name, or for the root whether it is there itself."""
+        return name in self._members if name else bool(self._members) or not self._folder
 
     def entries(self) -> Entries:
         """What lies directly below."""

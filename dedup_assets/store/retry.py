@@ -59,6 +59,9 @@ def retrying(
                 ) from error
             raise
         except Exception as error:
+            # botocore follows redirections to nowhere, and may hide how that ends.
+            if "maximum recursion depth" in str(error):
+                raise no_s3(doing, place) from error
             if not is_transient(error):
                 raise _refusal(error, doing, place) from error
             if attempt == retries:
@@ -123,12 +126,22 @@ def _refusal(error: Exception, doing: str, place: str) -> Exception:
     return error
 
 
+def no_s3(doing: str, place: str) -> StorageError:
+    """What to say of an answer that no S3 store gives: a proxy's page, or that of a login."""
+    return StorageError(
+        f"{place}: could not {doing} it, what answers does not speak S3; check the endpoint, and "
+        "whether a proxy stands in between"
+    )
+
+
 def _reason(error: BaseException) -> str:
     code, status = _code(error), status_of(error)
     if code:
         return f"the store answered {status} {code}" if status and code != str(status) else code
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}{': ' + text[0] if text else ''}"
+    # The first line of this one says only that something is wrong.
+    told = " ".join(text) if type(error).__name__ == "ParamValidationError" else "".join(text[:1])
+    return f"{type(error).__name__}{': ' + told if told else ''}"
 
 
 def _response(error: BaseException | None) -> dict[str, Any]:

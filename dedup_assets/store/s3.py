@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from fsspec.asyn import sync
 
 from dedup_assets.errors import StorageError
-from dedup_assets.store.retry import TruncatedError, retrying, status_of
+from dedup_assets.store.retry import TruncatedError, no_s3, retrying, status_of
 
 TAIL_BYTES = 64 << 10
 """Read at first: the whole of a small object, the footer of most tables."""
@@ -90,6 +90,8 @@ class S3Objects:
             if status_of(error.__cause__) in (400, 401, 403):
                 self._say_why(path)
             raise
+        if "ETag" not in found or "ContentLength" not in found:
+            raise no_s3("look at", f"s3://{path}")
         return _info(found["ContentLength"], found["ETag"])
 
     def _say_why(self, path: str) -> None:
@@ -162,6 +164,8 @@ class S3Objects:
             raise ConflictError(path) from error
         except _PreconditionError as error:
             raise ConflictError(path) from error
+        if "ETag" not in answer:
+            raise no_s3("write", f"s3://{path}")
         return str(answer["ETag"])
 
     def upload(self, path: str, file: IO[bytes]) -> None:
@@ -294,6 +298,8 @@ async def _fetch(fs: Any, arguments: dict[str, Any]) -> Piece:
     answer = await fs._call_s3("get_object", **arguments)
     async with answer["Body"] as body:
         data = await body.read()
+    if "ETag" not in answer or "ContentLength" not in answer:
+        raise no_s3("read", f"s3://{arguments['Bucket']}/{arguments['Key']}")
     if len(data) != answer["ContentLength"]:
         raise TruncatedError(f"the body ended after {len(data)} of {answer['ContentLength']} bytes")
     whole = answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2]

@@ -49,6 +49,21 @@ def test_damaged_pages_name_the_file(tmp_path: Path, call: Call, rng: np.random.
     assert file.name in outcome.err
 
 
+@pytest.mark.parametrize("name", ["50%20off", "what?"])
+def test_letters_that_mean_something_in_a_url(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    """Dagster writes the path of its database into a URL as it is."""
+    write_inputs(tmp_path / "in", [f"clip-{i}" for i in range(20)], rng.normal(size=(20, 8)))
+    flags = ["run", "--input-embeddings-path", "in", "--output-path", f"outputs/{name}"]
+    state = tmp_path / "state"
+    done = command(*flags, "--n-clusters", "2", cwd=tmp_path, XDG_STATE_HOME=str(state))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == [name]
+    (events,) = (state / "dedup-assets").iterdir()
+    assert (events / "history").is_dir()
+
+
 def test_a_disk_that_is_full_when_the_database_is_made_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

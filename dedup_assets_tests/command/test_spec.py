@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,21 @@ def test_spec_that_cannot_be_read_is_named(call: Call, tmp_path: Path) -> None:
         outcome = call("run", "--spec", name)
         assert outcome.code == 2
         assert_one_line(outcome.err, [f"--spec {name}: ", reason])
+
+
+def test_endless_spec_is_refused(call: Call) -> None:
+    outcome = call("run", "--spec", "/dev/zero")
+    assert outcome.code == 2
+    assert_one_line(outcome.err, ["--spec /dev/zero: is larger than 16.0 MiB"])
+
+
+def test_spec_of_many_keys_is_refused_at_once(call: Call, spec: Any) -> None:
+    text = json.dumps({"pipeline": "dedup", "args": {f"key{i}": i for i in range(100_000)}})
+    start = time.monotonic()
+    outcome = call(*spec(text))
+    assert time.monotonic() - start < 20  # minutes, if each key is compared with all
+    assert outcome.code == 2
+    assert_one_line(outcome.err, ["unknown key 'key0' in args"])
 
 
 def test_dash_is_the_standard_input(

@@ -1,10 +1,12 @@
 """What fails before any compute, in one line, with nothing written."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pydantic
 import pytest
 
@@ -55,6 +57,20 @@ def test_folder_that_is_missing_or_empty(tmp_path: Path):
     refused(tmp_path, r"in holds no \.parquet file \(and no \.jsonl or \.npy\); point it")
     (tmp_path / "in" / "readme.txt").write_text("no")
     refused(tmp_path, "holds no .parquet file")
+
+
+def test_zip_without_files_is_there_all_the_same(tmp_path: Path):
+    zipfile.ZipFile(tmp_path / "in.zip", "w").close()
+    refused(tmp_path, "holds no .parquet file", input_embeddings_path=str(tmp_path / "in.zip"))
+    within = str(tmp_path / "in.zip" / "sub")
+    refused(tmp_path, "does not exist", input_embeddings_path=within)
+
+
+def test_column_that_is_there_twice(tmp_path: Path):
+    table = pa.table([pa.array(IDS), pa.array(IDS), vector_column(ROWS)], ["id", "id", "embedding"])
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "a.parquet")
+    refused(tmp_path, "a.parquet has 2 columns 'id'; write it again with one")
 
 
 def test_files_without_rows(tmp_path: Path):

@@ -13,7 +13,7 @@ from dedup_assets.store import s3 as objects
 from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.locks import FILE, writing
-from dedup_assets_tests.faults import Fault, FaultyProxy, faulty
+from dedup_assets_tests.faults import Fault, FaultyProxy, answering, faulty
 from dedup_assets_tests.s3 import S3Server
 
 PASSING = ["InternalError", "SlowDown", "reset", "late", "truncated"]
@@ -247,3 +247,23 @@ def test_errors_of_the_program_are_not_hidden():
 
     with pytest.raises(TypeError, match="wrong argument"):
         retry.retrying(fail, "read", "s3://b/k", 3)
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("act", [write, read, look])
+def test_an_endpoint_that_is_no_s3_is_said_in_one_line(
+    s3: S3Server, status: int, act: Callable[[Store], None]
+):
+    with answering(status) as endpoint:
+        store = Store(s3.url("root"), Access(endpoint_url=endpoint, retries=0, options=QUICK))
+        with pytest.raises(StorageError, match="does not speak S3; check the endpoint") as caught:
+            act(store)
+    assert "\n" not in str(caught.value)
+
+
+def test_redirections_without_end_are_said_in_one_line():
+    def act() -> None:
+        raise RecursionError("maximum recursion depth exceeded in comparison")
+
+    with pytest.raises(StorageError, match="s3://a/b: could not read it, what answers does not"):
+        retry.retrying(act, "read", "s3://a/b", 3)

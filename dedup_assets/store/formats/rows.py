@@ -136,7 +136,7 @@ def read_ids(column: pa.Array, file: str, field: str) -> pa.Array:
 
 
 def check_columns(there: list[str], columns: Columns, file: str) -> None:
-    """Refuse a file that lacks a column.
+    """Refuse a file that lacks a column, or has it twice.
 
     Raises:
         InputError: it does.
@@ -146,6 +146,11 @@ def check_columns(there: list[str], columns: Columns, file: str) -> None:
             raise InputError(
                 f"{file} has no column {field!r}; it has {', '.join(there)}; set "
                 "id_field, embedding_field and metadata_fields to columns of the input"
+            )
+        if there.count(field) > 1:
+            raise InputError(
+                f"{file} has {there.count(field)} columns {field!r}; write it again with one, or "
+                "with another name for the others"
             )
 
 
