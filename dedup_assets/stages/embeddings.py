@@ -19,6 +19,8 @@ from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.source import Source, open_source
 from dedup_assets.store.tables import info_of, read_table, write_table
 
+_SHOWN_ID = 80  # characters of an id in a message
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -285,14 +287,19 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
     return expected
 
 
+def _shown(id_: Any) -> str:
+    text = repr(id_)
+    return text if len(text) <= _SHOWN_ID else f"{text[:_SHOWN_ID]}..."
+
+
 def _refuse_duplicate_ids(
     files: InputFiles, names: list[str], rows: int, settings: Settings
 ) -> None:
     count, examples = find_duplicate_ids(files, names, rows, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
-        listed = ", ".join(repr(key) for key in examples)
+        listed = ", ".join(_shown(key) for key in examples)
         raise InputError(
-            f"ids must be unique, and {count} occur more than once: {listed} ({first!r} in "
+            f"ids must be unique, and {count} occur more than once: {listed} ({_shown(first)} in "
             f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
         )

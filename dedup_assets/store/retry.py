@@ -53,8 +53,9 @@ def retrying(
             return act()
         except (FileNotFoundError, FileExistsError) as error:
             if _code(error) == "NoSuchBucket":
+                bucket = "/".join(place.split("/")[:3])
                 raise StorageError(
-                    f"{place}: there is no such bucket; check its name, the endpoint and the "
+                    f"{bucket}: there is no such bucket; check its name, the endpoint and the "
                     "credentials' account"
                 ) from error
             raise

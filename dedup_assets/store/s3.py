@@ -21,6 +21,9 @@ from dedup_assets.store.retry import TruncatedError, no_s3, retrying, status_of
 TAIL_BYTES = 64 << 10
 """Read at first: the whole of a small object, the footer of most tables."""
 
+LONGEST_REQUEST_S = 300.0
+"""The session's own time-outs do not count while it waits for leave to send a body."""
+
 _PART_BYTES = 16 << 20
 _MOST_PARTS = 10_000
 _UPLOADS = 4
@@ -67,10 +70,10 @@ class S3Objects:
     Args:
         fs: an ``s3fs.S3FileSystem``.
         retries: how often a request is repeated after a fault that may pass.
-        timeout_s: seconds after which a request is given up; None leaves that to the session.
+        timeout_s: seconds after which a request is given up, whatever it waits for.
     """
 
-    def __init__(self, fs: Any, retries: int, timeout_s: float | None = None) -> None:
+    def __init__(self, fs: Any, retries: int, timeout_s: float = LONGEST_REQUEST_S) -> None:
         self._fs = fs
         self._timeout_s = timeout_s
         self._fs.retries = 1  # in one place, below

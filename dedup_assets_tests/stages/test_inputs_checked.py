@@ -100,6 +100,12 @@ def test_duplicate_ids_are_named_with_their_files(tmp_path: Path):
     assert "('w' in b.parquet and b.parquet)" in text
 
 
+def test_long_ids_are_shortened_where_they_are_named(tmp_path: Path):
+    write_parquet(tmp_path / "in" / "a.parquet", ["x" * 3000, "y", "x" * 3000], ROWS[:3])
+    text = refused(tmp_path, r"1 occur more than once: 'x{79}\.\.\. \(")
+    assert len(text) < 500
+
+
 def test_files_that_disagree_on_the_type_of_a_column(tmp_path: Path):
     write_parquet(tmp_path / "in" / "a.parquet", ["x"], ROWS[:1], size=[1])
     write_parquet(tmp_path / "in" / "b.parquet", ["y"], ROWS[:1], size=[1.5])
