@@ -169,7 +169,7 @@ def test_a_dead_number_of_another_host_says_nothing(store: Store):
 
 
 def test_holder_renews_its_lease_until_it_is_done(store: Store):
-    with writing(store, "scores", ["0"], reads={}, run="mine", lease_s=0.3):
+    with writing(store, "scores", ["0"], reads={}, run="mine", lease_s=1.5):
         (first,) = leases(store).values()
         until = time.monotonic() + 30
         while next(iter(leases(store).values())).expires == first.expires:
