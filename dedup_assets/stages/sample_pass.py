@@ -189,7 +189,7 @@ def _read(
 
 
 def _batches(
-    store: Store, listed: list[_Fragment], rows: int, dim: int, budget: int = 0
+    store: Store, listed: list[_Fragment], rows: int, dim: int, budget: int
 ) -> Iterator[_Batch]:
     """The rows of fragments, at least ``rows`` at a time but for the last, and below twice that.
 

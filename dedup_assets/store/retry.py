@@ -52,7 +52,7 @@ def retrying(
         try:
             return act()
         except (FileNotFoundError, FileExistsError) as error:
-            if _code(error) == "NoSuchBucket":
+            if code_of(error) == "NoSuchBucket":
                 bucket = "/".join(place.split("/")[:3])
                 raise StorageError(
                     f"{bucket}: there is no such bucket; check its name, the endpoint and the "
@@ -83,7 +83,7 @@ def is_transient(error: BaseException) -> bool:
         ConnectionError | TimeoutError | asyncio.TimeoutError | IncompleteRead | TruncatedError,
     ):
         return True
-    status, code = status_of(error), _code(error)
+    status, code = status_of(error), code_of(error)
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
         return True
     # Those of the network, below botocore.
@@ -97,7 +97,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _refusal(error: Exception, doing: str, place: str) -> Exception:
-    code, kind = _code(error), type(error).__name__
+    code, kind = code_of(error), type(error).__name__
     if code in _EXPIRED_CODES or kind in ("TokenRetrievalError", "UnauthorizedSSOTokenError"):
         return StorageError(
             f"{place}: could not {doing} it, the session token of the credentials has expired; "
@@ -136,7 +136,7 @@ def no_s3(doing: str, place: str) -> StorageError:
 
 
 def _reason(error: BaseException) -> str:
-    code, status = _code(error), status_of(error)
+    code, status = code_of(error), status_of(error)
     if code:
         return f"the store answered {status} {code}" if status and code != str(status) else code
     text = str(error).strip().splitlines()
@@ -154,7 +154,8 @@ def _response(error: BaseException | None) -> dict[str, Any]:
     return {}
 
 
-def _code(error: BaseException) -> str:
+def code_of(error: BaseException) -> str:
+    """The code that S3 gave an error, or an empty text."""
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from fsspec.asyn import sync
 
 from dedup_assets.errors import StorageError
-from dedup_assets.store.retry import TruncatedError, no_s3, retrying, status_of
+from dedup_assets.store.retry import TruncatedError, code_of, no_s3, retrying, status_of
 
 TAIL_BYTES = 64 << 10
 """Read at first: the whole of a small object, the footer of most tables."""
@@ -255,10 +255,12 @@ class S3Objects:
             try:
                 return sync(self._fs.loop, _fetch, self._fs, arguments, timeout=self._timeout_s)
             except OSError as error:
-                if _response_code(error) == "InvalidRange":  # as any is of an empty object
-                    found = self._fs.call_s3("head_object", Bucket=bucket, Key=key)
+                if code_of(error) == "InvalidRange":  # as any is of an empty object
+                    found = self._fs.call_s3(
+                        "head_object", Bucket=bucket, Key=key, timeout=self._timeout_s
+                    )
                     return Piece(b"", int(found["ContentLength"]), found["ETag"])
-                if _response_code(error) == _PRECONDITION:
+                if code_of(error) == _PRECONDITION:
                     raise _PreconditionError from error
                 raise
 
@@ -276,7 +278,7 @@ class S3Objects:
             try:
                 return self._fs.call_s3(method, Bucket=bucket, timeout=self._timeout_s, **arguments)
             except OSError as error:
-                if _response_code(error) in (_PRECONDITION, "ConditionalRequestConflict"):
+                if code_of(error) in (_PRECONDITION, "ConditionalRequestConflict"):
                     raise _PreconditionError from error
                 raise
 
@@ -315,8 +317,3 @@ def _key(path: str) -> str:
 
 def _info(size: int, etag: str) -> Info:
     return Info(int(size), f"{size} {etag}")
-
-
-def _response_code(error: OSError) -> str:
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
