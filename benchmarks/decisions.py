@@ -19,12 +19,14 @@ from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids, sample_size
-from dedup_assets.stages.embeddings import list_embeddings, load_manifest
+from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.histogram import Histogram, build_histogram
 from dedup_assets.stages.missed import estimate_missed
 from dedup_assets.stages.partitioning import shuffle
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import score
+from dedup_assets.state.manifest import load_manifest
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.filesystem import Store
 
@@ -154,8 +156,10 @@ def missed() -> None:
         single = {"n_clusters": 1, "output_path": f"{folder}/single"}
         exhaustive = up_to_histogram(settings.model_copy(update=single))
         store = Store(settings.output_path)
-        sampled = estimate_missed(settings, store)
-        everything = estimate_missed(settings.model_copy(update={"missed_sample": rows}), store)
+        sampled = estimate_missed(Snapshot(settings, store))
+        everything = estimate_missed(
+            Snapshot(settings.model_copy(update={"missed_sample": rows}), store)
+        )
         fitted_on = sample_size(settings, load_manifest(settings, store))
     assert sampled is not None
     assert everything is not None
@@ -176,9 +180,9 @@ def missed() -> None:
 def up_to_histogram(settings: Settings) -> Histogram:
     store, keys = Store(settings.output_path), list(cluster_ranges(settings))
     fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
-    shuffle(settings, store, keys)
-    score(settings, store, keys)
-    return build_histogram(settings, store)
+    shuffle(Snapshot(settings, store), keys)
+    score(Snapshot(settings, store), keys)
+    return build_histogram(Snapshot(settings, store))
 
 
 def main() -> None:

@@ -13,13 +13,7 @@ import pyarrow as pa
 from dagster import BetaWarning, PreviewWarning
 
 from dedup_assets.assets import build_assets
-from dedup_assets.assets.common import (
-    CLUSTER_PARTITIONS,
-    DUPLICATE_IDS,
-    SIMILARITY_HISTOGRAM,
-    asset_options,
-    column_schema,
-)
+from dedup_assets.assets.common import asset_options, column_schema
 from dedup_assets.automation import (
     all_clusters_tags,
     build_automation,
@@ -28,6 +22,7 @@ from dedup_assets.automation import (
     scoring_job_name,
 )
 from dedup_assets.checks import build_checks
+from dedup_assets.graph import CLUSTER_PARTITIONS, DUPLICATE_IDS, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import register_eps
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings

@@ -21,11 +21,13 @@ from dedup_assets.compute.arrays import device_array_module, resolve_device, to_
 from dedup_assets.compute.assign import Assignment, nearest_centroids
 from dedup_assets.settings import Settings
 from dedup_assets.stages import partitioning
-from dedup_assets.stages.centroids import fit_centroids, load_centroids, normalise
-from dedup_assets.stages.commits import cut_groups
-from dedup_assets.stages.embeddings import input_files, list_embeddings, load_manifest
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.centroids import fit_centroids, normalise
+from dedup_assets.stages.embeddings import input_files, list_embeddings
 from dedup_assets.stages.scores import score
+from dedup_assets.state.centroids import load_centroids
+from dedup_assets.state.manifest import groups_of, load_manifest
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
@@ -41,8 +43,8 @@ def stage(settings: dict[str, Any], name: str) -> dict[str, Any]:
     calls: dict[str, Callable[[], Any]] = {
         "embeddings": lambda: list_embeddings(parsed, store),
         "centroids": lambda: fit_centroids(parsed, store, load_manifest(parsed, store), True),
-        "cluster_partitions": lambda: partitioning.shuffle(parsed, store, keys),
-        "pairwise_scores": lambda: score(parsed, store, keys),
+        "cluster_partitions": lambda: partitioning.shuffle(Snapshot(parsed, store), keys),
+        "pairwise_scores": lambda: score(Snapshot(parsed, store), keys),
     }
     seconds, _ = _timed(calls[name])
     return {"wall_s": seconds}
@@ -104,7 +106,7 @@ def shuffle(
         patch.object(Store, "open", opener),
     ):
         times, result = _measured(
-            lambda: partitioning.shuffle(parsed, store, keys, background=background)
+            lambda: partitioning.shuffle(Snapshot(parsed, store), keys, background=background)
         )
     files = sorted(output.glob(f"{layout.CLUSTERS}/*/*.parquet"))
     found = {
@@ -127,7 +129,7 @@ def peer(settings: dict[str, Any], prepared: str, labels: str, each_file: bool) 
     """
     parsed = Settings.model_validate(settings)
     manifest = load_manifest(parsed, Store(prepared))
-    groups = [[file["file"] for file in group.files] for group in cut_groups(parsed, manifest)]
+    groups = [[file["file"] for file in group.files] for group in groups_of(parsed, manifest)]
     if each_file:
         groups = [[name] for group in groups for name in group]
     found = [np.load(Path(labels) / f"{name}.npy") for name in LABELS]

@@ -70,8 +70,8 @@ def stages_timed_in_place(watch: Stopwatch) -> Iterator[None]:
 
 def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
     """Do what the assets and checks do, without Dagster. Returns what came out at each eps."""
-    from dedup_assets.stages.embeddings import load_manifest
-    from dedup_assets.stages.ranges import cluster_ranges
+    from dedup_assets.state.manifest import load_manifest
+    from dedup_assets.state.ranges import cluster_ranges
 
     run = {
         name: watch.timed(name, getattr(importlib.import_module(module), function))

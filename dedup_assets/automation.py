@@ -5,23 +5,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dedup_assets.assets.common import (
-    CENTROIDS,
-    CLUSTER_PARTITIONS,
-    CURATED_SHARDS,
-    DUPLICATE_IDS,
-    EMBEDDINGS,
-    PAIRWISE_SCORES,
-    SIMILARITY_HISTOGRAM,
-    asset_key,
-)
+from dedup_assets.assets.common import asset_key
+from dedup_assets.graph import CURATION, DUPLICATE_IDS, SCORING
 from dedup_assets.partitions import cluster_partitions_def, register_eps
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import is_alive
 from dedup_assets.store.locks import this_machine
-
-SCORING = (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES, SIMILARITY_HISTOGRAM)
-CURATION = (DUPLICATE_IDS, CURATED_SHARDS)
 
 SCHEDULED = "dedup_assets/scheduled"
 """Tag of runs that the schedule started; only these are followed by the second half."""

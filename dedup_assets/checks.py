@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from dedup_assets.assets.common import (
+from dedup_assets.assets.common import RETRY, asset_key, user_errors
+from dedup_assets.graph import (
     CURATED_SHARDS,
     DUPLICATE_IDS,
-    RETRY,
+    MISSED_BY_CLUSTERING,
     SIMILARITY_HISTOGRAM,
-    asset_key,
-    user_errors,
 )
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.resources import store_key
@@ -23,12 +22,13 @@ from dedup_assets.stages.verify import (
     verify_removed,
     verify_shards,
 )
+from dedup_assets.state.snapshot import Snapshot
 
 ROWS_CONSERVED = "rows_conserved"
 REMOVED_HAVE_MATCH = "removed_have_match"
 SHARDS_HOLD_KEPT = "shards_hold_kept"
 CENTROIDS_FIT = "centroids_fit"
-MISSED_BY_CLUSTERING = "missed_by_clustering"
+MISSED_SHARE = "missed_share"
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -37,7 +37,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
         _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
         _check(settings, SIMILARITY_HISTOGRAM, CENTROIDS_FIT, verify_fit, by_eps=False),
-        _check(settings, SIMILARITY_HISTOGRAM, MISSED_BY_CLUSTERING, verify_missed, by_eps=False),
+        _check(settings, MISSED_BY_CLUSTERING, MISSED_SHARE, verify_missed, by_eps=False),
     ]
 
 
@@ -64,7 +64,7 @@ def _check(
         store = getattr(context.resources, store_key(settings.dataset)).open(settings.output_access)
         with user_errors():
             eps = (context.partition_key,) if by_eps else ()
-            verdict = verify(settings, store, *eps)
+            verdict = verify(Snapshot(settings, store), *eps)
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.ERROR if by_eps else dg.AssetCheckSeverity.WARN,

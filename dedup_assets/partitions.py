@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dedup_assets.settings import Settings
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.state.ranges import cluster_ranges
 
 
 def cluster_partitions_def(settings: Settings) -> dg.StaticPartitionsDefinition:

@@ -96,6 +96,12 @@ class Settings(dg.Model):
         ge=1,
         description="Input files in one group of the shuffle; by default about 1 GiB of files.",
     )
+    max_fragments: int = Field(
+        default=64,
+        ge=1,
+        description="Most fragments of a cluster: beyond it, small groups of input files are "
+        "shuffled again together.",
+    )
     id_field: str = Field(default="id", min_length=1, description="Column of the clip ids.")
     embedding_field: str = Field(
         default="embedding", min_length=1, description="Column of the embeddings."

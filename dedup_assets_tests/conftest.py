@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import Centroids, fit_centroids
+from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import Duplicates, list_duplicates
-from dedup_assets.stages.embeddings import Manifest, list_embeddings
+from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import Shuffled, shuffle
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import KeyScores, score
 from dedup_assets.stages.shards import Curated, write_shards
+from dedup_assets.state.centroids import Centroids
+from dedup_assets.state.manifest import Manifest
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
@@ -160,13 +163,13 @@ def run_stages(settings: Settings, *, curate: bool = True) -> Results:
         store,
         manifest,
         fit_centroids(settings, store, manifest, refit=False),
-        shuffle(settings, store, keys),
-        score(settings, store, keys),
+        shuffle(Snapshot(settings, store), keys),
+        score(Snapshot(settings, store), keys),
     )
     for eps in settings.eps_thresholds:
-        results.duplicates[eps] = list_duplicates(settings, store, eps)
+        results.duplicates[eps] = list_duplicates(Snapshot(settings, store), eps)
         if curate:
-            results.curated[eps] = write_shards(settings, store, eps)
+            results.curated[eps] = write_shards(Snapshot(settings, store), eps)
     return results
 
 

@@ -7,6 +7,7 @@ from dedup_assets.assets.cluster_partitions import build_cluster_partitions
 from dedup_assets.assets.curated_shards import build_curated_shards
 from dedup_assets.assets.duplicate_ids import build_duplicate_ids
 from dedup_assets.assets.embeddings import build_embeddings
+from dedup_assets.assets.missed_by_clustering import build_missed_by_clustering
 from dedup_assets.assets.pairwise_scores import build_pairwise_scores
 from dedup_assets.assets.similarity_histogram import build_similarity_histogram
 from dedup_assets.settings import Settings
@@ -16,6 +17,7 @@ _BUILDERS = (
     build_centroids,
     build_cluster_partitions,
     build_pairwise_scores,
+    build_missed_by_clustering,
     build_similarity_histogram,
     build_duplicate_ids,
     build_curated_shards,

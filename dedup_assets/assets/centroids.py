@@ -1,18 +1,15 @@
 import dagster as dg
 
 from dedup_assets.assets.common import (
-    CENTROIDS,
-    EMBEDDINGS,
-    asset_key,
     asset_options,
     column_schema,
     described,
     gpu_pool,
     stage,
 )
+from dedup_assets.graph import CENTROIDS
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID, fit_centroids
-from dedup_assets.stages.embeddings import load_manifest
 from dedup_assets.store import layout, schemas
 
 
@@ -25,7 +22,6 @@ class CentroidsConfig(dg.Config):
 def build_centroids(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CENTROIDS, {"numpy"}),
-        deps=[asset_key(settings, EMBEDDINGS)],
         pool=gpu_pool(settings),
     )
     def centroids(
@@ -35,8 +31,8 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
 
         They stay when input is added. Launch with `refit: true` to fit them again.
         """
-        with stage(context, settings) as store:
-            fitted = fit_centroids(settings, store, load_manifest(settings, store), config.refit)
+        with stage(context, settings) as snapshot:
+            fitted = fit_centroids(settings, snapshot.store, snapshot.manifest, refit=config.refit)
         per_centroid = fitted.info["sample_rows"] / settings.n_clusters
         if per_centroid < FEWEST_ROWS_PER_CENTROID:
             context.log.warning(
@@ -47,7 +43,7 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
         dimension = int(fitted.values.shape[1])
         return dg.MaterializeResult(
             metadata=described(
-                store,
+                snapshot.store,
                 layout.CENTROIDS,
                 settings.n_clusters,
                 fitted.content,

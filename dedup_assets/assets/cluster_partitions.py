@@ -1,19 +1,15 @@
 import dagster as dg
 
 from dedup_assets.assets.common import (
-    CENTROIDS,
-    CLUSTER_PARTITIONS,
-    EMBEDDINGS,
-    asset_key,
     asset_options,
     column_schema,
     described,
     gpu_pool,
     stage,
 )
+from dedup_assets.graph import CLUSTER_PARTITIONS
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
-from dedup_assets.stages.embeddings import load_manifest
 from dedup_assets.stages.memory import process_peak_bytes
 from dedup_assets.stages.partitioning import shuffle
 from dedup_assets.store import layout, schemas
@@ -23,16 +19,15 @@ from dedup_assets.store.sizes import format_bytes
 def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CLUSTER_PARTITIONS, {"parquet"}),
-        deps=[asset_key(settings, EMBEDDINGS), asset_key(settings, CENTROIDS)],
         partitions_def=cluster_partitions_def(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=gpu_pool(settings),
     )
     def cluster_partitions(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The rows, normalised and validated, in one folder for each cluster."""
-        with stage(context, settings) as store:
-            result = shuffle(settings, store, list(context.partition_keys))
-            manifest = load_manifest(settings, store)
+        with stage(context, settings) as snapshot:
+            result = shuffle(snapshot, list(context.partition_keys))
+        manifest = snapshot.manifest
         if result.obsolete:
             context.log.warning(
                 f"deleted {len(result.obsolete)} obsolete partitions of another n_clusters: "
@@ -50,7 +45,7 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
         for key, commit in result.commits.items():
             context.add_asset_metadata(
                 described(
-                    store,
+                    snapshot.store,
                     layout.CLUSTERS,
                     commit.rows,
                     result.base,

@@ -10,41 +10,15 @@ import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError
+from dedup_assets.graph import PARTITIONED, READS
 from dedup_assets.progress import LogProgress, listening
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_layout
 from dedup_assets.store.locks import WHOLE, writing
 from dedup_assets.store.schemas import DESCRIPTIONS
-
-EMBEDDINGS = "embeddings"
-CENTROIDS = "centroids"
-CLUSTER_PARTITIONS = "cluster_partitions"
-PAIRWISE_SCORES = "pairwise_scores"
-SIMILARITY_HISTOGRAM = "similarity_histogram"
-DUPLICATE_IDS = "duplicate_ids"
-CURATED_SHARDS = "curated_shards"
-
-READS = {
-    EMBEDDINGS: (),
-    CENTROIDS: (EMBEDDINGS,),
-    CLUSTER_PARTITIONS: (EMBEDDINGS, CENTROIDS),
-    PAIRWISE_SCORES: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS),
-    SIMILARITY_HISTOGRAM: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES),
-    DUPLICATE_IDS: (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES),
-    CURATED_SHARDS: (
-        EMBEDDINGS,
-        CENTROIDS,
-        CLUSTER_PARTITIONS,
-        PAIRWISE_SCORES,
-        DUPLICATE_IDS,
-    ),
-}
-"""The assets whose files each one reads; none of them may be rewritten meanwhile."""
-
-SAME_KEYS = {PAIRWISE_SCORES: (CLUSTER_PARTITIONS,), CURATED_SHARDS: (DUPLICATE_IDS,)}
-"""Of these it reads the keys that it writes, and no others."""
 
 INTERRUPTED = "interrupted"
 """Description of the failure of a step that a signal stopped."""
@@ -71,15 +45,24 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "key": asset_key(settings, name),
         "group_name": settings.dataset,
         "kinds": kinds,
+        "deps": [_dep(settings, name, read) for read in READS[name]],
         "required_resource_keys": {store_key(settings.dataset)},
         "retry_policy": RETRY,
         "output_required": True,
     }
 
 
+def _dep(settings: Settings, name: str, read: str) -> dg.AssetDep:
+    """A dependency: on all partitions of an asset that is not partitioned alike."""
+    kind = PARTITIONED.get(read)
+    whole = kind is not None and kind != PARTITIONED.get(name)
+    mapping = dg.AllPartitionMapping() if whole else None
+    return dg.AssetDep(asset_key(settings, read), partition_mapping=mapping)
+
+
 @contextmanager
-def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Store]:
-    """Open the store for the asset that ``context`` computes, under a lease on its keys.
+def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Snapshot]:
+    """Look at the output for the asset that ``context`` computes, under a lease on its keys.
 
     Progress goes to the log, and errors fail in one line.
     """
@@ -88,9 +71,10 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sto
         context.log.warning(warning)
     store = resource.open(settings.output_access)
     name = context.asset_key.path[-1]
-    partitioned = context.assets_def.partitions_def is not None
-    keys = list(context.partition_keys) if partitioned else [WHOLE]
-    reads = {read: keys if read in SAME_KEYS.get(name, ()) else [WHOLE] for read in READS[name]}
+    kind = PARTITIONED.get(name)
+    keys = [WHOLE] if kind is None else list(context.partition_keys)
+    alike = {read for read in READS[name] if kind is not None and PARTITIONED.get(read) == kind}
+    reads = {read: keys if read in alike else [WHOLE] for read in READS[name]}
     with user_errors():
         refuse_other_layout(store)
     with (
@@ -98,7 +82,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sto
         user_errors(),
         writing(store, name, keys, reads=reads, run=context.run.run_id),
     ):
-        yield store
+        yield Snapshot(settings, store)
 
 
 @contextmanager

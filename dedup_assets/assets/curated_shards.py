@@ -1,14 +1,7 @@
 import dagster as dg
 
-from dedup_assets.assets.common import (
-    CURATED_SHARDS,
-    DUPLICATE_IDS,
-    asset_key,
-    asset_options,
-    column_schema,
-    described,
-    stage,
-)
+from dedup_assets.assets.common import asset_options, column_schema, described, stage
+from dedup_assets.graph import CURATED_SHARDS
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps
@@ -22,15 +15,15 @@ NO_MEDIA = "none: clips_path is not set, so only the index of kept ids was writt
 def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CURATED_SHARDS, {"webdataset"}),
-        deps=[asset_key(settings, DUPLICATE_IDS)],
         partitions_def=eps_partitions_def(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def curated_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The clips kept at this eps, as WebDataset shards to train on."""
-        with stage(context, settings) as store:
+        with stage(context, settings) as snapshot:
             eps = checked_eps(context.partition_key, settings.dataset)
-            curated = write_shards(settings, store, eps)
+            curated = write_shards(snapshot, eps)
+        store = snapshot.store
         media = f"from {curated.clips}"
         if curated.clips is None:
             media = NO_MEDIA

@@ -1,20 +1,16 @@
 import dagster as dg
 
 from dedup_assets.assets.common import (
-    DUPLICATE_IDS,
-    PAIRWISE_SCORES,
-    SIMILARITY_HISTOGRAM,
-    asset_key,
     asset_options,
     column_schema,
     described,
     stage,
     table,
 )
+from dedup_assets.graph import DUPLICATE_IDS
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps, list_duplicates
-from dedup_assets.stages.embeddings import load_manifest
 from dedup_assets.stages.missed import find_missed
 from dedup_assets.store import layout, schemas
 
@@ -30,23 +26,17 @@ PAIRS_TABLE = dg.TableSchema(
 def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, DUPLICATE_IDS, {"parquet", "csv"}),
-        deps=[
-            dg.AssetDep(
-                asset_key(settings, PAIRWISE_SCORES), partition_mapping=dg.AllPartitionMapping()
-            ),
-            asset_key(settings, SIMILARITY_HISTOGRAM),
-        ],
         partitions_def=eps_partitions_def(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def duplicate_ids(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The clips to remove at this eps, each with the clip it duplicates."""
-        with stage(context, settings) as store:
+        with stage(context, settings) as snapshot:
             eps = checked_eps(context.partition_key, settings.dataset)
-            found = list_duplicates(settings, store, eps)
-            manifest = load_manifest(settings, store)
-            missed = find_missed(settings, store)
-        listed = schemas.removed(manifest.id_type, ids_only=store.layout.ids_only)
+            found = list_duplicates(snapshot, eps)
+            missed = find_missed(snapshot)
+        store = snapshot.store
+        listed = schemas.removed(snapshot.manifest.id_type, ids_only=store.layout.ids_only)
         examples = [{**row, "id": str(row["id"]), "max_id": str(row["max_id"])}
                     for row in found.examples.to_pylist()]  # fmt: skip
         return dg.MaterializeResult(

@@ -1,12 +1,7 @@
 import dagster as dg
 
-from dedup_assets.assets.common import (
-    EMBEDDINGS,
-    asset_options,
-    column_schema,
-    described,
-    stage,
-)
+from dedup_assets.assets.common import asset_options, column_schema, described, stage
+from dedup_assets.graph import EMBEDDINGS
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.store import layout, schemas
@@ -17,11 +12,11 @@ def build_embeddings(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(**asset_options(settings, EMBEDDINGS, {"parquet"}))
     def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The input files: listed, their schemas and dimensions compared, their ids unique."""
-        with stage(context, settings) as store:
-            manifest = list_embeddings(settings, store)
+        with stage(context, settings) as snapshot:
+            manifest = list_embeddings(settings, snapshot.store)
         return dg.MaterializeResult(
             metadata=described(
-                store,
+                snapshot.store,
                 layout.MANIFEST,
                 manifest.rows,
                 manifest.fingerprint,

@@ -1,19 +1,16 @@
 import dagster as dg
 
 from dedup_assets.assets.common import (
-    CLUSTER_PARTITIONS,
-    PAIRWISE_SCORES,
-    asset_key,
     asset_options,
     column_schema,
     described,
     gpu_pool,
     stage,
 )
+from dedup_assets.graph import PAIRWISE_SCORES
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
-from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.stages.scores import score, scores_fingerprint, warn_of_size
+from dedup_assets.stages.scores import score, warn_of_size
 from dedup_assets.store import layout, schemas
 
 
@@ -22,7 +19,6 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         **asset_options(settings, PAIRWISE_SCORES, {"parquet"}),
-        deps=[asset_key(settings, CLUSTER_PARTITIONS)],
         partitions_def=cluster_partitions_def(settings),
         backfill_policy=(
             dg.BackfillPolicy.single_run()
@@ -33,13 +29,17 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
     )
     def pairwise_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """For each row, the most similar row of its cluster that is ranked before it."""
-        with stage(context, settings) as store:
-            keys = score(settings, store, list(context.partition_keys))
-            manifest = load_manifest(settings, store)
-            version = scores_fingerprint(settings, store)
+        with stage(context, settings) as snapshot:
+            keys = score(snapshot, list(context.partition_keys))
+        manifest = snapshot.manifest
         clusters = sum(k.clusters for k in keys.values())
         reused = sum(k.reused for k in keys.values())
-        context.log.info(f"{clusters - reused} of {clusters} clusters compared, {reused} current")
+        updated = sum(k.updated for k in keys.values())
+        searched = sum(k.searched for k in keys.values())
+        context.log.info(
+            f"{clusters - reused} of {clusters} clusters compared, {updated} of them by their new "
+            f"rows alone; {searched:,} rows compared with all of their cluster"
+        )
         largest = max(k.largest for k in keys.values())
         if warning := warn_of_size(settings, largest, manifest.dim):
             context.log.warning(warning)
@@ -47,12 +47,14 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
         for key, scores in keys.items():
             context.add_asset_metadata(
                 described(
-                    store,
+                    snapshot.store,
                     layout.SCORES,
                     scores.rows,
                     scores.fingerprint,
                     clusters=scores.clusters,
                     reused_clusters=scores.reused,
+                    updated_clusters=scores.updated,
+                    rows_compared=scores.searched,
                     largest_cluster=scores.largest,
                     precision=settings.precision,
                     **{"dagster/column_schema": schema},
@@ -60,6 +62,6 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
                 partition_key=key,
             )
 
-        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+        return dg.MaterializeResult(data_version=dg.DataVersion(snapshot.scored))
 
     return pairwise_scores

@@ -5,7 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
-from dedup_assets.assets.common import (
+from dedup_assets.assets.curated_shards import NO_MEDIA
+from dedup_assets.command.runner import Report
+from dedup_assets.command.terminal import make_table
+from dedup_assets.graph import (
     CENTROIDS,
     CURATED_SHARDS,
     DUPLICATE_IDS,
@@ -13,14 +16,12 @@ from dedup_assets.assets.common import (
     PAIRWISE_SCORES,
     SIMILARITY_HISTOGRAM,
 )
-from dedup_assets.assets.curated_shards import NO_MEDIA
-from dedup_assets.command.runner import Report
-from dedup_assets.command.terminal import make_table
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import stale_eps
 from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.stages.scores import warn_of_size
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 
 
@@ -42,7 +43,7 @@ def show_report(console: Console, settings: Settings, report: Report, seconds: f
     too_large = warn_of_size(settings, largest, embeddings["dimension"])
     for warning in [*([too_large] if too_large else []), *report.warnings]:
         console.print(warning, style="yellow", markup=False)
-    missed = find_missed(settings, settings.open_output())
+    missed = find_missed(Snapshot(settings, settings.open_output()))
     if DUPLICATE_IDS in report.metadata:
         _thresholds(console, report, missed)
     else:
@@ -142,7 +143,7 @@ def _places(console: Console, settings: Settings, missed: Missed | None) -> None
 
 
 def _what_next(console: Console, settings: Settings, report: Report) -> None:
-    stale = stale_eps(settings, settings.open_output())
+    stale = stale_eps(Snapshot(settings, settings.open_output()))
     if stale:
         console.print(
             f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "

@@ -6,16 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from dedup_assets.assets.common import (
-    CENTROIDS,
-    CLUSTER_PARTITIONS,
-    CURATED_SHARDS,
-    DUPLICATE_IDS,
-    INTERRUPTED,
-    PAIRWISE_SCORES,
-    SIMILARITY_HISTOGRAM,
-    asset_key,
-)
+from dedup_assets.assets.common import INTERRUPTED, asset_key
 from dedup_assets.automation import (
     REPOSITORY,
     all_clusters_tags,
@@ -28,6 +19,14 @@ from dedup_assets.automation import (
 from dedup_assets.component import build_definitions
 from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
+from dedup_assets.graph import (
+    CENTROIDS,
+    CLUSTER_PARTITIONS,
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    PAIRWISE_SCORES,
+    SIMILARITY_HISTOGRAM,
+)
 from dedup_assets.partitions import register_eps
 from dedup_assets.settings import Settings
 

@@ -5,6 +5,8 @@ must never change; the hashes of dataframe libraries make no such promise. It mi
 time with the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 """
 
+import hashlib
+
 import numpy as np
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -51,3 +53,20 @@ def hash_strings(data: np.ndarray, offsets: np.ndarray, seed: int) -> np.ndarray
         word = words[starts[active] + done] << drop >> drop
         h[active] = _mix((h[active] ^ word) + np.uint64(_GOLDEN))
     return h
+
+
+def row_digests(x: np.ndarray, size: int) -> np.ndarray:
+    """The first bytes of the SHA-256 of each row.
+
+    Args:
+        x: of shape (n, d), any dtype, host.
+        size: bytes of a digest, at most 32.
+
+    Returns:
+        Array of shape (n, size), uint8.
+    """
+    data = np.ascontiguousarray(x).view(np.uint8).reshape(-1).data
+    width = x.shape[1] * x.itemsize
+    digests = (hashlib.sha256(data[i * width : (i + 1) * width]).digest() for i in range(len(x)))
+    joined = b"".join(digest[:size] for digest in digests)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(x), size)

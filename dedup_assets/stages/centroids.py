@@ -1,9 +1,6 @@
 """Fit k-means on a seeded sample of the rows."""
 
-import io
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,35 +12,22 @@ from dedup_assets.compute.normalize import REASONS, VALID, unit_rows
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files
+from dedup_assets.stages.embeddings import check_unchanged, input_files
 from dedup_assets.stages.memory import shares
 from dedup_assets.stages.readahead import READERS, read_ahead
-from dedup_assets.store import layout
+from dedup_assets.state.centroids import (
+    Centroids,
+    centroids_fingerprint,
+    load_centroids,
+    write_centroids,
+)
+from dedup_assets.state.manifest import Manifest
 from dedup_assets.store.arrow import hash_ids, release_unused
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.inputs import Batch, InputFiles, RejectedRow
 
-VERSION = 2
 ROWS_PER_CENTROID = 256
 FEWEST_ROWS_PER_CENTROID = 39
-
-
-@dataclass(frozen=True)
-class Centroids:
-    """Centroids on disk.
-
-    Attributes:
-        values: of shape (n_clusters, d), float32, unit rows, host.
-        content: digest of the file, which names them downstream.
-        info: how they were made: rows fitted on, inertia, iterations.
-        reused: whether they were there already.
-    """
-
-    values: np.ndarray
-    content: str
-    info: dict[str, Any]
-    reused: bool
 
 
 def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: bool) -> Centroids:
@@ -56,11 +40,9 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
     """
     if not refit:
         try:
-            found = load_centroids(settings, store, manifest)
+            return load_centroids(settings, store, manifest.dim)
         except StaleError:
             pass
-        else:
-            return Centroids(found.values, found.content, found.info, reused=True)
     sample = _sample(settings, manifest)
     if len(sample) < settings.n_clusters:
         raise InputError(
@@ -79,21 +61,15 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
             memory_budget=settings.memory_budget // 4,
             on_iteration=lambda _: advance(1),
         )
-    values = to_host(result.centroids)
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    store.write_bytes(layout.CENTROIDS, buffer.getvalue())
     info: dict[str, Any] = {
-        "fingerprint": _fingerprint(settings, manifest.dim),
-        "content": digest(buffer.getvalue()),
+        "fingerprint": centroids_fingerprint(settings, manifest.dim),
         "input": manifest.fingerprint,
         "input_rows": manifest.rows,
         "sample_rows": len(sample),
         "inertia": result.inertia,
         "n_iter": result.n_iter,
     }
-    store.write_bytes(layout.CENTROIDS_INFO, json.dumps(info, indent=1, sort_keys=True).encode())
-    return Centroids(values, info["content"], info, reused=False)
+    return write_centroids(store, to_host(result.centroids), info)
 
 
 def kmeans_function(settings: Settings) -> Callable[..., KMeansFit]:
@@ -103,31 +79,6 @@ def kmeans_function(settings: Settings) -> Callable[..., KMeansFit]:
     from dedup_assets.compute.kmeans_cuml import fit_cuml
 
     return fit_cuml
-
-
-def load_centroids(settings: Settings, store: Store, manifest: Manifest) -> Centroids:
-    """Read the centroids.
-
-    Raises:
-        StaleError: they are missing, incomplete, or made with other settings.
-    """
-    name = layout.CENTROIDS
-    try:
-        info = json.loads(store.read_bytes(layout.CENTROIDS_INFO))
-        data = store.read_bytes(name)
-    except FileNotFoundError:
-        raise StaleError(f"{store.url(name)} is missing; materialize centroids first") from None
-    if info["content"] != digest(data):
-        raise StaleError(
-            f"{store.url(name)} is not whole or was changed; materialize centroids again"
-        )
-    if info["fingerprint"] != _fingerprint(settings, manifest.dim):
-        raise StaleError(
-            f"{store.url(name)} was fitted with other settings (n_clusters, random_state, "
-            "max_iter, tol, fit_data_fraction, kmeans, embedding_field or dimension); materialize "
-            "centroids again"
-        )
-    return Centroids(np.load(io.BytesIO(data)), info["content"], info, reused=True)
 
 
 def raise_invalid(row: RejectedRow) -> None:
@@ -153,21 +104,6 @@ def normalise(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[RejectedRow]]:
     ]
     rows = unit.rows if len(bad) == 0 else unit.rows[good]
     return rows, good, sorted([*batch.rejected, *rejected], key=lambda r: (r.row, r.file))
-
-
-def _fingerprint(settings: Settings, dim: int) -> str:
-    return fingerprint(
-        "centroids",
-        VERSION,
-        settings.n_clusters,
-        settings.random_state,
-        settings.max_iter,
-        settings.tol,
-        settings.fit_data_fraction,
-        settings.embedding_field,
-        dim,
-        *([] if settings.kmeans == "lloyd" else [settings.kmeans]),
-    )
 
 
 def sample_size(settings: Settings, manifest: Manifest) -> int:

@@ -1,27 +1,31 @@
 """Apply a threshold: which clips to remove, and the summary that accounts for every row."""
 
 import csv
-import functools
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import canonical_eps, is_removed
 from dedup_assets.errors import IntegrityError, SettingsError, StaleError
 from dedup_assets.progress import track
-from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import count_rejected
-from dedup_assets.stages.embeddings import load_manifest
-from dedup_assets.stages.scores import Cluster, current_scores
+from dedup_assets.state.commits import count_rejected
+from dedup_assets.state.lists import (
+    ListLedger,
+    lists_fingerprint,
+    part_fingerprint,
+    read_lists,
+    write_lists,
+)
+from dedup_assets.state.scores import read_scores
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.filesystem import Store
-from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import read_current, read_info, write_table
+from dedup_assets.store.filesystem import Store, size_of
+from dedup_assets.store.tables import read_info, write_table
 
-VERSION = 1
 EXAMPLES = 20
 
 
@@ -70,116 +74,168 @@ def checked_eps(key: str, dataset: str) -> str:
     return eps
 
 
-def list_duplicates(settings: Settings, store: Store, eps: str) -> Duplicates:
-    """Write the ids to remove at ``eps``, cluster by cluster, and last the summary.
+def list_duplicates(snapshot: Snapshot, eps: str) -> Duplicates:
+    """Write the ids to remove at ``eps``, a file a cluster, then their ledger and the summary.
+
+    A list that is current stays; one that is absent or cut is written again.
 
     Raises:
-        StaleError: a pruning table is missing or stale.
+        StaleError: the scores of a cluster are missing or stale.
         IntegrityError: kept, removed and rejected rows do not add up to the input.
     """
-    clusters = current_scores(settings, store)
-    manifest = load_manifest(settings, store)
-    schema = schemas.pairs(manifest.id_type)
-    listed = schemas.removed(manifest.id_type, ids_only=store.layout.ids_only)
-    total = removed = reused = 0
-    examples = schema.empty_table()
-    with track(f"duplicates at eps {eps}", len(clusters), "clusters") as advance:
-        for part in store.map(functools.partial(_list, store, eps, listed), clusters):
-            total += part.rows
-            removed += part.removed.num_rows
-            reused += part.reused
-            examples = _least_similar(pa.concat_tables([examples, part.removed.cast(schema)]))
-            advance(1)
-    _delete_beyond(settings, store, eps)
-    rejected = count_rejected(settings, store, manifest)
+    store, ledgers = snapshot.store, list(snapshot.ledgers.values())
+    lists = _Lists(snapshot, eps)
+    total = sum(ledger.rows for ledger in ledgers)
+    with track(f"duplicates at eps {eps}", total, "rows") as advance:
+        for table in store.map(lambda one: read_scores(store, one, _COLUMNS), ledgers):
+            lists.add(table)
+            advance(table.num_rows)
+    rejected = count_rejected(store, snapshot.groups)
+    manifest = snapshot.manifest
     if total + rejected != manifest.rows:
         raise IntegrityError(
-            f"kept {total - removed} + removed {removed} + rejected {rejected} must equal the "
-            f"{manifest.rows} input rows; materialize cluster_partitions again"
+            f"kept {total - lists.removed} + removed {lists.removed} + rejected {rejected} must "
+            f"equal the {manifest.rows} input rows; materialize cluster_partitions again"
         )
     result = Duplicates(
         eps=eps,
-        kept=total - removed,
-        removed=removed,
+        kept=total - lists.removed,
+        removed=lists.removed,
         rejected=rejected,
-        reused=reused,
-        examples=examples,
-        fingerprint=duplicates_fingerprint(clusters, eps),
+        reused=lists.reused,
+        examples=lists.examples,
+        fingerprint=lists.fingerprint,
     )
-    _write_summary(store, result)
+    lists.commit()
+    if read_summary(store, eps) != _summary(result):
+        _write_summary(store, result)
     return result
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The list of a cluster: rows of its pruning table, and those that are removed."""
-
-    rows: int
-    removed: pa.Table
-    reused: bool
+_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
 
 
-def _list(store: Store, eps: str, schema: pa.Schema, cluster: Cluster) -> _Part:
-    """Write the list of a cluster, unless the one that is there is current."""
-    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
-    removed = removed_pairs(pairs, eps).sort_by(schemas.ID)
-    expected = part_fingerprint(cluster, eps)
-    reused = _part_found(store, eps, cluster) == expected
-    if not reused:
-        # Until the new summary is there, nothing may look finished.
-        if store.exists(layout.summary(eps)):
-            store.delete(layout.summary(eps))
-        table = removed.select(schema.names).cast(schema)
-        write_table(
-            store, layout.unique_ids_part(eps, cluster.number), table, {"fingerprint": expected}
+@dataclass
+class _Lists:
+    """The lists of all clusters at an eps, as they are written."""
+
+    snapshot: Snapshot
+    eps: str
+    removed: int = 0
+    reused: int = 0
+    parts: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        store = self.snapshot.store
+        id_type = self.snapshot.manifest.id_type
+        self.fingerprint = lists_fingerprint(self.snapshot.cluster_prints, self.eps)
+        self.examples = schemas.pairs(id_type).empty_table()
+        self._schema = schemas.removed(id_type, ids_only=store.layout.ids_only)
+        self._found = read_lists(store, self.eps)
+        listed = store.list_versions(layout.unique_ids(self.eps))
+        self._sizes = {name: size_of(version) for name, version in listed.items()}
+        self._unfinished = self._found is None or self._found.fingerprint != self.fingerprint
+        if self._unfinished:  # until the new summary is there, nothing may look finished
+            store.delete(layout.summary(self.eps))
+
+    def add(self, table: pa.Table) -> None:
+        """Write the lists of the clusters of a ledger, each sorted by id."""
+        removed = removed_rows(table, self.eps)
+        self.removed += removed.num_rows
+        order = [(schemas.CLUSTER, "ascending"), (schemas.ID, "ascending")]
+        removed = removed.sort_by(order)
+        self.examples = _least_similar(
+            pa.concat_tables([self.examples, removed.select(self.examples.column_names)])
         )
-    return _Part(pairs.num_rows, removed, reused)
+        key_clusters = self._clusters_of(table)
+        bounds = np.searchsorted(
+            removed[schemas.CLUSTER].to_numpy(), [*key_clusters, key_clusters.stop]
+        ).tolist()
+        clusters = [
+            (cluster, removed.slice(bounds[i], bounds[i + 1] - bounds[i]))
+            for i, cluster in enumerate(key_clusters)
+        ]
+        store = self.snapshot.store
+        for cluster, (part, reused) in zip(
+            key_clusters, store.map(lambda one: self._list(*one), clusters), strict=True
+        ):
+            self.parts[cluster] = part
+            self.reused += reused
+
+    def _clusters_of(self, table: pa.Table) -> range:
+        """The clusters of the next key; some may have no rows."""
+        first = len(self.parts)
+        return next(r for r in self.snapshot.ranges.values() if r.start == first)
+
+    def _list(self, cluster: int, removed: pa.Table) -> tuple[tuple[str, int, int], bool]:
+        """Write the list of a cluster, unless the one that is there is current."""
+        name = layout.unique_ids_part(self.eps, cluster)
+        expected = part_fingerprint(self.snapshot.cluster_prints[cluster], self.eps)
+        size = self._sizes.get(name.rpartition("/")[2])
+        found = self._found.parts.get(cluster) if self._found else None
+        if found is not None:
+            reused = size is not None and found == (expected, removed.num_rows, size)
+        else:  # a run that was stopped may have written it
+            info = read_info(self.snapshot.store, name) if size is not None else None
+            reused = (info or {}).get("fingerprint") == expected
+        if not reused:
+            table = removed.select(self._schema.names).cast(self._schema)
+            size = write_table(self.snapshot.store, name, table, {"fingerprint": expected})
+        return (expected, removed.num_rows, size or 0), reused
+
+    def commit(self) -> None:
+        """Delete the lists of clusters that are no more, then write the ledger."""
+        store = self.snapshot.store
+        for name in self._sizes:
+            number = name.removeprefix("part.").removesuffix(".parquet")
+            if number.isascii() and number.isdigit() and int(number) not in self.parts:
+                store.delete(f"{layout.unique_ids(self.eps)}/{name}")
+        ledger = ListLedger(self.fingerprint, self.parts)
+        if ledger != self._found:
+            write_lists(store, self.eps, ledger)
 
 
-def _part_found(store: Store, eps: str, cluster: Cluster) -> str | None:
-    info = read_info(store, layout.unique_ids_part(eps, cluster.number))
-    return (info or {}).get("fingerprint")
+def removed_rows(scores: pa.Table, eps: str) -> pa.Table:
+    """Rows of a ledger or pruning table that are removed at ``eps``."""
+    return scores.filter(removed_mask(scores, eps))
 
 
-def removed_pairs(pairs: pa.Table, eps: str) -> pa.Table:
-    """Rows of a pruning table that are removed at ``eps``."""
-    has_earlier = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
-    return pairs.filter(pa.array(is_removed(has_earlier, pairs[schemas.SCORE].to_numpy(), eps)))
+def removed_mask(scores: pa.Table, eps: str) -> pa.Array:
+    """Which rows of a ledger or pruning table are removed at ``eps``."""
+    has_earlier = pc.not_equal(scores[schemas.ID], scores[schemas.MAX_ID]).to_numpy()
+    return pa.array(is_removed(has_earlier, scores[schemas.SCORE].to_numpy(), eps))
 
 
-def duplicates_fingerprint(clusters: list[Cluster], eps: str) -> str:
-    return fingerprint("duplicates", VERSION, eps, [c.fingerprint for c in clusters])
-
-
-def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Cluster]:
-    """All clusters, after checking that the ids to remove at ``eps`` are whole and current.
+def require_duplicates(snapshot: Snapshot, eps: str) -> str:
+    """The fingerprint of the lists at ``eps``, after checking that they are whole and current.
 
     Raises:
         StaleError: they are not.
     """
-    clusters = current_scores(settings, store)
-    parts = store.map(functools.partial(_part_found, store, eps), clusters)
-    whole = read_summary(store, eps) is not None and all(
-        found == part_fingerprint(cluster, eps)
-        for cluster, found in zip(clusters, parts, strict=True)
-    )
-    if not whole:
+    expected = lists_fingerprint(snapshot.cluster_prints, eps)
+    _ = snapshot.ledgers  # which says what is lacking where the scores are not current either
+    if not _is_current(snapshot, eps, expected):
         raise StaleError(
             f"the duplicates at eps {eps} are missing or stale; materialize duplicate_ids for "
             f"partition {eps}"
         )
-    return clusters
+    return expected
 
 
-def stale_eps(settings: Settings, store: Store) -> list[str]:
+def _is_current(snapshot: Snapshot, eps: str, expected: str) -> bool:
+    found = read_lists(snapshot.store, eps)
+    whole = found is not None and found.fingerprint == expected
+    return whole and read_summary(snapshot.store, eps) is not None
+
+
+def stale_eps(snapshot: Snapshot) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
     stale = []
-    for name in store.list(layout.EXTRACTION, ".csv"):
+    for name in snapshot.store.list(layout.EXTRACTION, ".csv"):
         eps = layout.eps_of_summary(name)
         if eps is not None:
-            try:
-                current_duplicates(settings, store, eps)
-            except StaleError:
+            expected = lists_fingerprint(snapshot.cluster_prints, eps)
+            if not _is_current(snapshot, eps, expected):
                 stale.append(eps)
     return stale
 
@@ -194,25 +250,20 @@ def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
     return {name: value if name == "eps" else int(value) for name, value in row.items()}
 
 
-def part_fingerprint(cluster: Cluster, eps: str) -> str:
-    return fingerprint("unique_ids", VERSION, cluster.fingerprint, eps)
-
-
 def _least_similar(pairs: pa.Table) -> pa.Table:
     order = [(schemas.SCORE, "ascending"), (schemas.ID, "ascending")]
     return pairs.take(pc.select_k_unstable(pairs, EXAMPLES, order))
 
 
+def _summary(result: Duplicates) -> dict[str, Any]:
+    names = ("eps", "kept", "removed", "total", "rejected")
+    return {name: getattr(result, name) for name in names}
+
+
 def _write_summary(store: Store, result: Duplicates) -> None:
+    summary = _summary(result)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["eps", "kept", "removed", "total", "rejected"])
-    writer.writerow([result.eps, result.kept, result.removed, result.total, result.rejected])
+    writer.writerow(summary)
+    writer.writerow(summary.values())
     store.write_bytes(layout.summary(result.eps), text.getvalue().encode())
-
-
-def _delete_beyond(settings: Settings, store: Store, eps: str) -> None:
-    for name in store.list(layout.unique_ids(eps), ".parquet"):
-        number = name.removeprefix("part.").removesuffix(".parquet")
-        if number.isdigit() and int(number) >= settings.n_clusters:
-            store.delete(f"{layout.unique_ids(eps)}/{name}")

@@ -1,8 +1,7 @@
 """List the input, check it as far as footers and ids tell, and write the manifest."""
 
-import base64
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,45 +9,21 @@ import pyarrow as pa
 from dedup_assets.errors import InputError, SettingsError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.store import layout, schemas
+from dedup_assets.state.groups import cut_groups, regroup
+from dedup_assets.state.manifest import (
+    Manifest,
+    found_manifest,
+    manifest_fingerprint,
+    write_manifest,
+)
+from dedup_assets.store import schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.ids import find_duplicate_ids
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.source import Source, open_source
-from dedup_assets.store.tables import info_of, read_table, write_table
 
 _SHOWN_ID = 80  # characters of an id in a message
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What the input is.
-
-    Attributes:
-        files: name, rows, bytes and fingerprint of each file, sorted by name.
-        dim: length of the vectors.
-        id_type: type of the ids in our files.
-        metadata: fields of the carried columns.
-        fingerprint: digest of the files and of how they are read.
-        clips: where the clips are, if the input is the output of a split pipeline.
-    """
-
-    files: list[dict[str, Any]]
-    dim: int
-    id_type: pa.DataType
-    metadata: pa.Schema
-    fingerprint: str
-    clips: str | None = None
-
-    @property
-    def rows(self) -> int:
-        return sum(file["rows"] for file in self.files)
-
-    @property
-    def bytes(self) -> int:
-        return sum(file["bytes"] for file in self.files)
 
 
 def input_files(settings: Settings) -> InputFiles:
@@ -98,7 +73,7 @@ def survey_embeddings(settings: Settings) -> Manifest:
         dim,
         reference.id_type,
         reference.metadata,
-        _fingerprint(settings, dim, [f.fingerprint for f in probed]),
+        manifest_fingerprint(settings, dim, [f.fingerprint for f in probed]),
         None if files.clips is None else open_source(files.clips, settings.input_access).url(),
     )
 
@@ -132,51 +107,21 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         )
     names = [file["file"] for file in manifest.files]
     _refuse_duplicate_ids(files, names, manifest.rows, settings)
-    carried = pa.schema([pa.field("id", manifest.id_type), *manifest.metadata])
-    write_table(
-        store,
-        layout.MANIFEST,
-        pa.Table.from_pylist(manifest.files, schema=schemas.MANIFEST),
-        {
-            "fingerprint": manifest.fingerprint,
-            "dim": manifest.dim,
-            "columns": base64.b64encode(carried.serialize().to_pybytes()).decode(),
-            "input": files.store.url(),
-            "clips": manifest.clips,
-        },
-    )
-    return manifest
+    grouped = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
+    write_manifest(store, grouped, files.store.url())
+    return grouped
 
 
-def load_manifest(settings: Settings, store: Store) -> Manifest:
-    """Read the manifest.
-
-    Raises:
-        StaleError: there is none, or it was made with other settings.
-    """
-    try:
-        table = read_table(store, layout.MANIFEST)
-    except FileNotFoundError:
-        raise StaleError(
-            f"{store.url(layout.MANIFEST)} is missing; materialize embeddings first"
-        ) from None
-    info = info_of(table.schema)
-    files = table.to_pylist()
-    columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(info["columns"])))
-    prints = [file["fingerprint"] for file in files]
-    if info["fingerprint"] != _fingerprint(settings, info["dim"], prints):
-        raise StaleError(
-            f"{store.url(layout.MANIFEST)} was made with another id_field, embedding_field or "
-            "metadata_fields; materialize embeddings again"
-        )
-    return Manifest(
-        files,
-        info["dim"],
-        columns.field(0).type,
-        columns.remove(0),
-        info["fingerprint"],
-        info.get("clips"),
-    )
+def _groups(settings: Settings, manifest: Manifest, before: Manifest | None) -> list[int]:
+    """The group of each file; those of the last manifest stay."""
+    earlier = {}
+    if before is not None:
+        numbers = before.group_of or cut_groups(settings, before.files)
+        earlier = {
+            file["file"]: (file["fingerprint"], number)
+            for file, number in zip(before.files, numbers, strict=True)
+        }
+    return regroup(settings, manifest.files, earlier)
 
 
 def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
@@ -194,18 +139,6 @@ def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
         raise StaleError(
             f"{file['file']} {what} since embeddings was materialized; materialize embeddings again"
         )
-
-
-def _fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
-    return fingerprint(
-        "embeddings",
-        1,
-        settings.id_field,
-        settings.embedding_field,
-        settings.carried_columns,
-        dim,
-        files,
-    )
 
 
 def _refuse_nested(files: InputFiles, store: Store) -> None:

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from dedup_assets.compute.histogram import bin_edges, count_scores, eps_grid
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.scores import current_scores
+from dedup_assets.state.scores import read_scores
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import info_of, read_current, read_table, write_table
+from dedup_assets.store.tables import info_of, read_table, write_table
 
 VERSION = 1
 SHOWN_EPS = (
@@ -33,7 +34,7 @@ class Histogram:
         rows: rows of all clusters.
         compared: rows that have an earlier-ranked one; the histogram counts these.
         plot: the picture, PNG.
-        fingerprint: digest of the pruning tables and eps values.
+        fingerprint: digest of the scores and eps values.
         reused: whether it was there already.
     """
 
@@ -55,16 +56,15 @@ class Histogram:
         }
 
 
-def build_histogram(settings: Settings, store: Store) -> Histogram:
+def build_histogram(snapshot: Snapshot) -> Histogram:
     """Count the similarities of all clusters and write the table and the picture.
 
     Raises:
-        StaleError: a pruning table is missing or stale.
+        StaleError: the scores of a cluster are missing or stale.
     """
-    clusters = current_scores(settings, store)
-    print_ = fingerprint(
-        "histogram", VERSION, settings.eps_thresholds, [c.fingerprint for c in clusters]
-    )
+    settings, store = snapshot.settings, snapshot.store
+    ledgers = list(snapshot.ledgers.values())
+    print_ = fingerprint("histogram", VERSION, settings.eps_thresholds, snapshot.cluster_prints)
     found = _found(store, print_)
     if found is not None:
         return found
@@ -72,14 +72,13 @@ def build_histogram(settings: Settings, store: Store) -> Histogram:
     edges = bin_edges(grid)
     counts = np.zeros(len(edges), dtype=np.int64)
     rows = 0
-    with track("histogram", len(clusters), "clusters") as advance:
-        for table in store.map(
-            lambda c: read_current(store, layout.scores(c.number), c.fingerprint), clusters
-        ):
+    columns = [schemas.ID, schemas.MAX_ID, schemas.SCORE]
+    with track("histogram", sum(ledger.rows for ledger in ledgers), "rows") as advance:
+        for table in store.map(lambda one: read_scores(store, one, columns), ledgers):
             compared = table.filter(pc.not_equal(table[schemas.ID], table[schemas.MAX_ID]))
             counts += count_scores(compared[schemas.SCORE].to_numpy(), edges)
             rows += table.num_rows
-            advance(1)
+            advance(table.num_rows)
     table = _table(edges, counts, rows, grid)
     info: dict[str, Any] = {"fingerprint": print_, "rows": rows, "compared": int(counts.sum())}
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import

@@ -8,11 +8,10 @@ import pyarrow as pa
 from dedup_assets.compute.intervals import Share, share
 from dedup_assets.compute.thresholds import score_threshold
 from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import Fragments, current_fragments
-from dedup_assets.stages.embeddings import Manifest, load_manifest
 from dedup_assets.stages.sample_pass import compare_sample
+from dedup_assets.state.manifest import Manifest
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.tables import info_of, read_table, write_table
 
@@ -39,6 +38,11 @@ class Missed:
     reused: bool
     seconds: float = 0.0
 
+    @property
+    def id_type(self) -> pa.DataType:
+        """Type of the ids."""
+        return self.table.schema.field(schemas.ID).type
+
     def at(self, eps: str) -> Share:
         """Of the sampled rows with a duplicate at ``eps``, those with none in their own cluster.
 
@@ -63,7 +67,7 @@ class Missed:
         return "no duplicates in the sample" if share.value is None else str(share)
 
 
-def estimate_missed(settings: Settings, store: Store) -> Missed | None:
+def estimate_missed(snapshot: Snapshot) -> Missed | None:
     """Compare a sample with all rows and write what was found, unless a current table is there.
 
     Returns None, and deletes what an earlier run has written, if it is switched off.
@@ -71,54 +75,53 @@ def estimate_missed(settings: Settings, store: Store) -> Missed | None:
     Raises:
         StaleError: fragments are missing or stale.
     """
-    found = find_missed(settings, store)
+    settings = snapshot.settings
+    found = find_missed(snapshot)
     if settings.missed_sample == 0 or settings.n_clusters == 1:
-        store.delete(layout.MISSED)
+        snapshot.store.delete(layout.MISSED)
     elif found is None:
-        return _make(settings, store)
+        return _make(snapshot)
     return found
 
 
-def _make(settings: Settings, store: Store) -> Missed:
+def _make(snapshot: Snapshot) -> Missed:
     started = time.monotonic()
-    manifest = load_manifest(settings, store)
-    fragments = current_fragments(settings, store, manifest)
-    size = _sample_size(settings, manifest)
-    table = compare_sample(settings, store, manifest, fragments, size)
-    print_ = _fingerprint(settings, manifest, fragments)
-    write_table(store, layout.MISSED, table, {"fingerprint": print_})
+    size = _sample_size(snapshot.settings, snapshot.manifest)
+    table = compare_sample(snapshot, size)
+    print_ = _fingerprint(snapshot)
+    write_table(snapshot.store, layout.MISSED, table, {"fingerprint": print_})
     seconds = time.monotonic() - started
-    return Missed(table, fragments.rows, False, print_, reused=False, seconds=seconds)
+    return Missed(table, snapshot.rows, False, print_, reused=False, seconds=seconds)
 
 
-def find_missed(settings: Settings, store: Store) -> Missed | None:
+def find_missed(snapshot: Snapshot) -> Missed | None:
     """What an earlier call of `estimate_missed` has written; None if that is not current, or off.
 
     Raises:
         StaleError: fragments are missing or stale.
     """
+    settings = snapshot.settings
     if settings.missed_sample == 0:
         return None
-    manifest = load_manifest(settings, store)
-    fragments = current_fragments(settings, store, manifest)
-    print_ = _fingerprint(settings, manifest, fragments)
+    print_ = _fingerprint(snapshot)
+    rows = snapshot.rows
     if settings.n_clusters == 1:
-        table = schemas.missed(manifest.id_type).empty_table()
-        return Missed(table, fragments.rows, True, print_, reused=True)
+        table = schemas.missed(snapshot.manifest.id_type).empty_table()
+        return Missed(table, rows, True, print_, reused=True)
     try:
-        table = read_table(store, layout.MISSED)
+        table = read_table(snapshot.store, layout.MISSED)
     except FileNotFoundError:
         return None
     # What is checked and what is read come from one open file, so no lease is needed.
     if info_of(table.schema).get("fingerprint") != print_:
         return None
-    return Missed(table, fragments.rows, False, print_, reused=True)
+    return Missed(table, rows, False, print_, reused=True)
 
 
 def _sample_size(settings: Settings, manifest: Manifest) -> int:
     return max(1, min(settings.missed_sample, settings.memory_budget // 4 // (4 * manifest.dim)))
 
 
-def _fingerprint(settings: Settings, manifest: Manifest, fragments: Fragments) -> str:
-    size = _sample_size(settings, manifest)
-    return fingerprint("missed", VERSION, fragments.fingerprint, settings.random_state, size)
+def _fingerprint(snapshot: Snapshot) -> str:
+    seed, size = snapshot.settings.random_state, _sample_size(snapshot.settings, snapshot.manifest)
+    return fingerprint("missed", VERSION, snapshot.shuffled, seed, size)

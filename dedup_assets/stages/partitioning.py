@@ -13,23 +13,25 @@ from dedup_assets.compute.arrays import device_array_module, resolve_device, to_
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import Centroids, load_centroids, normalise, raise_invalid
-from dedup_assets.stages.commits import (
-    Commit,
-    Group,
-    base_fingerprint,
-    count_rejected,
-    cut_groups,
-    found_commit,
-    shuffle_fingerprint,
-    write_commit,
-)
-from dedup_assets.stages.embeddings import Manifest, check_unchanged, input_files, load_manifest
+from dedup_assets.stages.centroids import normalise, raise_invalid
+from dedup_assets.stages.embeddings import check_unchanged, input_files
 from dedup_assets.stages.memory import shares
-from dedup_assets.stages.ranges import cluster_ranges, clusters_of
 from dedup_assets.stages.readahead import READERS, REMOTE_READERS, read_ahead
 from dedup_assets.stages.spool import Spool
 from dedup_assets.stages.writebehind import WRITERS, WriteBehind
+from dedup_assets.state.centroids import Centroids
+from dedup_assets.state.commits import (
+    Commit,
+    count_rejected,
+    fragment_name,
+    read_commit,
+    resumed_commit,
+    write_commit,
+)
+from dedup_assets.state.groups import Group
+from dedup_assets.state.manifest import Manifest
+from dedup_assets.state.ranges import clusters_of
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store
@@ -67,17 +69,14 @@ class Shuffled:
         return sum(len(commit.fragments) for commit in self.commits.values())
 
 
-def shuffle(
-    settings: Settings, store: Store, keys: list[str], *, background: bool = True
-) -> Shuffled:
+def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> Shuffled:
     """Write the fragments of the clusters of ``keys``, group by group.
 
     Each finished group is recorded in the commit of each key, so a run that was stopped goes on
     after the last finished group, and only new groups are read when input is added.
 
     Args:
-        settings: of the dataset.
-        store: what is written goes there.
+        snapshot: what is written goes to its store.
         keys: partition keys.
         background: whether threads read ahead and write behind; it changes nothing written.
 
@@ -85,13 +84,15 @@ def shuffle(
         InputError: an invalid row (unless quarantined).
         StaleError: centroids or manifest are missing or stale, or a file changed.
     """
-    manifest = load_manifest(settings, store)
-    centroids = load_centroids(settings, store, manifest)
-    base = base_fingerprint(manifest, centroids)
-    groups = cut_groups(settings, manifest)
+    settings, store = snapshot.settings, snapshot.store
     ranges = clusters_of(settings, keys)
-    found = store.map(lambda key: found_commit(settings, store, key, base, groups), keys)
-    commits = dict(zip(keys, found, strict=True))
+    manifest, centroids, groups = snapshot.manifest, snapshot.centroids, snapshot.groups
+    there = set(store.list(layout.CLUSTERS))
+    aside = set(store.list(layout.REJECTED))
+    commits = {
+        key: resumed_commit(settings, found, snapshot.base, groups, there, aside)
+        for key, found in zip(keys, store.map(lambda k: read_commit(store, k), keys), strict=True)
+    }
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
     share = shares(settings.memory_budget)
     source = input_files(settings)
@@ -117,17 +118,17 @@ def shuffle(
             _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
             behind.drain()  # the next group changes the commits
             spool.clear()
-    removed, obsolete = _clean(settings, store, groups, commits)
+    removed, obsolete = _clean(snapshot, commits)
     return Shuffled(
         commits=commits,
         groups=len(groups),
         reused=len(groups) - len(todo),
-        rejected=count_rejected(settings, store, manifest),
+        rejected=count_rejected(store, groups),
         spilled_bytes=spool.spilled_bytes,
         removed=removed,
         obsolete=obsolete,
-        base=base,
-        fingerprint=shuffle_fingerprint(base, groups),
+        base=snapshot.base,
+        fingerprint=snapshot.shuffled,
     )
 
 
@@ -258,16 +259,14 @@ def _write_rejected(
         write_table(store, layout.rejected(group.name), table, {"group": group.name})
 
 
-def _clean(
-    settings: Settings, store: Store, groups: list[Group], commits: dict[str, Commit]
-) -> tuple[int, list[str]]:
+def _clean(snapshot: Snapshot, commits: dict[str, Commit]) -> tuple[int, list[str]]:
     """Delete what no commit names any more, after the commits that replace it."""
-    ranges = cluster_ranges(settings)
+    store, ranges = snapshot.store, snapshot.ranges
     committed = (name.removesuffix(".parquet") for name in store.list(layout.PARTITIONS))
     obsolete = [key for key in committed if key not in ranges]
     stale = [layout.partition_commit(key) for key in obsolete]
-    stale += list(_stale_fragments(settings, store, commits))
-    current = {f"{group.name}.parquet" for group in groups}
+    stale += list(_stale_fragments(snapshot, commits))
+    current = {f"{group.name}.parquet" for group in snapshot.groups}
     stale += [
         f"{layout.REJECTED}/{name}" for name in store.list(layout.REJECTED) if name not in current
     ]
@@ -276,16 +275,13 @@ def _clean(
     return len(stale), obsolete
 
 
-def _stale_fragments(settings: Settings, store: Store, commits: dict[str, Commit]) -> Iterator[str]:
-    named = {
-        f"nearest_cent={f['cluster']}/{f['fragment']}.parquet"
-        for commit in commits.values()
-        for f in commit.fragments
-    }
+def _stale_fragments(snapshot: Snapshot, commits: dict[str, Commit]) -> Iterator[str]:
+    settings = snapshot.settings
+    named = {fragment_name(f) for commit in commits.values() for f in commit.fragments}
     ours = np.zeros(settings.n_clusters, dtype=bool)
     for key in commits:
-        ours[cluster_ranges(settings)[key]] = True
-    for name in store.list(layout.CLUSTERS):
+        ours[snapshot.ranges[key]] = True
+    for name in snapshot.store.list(layout.CLUSTERS):
         folder = name.split("/")[0].partition("=")[2]
         cluster = int(folder) if folder.isdigit() else -1
         beyond = cluster >= settings.n_clusters

@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 from dedup_assets.compute.arrays import device_array_module, resolve_device
 from dedup_assets.compute.missed import BestPartners, Found
 from dedup_assets.progress import track
-from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import Fragments, fragment_path
-from dedup_assets.stages.embeddings import Manifest
 from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead
-from dedup_assets.store import schemas
+from dedup_assets.state.commits import fragment_name, missing_fragment
+from dedup_assets.state.snapshot import Snapshot
+from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors, hash_ids
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_batches
@@ -29,9 +28,7 @@ _ID_ROWS = 1 << 18
 _Fragment = tuple[int, str]
 
 
-def compare_sample(
-    settings: Settings, store: Store, manifest: Manifest, fragments: Fragments, size: int
-) -> pa.Table:
+def compare_sample(snapshot: Snapshot, size: int) -> pa.Table:
     """Draw ``size`` rows (or all, if fewer) and find their best partners among all rows.
 
     Rows of `schemas.missed`. They depend on the rows, clusters and ``random_state`` only.
@@ -39,32 +36,35 @@ def compare_sample(
     Raises:
         StaleError: a fragment is missing.
     """
-    listed = _listed(store, fragments)
-    sample = _draw(settings, store, listed, fragments.rows, size)
-    vectors = _read_sample(store, manifest, listed, sample)
-    return _compare(settings, store, manifest, fragments, listed, sample, vectors)
+    listed = _listed(snapshot)
+    sample = _draw(snapshot, listed, size)
+    vectors = _read_sample(snapshot, listed, sample)
+    return _compare(snapshot, listed, sample, vectors)
 
 
-def _listed(store: Store, fragments: Fragments) -> list[_Fragment]:
+def _listed(snapshot: Snapshot) -> list[_Fragment]:
     """Cluster and path of each fragment, clusters side by side and ascending."""
-    named = [
-        (cluster, f["fragment"]) for cluster, listed in fragments.by_cluster.items() for f in listed
-    ]
-    paths = store.map(lambda one: fragment_path(store, *one), named)
-    return [(cluster, path) for (cluster, _), path in zip(named, paths, strict=True)]
+    there = set(snapshot.store.list(layout.CLUSTERS))
+    listed = []
+    for cluster, fragments in snapshot.fragments().items():
+        for fragment in fragments:
+            path = layout.fragment(cluster, fragment["fragment"])
+            if fragment_name(fragment) not in there:
+                raise missing_fragment(snapshot.store, path)
+            listed.append((cluster, path))
+    return listed
 
 
-def _draw(
-    settings: Settings, store: Store, listed: list[_Fragment], rows: int, size: int
-) -> pa.Table:
+def _draw(snapshot: Snapshot, listed: list[_Fragment], size: int) -> pa.Table:
     """The ``size`` rows whose hash is lowest: ``id``, and ``fragment``, its number in ``listed``.
 
     In the order of fragments, hence of clusters.
     """
+    settings, store = snapshot.settings, snapshot.store
     seed = settings.random_state + SEED_OFFSET
     drawn: list[pa.Table] = []
     held, limit = 0, np.uint64(2**64 - 1)
-    with track("sampling", rows, "rows") as advance:
+    with track("sampling", snapshot.rows, "rows") as advance:
         columns = [schemas.ID]
         budget = settings.memory_budget // 8
         for number, batches in enumerate(_read(store, listed, columns, _ID_ROWS, budget)):
@@ -92,16 +92,15 @@ def _lowest(parts: list[pa.Table], size: int) -> pa.Table:
     return pa.concat_tables(parts).sort_by(order).slice(0, size).combine_chunks()
 
 
-def _read_sample(
-    store: Store, manifest: Manifest, listed: list[_Fragment], sample: pa.Table
-) -> np.ndarray:
+def _read_sample(snapshot: Snapshot, listed: list[_Fragment], sample: pa.Table) -> np.ndarray:
     """The vectors of the sample, (s, d) float32."""
+    store, dim = snapshot.store, snapshot.manifest.dim
     ids = sample["id"].combine_chunks()
-    vectors = np.empty((len(ids), manifest.dim), dtype=np.float32)
+    vectors = np.empty((len(ids), dim), dtype=np.float32)
     holding = np.unique(sample["fragment"].to_numpy())
     with track("reading the sample", len(holding), "fragments") as advance:
         for number in holding:
-            for batch in _batches(store, [listed[number]], _TILE_ROWS["numpy"], manifest.dim, 0):
+            for batch in _batches(store, [listed[number]], _TILE_ROWS["numpy"], dim, 0):
                 place, row = _matches(ids, batch.ids)
                 vectors[place] = batch.vectors[row]
             advance(1)
@@ -109,15 +108,10 @@ def _read_sample(
 
 
 def _compare(
-    settings: Settings,
-    store: Store,
-    manifest: Manifest,
-    fragments: Fragments,
-    listed: list[_Fragment],
-    sample: pa.Table,
-    vectors: np.ndarray,
+    snapshot: Snapshot, listed: list[_Fragment], sample: pa.Table, vectors: np.ndarray
 ) -> pa.Table:
     """The best partners of the sample among all rows, one batch in memory at a time."""
+    settings, store, manifest = snapshot.settings, snapshot.store, snapshot.manifest
     xp = device_array_module(resolve_device(settings.device))
     ids = sample["id"].combine_chunks()
     clusters = np.array([cluster for cluster, _ in listed])[sample["fragment"].to_numpy()]
@@ -127,7 +121,7 @@ def _compare(
     # well below a quarter of the budget.
     most = settings.memory_budget // 32 // (4 * manifest.dim)
     rows = max(1, min(_TILE_ROWS[xp.__name__], most))
-    with track("comparing a sample", fragments.rows, "rows") as advance:
+    with track("comparing a sample", snapshot.rows, "rows") as advance:
         for batch in _batches(store, listed, rows, manifest.dim, settings.memory_budget // 8):
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))

@@ -1,110 +1,210 @@
 """For each cluster: rank its rows and find each one's best earlier match."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
 from dedup_assets.compute.pairwise import best_earlier_matches
-from dedup_assets.compute.ranking import RankKey, rank_order
 from dedup_assets.compute.threads import in_threads, thread_count
-from dedup_assets.errors import StaleError
+from dedup_assets.compute.update import update_matches
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import (
-    base_fingerprint,
-    cut_groups,
-    fragment_path,
-    load_commit,
-    shuffle_fingerprint,
+from dedup_assets.stages.known import Known, known_matches
+from dedup_assets.stages.ranked import RankedRows, read_ranked
+from dedup_assets.state.ranges import clusters_of
+from dedup_assets.state.scores import (
+    Entry,
+    ScoreLedger,
+    pruning_table,
+    read_scores,
+    write_ledger,
 )
-from dedup_assets.stages.embeddings import Manifest, load_manifest
-from dedup_assets.stages.ranges import cluster_ranges, clusters_of
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.arrow import column_to_vectors, hash_ids
-from dedup_assets.store.filesystem import REQUESTS, Store
-from dedup_assets.store.fingerprints import fingerprint
+from dedup_assets.store.filesystem import REQUESTS, Store, size_of
 from dedup_assets.store.sizes import format_bytes
 from dedup_assets.store.tables import read_info, read_table, write_table
 
-VERSION = 1
+FEWEST_UPDATED = 512
+"""Rows of a cluster below which comparing anew takes no longer than an update."""
+
+MOST_SEARCHED = 0.5
+"""Share of rows to compare with all others, above which the cluster is compared anew."""
 
 
 @dataclass(frozen=True)
 class KeyScores:
-    """What scoring did for one partition key."""
+    """What scoring did for one partition key.
+
+    Attributes:
+        clusters: how many it has; ``reused``: how many of them were current.
+        updated: how many of the others were brought up to date instead of compared anew.
+        searched: rows that were compared with all others of their cluster.
+        largest: rows of its largest cluster.
+        fingerprint: of its ledger.
+    """
 
     rows: int
     clusters: int
     reused: int
+    updated: int
+    searched: int
     largest: int
     fingerprint: str
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A cluster whose pruning table is there and current."""
-
-    number: int
-    fingerprint: str
-
-
-@dataclass(frozen=True)
 class _Task:
-    """A cluster whose pruning table has to be written."""
+    """A cluster whose scores have to be found."""
 
+    key: "_Key"
     number: int
     fingerprint: str
     fragments: list[str]
     rows: int
 
 
-def score(settings: Settings, store: Store, keys: list[str]) -> dict[str, KeyScores]:
-    """Write the pruning tables of the clusters of ``keys``; tables that are current stay.
+@dataclass(eq=False)
+class _Key:
+    """A partition key at work.
+
+    Attributes:
+        expected: what the scores of each cluster are to be made from.
+        found: its ledger, current or not.
+        current: the clusters whose rows in the ledger are current.
+        waiting: clusters that are not compared yet.
+        restored: clusters whose pruning table alone is missing.
+        entries, tables: of the clusters that were compared.
+        updated: how many of them were brought up to date; ``searched``: rows compared with all.
+    """
+
+    name: str
+    clusters: range
+    expected: dict[int, str]
+    found: ScoreLedger | None
+    current: set[int]
+    waiting: set[int]
+    restored: set[int]
+    entries: dict[int, Entry] = field(default_factory=dict)
+    tables: dict[int, pa.Table] = field(default_factory=dict)
+    updated: int = 0
+    searched: int = 0
+    before: "_Before | None" = None
+
+
+class _Before:
+    """The rows of a ledger by cluster."""
+
+    def __init__(self, store: Store, ledger: ScoreLedger) -> None:
+        self._table = read_scores(store, ledger)
+        sizes = [entry.rows for entry in ledger.clusters.values()]
+        starts = np.cumsum([0, *sizes]).tolist()
+        self._spans = dict(zip(ledger.clusters, zip(starts, sizes, strict=False), strict=True))
+
+    def rows(self, cluster: int) -> pa.Table:
+        return self._table.slice(*self._spans[cluster])
+
+
+def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
+    """Bring the scores of the clusters of ``keys`` up to date; what is current stays.
+
+    Of each key the pruning tables are written first, for other people's readers, and then the
+    ledger, which every later step reads. A pruning table that is absent or cut is written again
+    from the ledger; a ledger that is missing is made again from whole pruning tables.
 
     Raises:
         StaleError: the fragments of a key are missing or stale.
     """
-    manifest = load_manifest(settings, store)
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    groups = cut_groups(settings, manifest)
-    ranges = clusters_of(settings, keys)
-    loaded = store.map(lambda key: load_commit(store, key, base, groups), keys)
-    commits = dict(zip(keys, loaded, strict=True))
-    found = _found(store, [cluster for clusters in ranges.values() for cluster in clusters])
-    tasks: list[_Task] = []
-    done = {}
-    with track("comparing", sum(c.rows for c in commits.values()), "rows") as advance:
-        for key, clusters in ranges.items():
-            prints = []
-            sizes = []
-            reused = 0
-            for cluster, fragments in commits[key].by_cluster(clusters).items():
-                names = [f["fragment"] for f in fragments]
-                task = _Task(
-                    cluster,
-                    table_fingerprint(settings, base, names),
-                    names,
-                    sum(f["rows"] for f in fragments),
-                )
-                prints.append(task.fingerprint)
-                sizes.append(task.rows)
-                if next(found) == task.fingerprint:
-                    reused += 1
-                    advance(task.rows)
-                else:
-                    tasks.append(task)
-            done[key] = KeyScores(
-                sum(sizes), len(clusters), reused, max(sizes, default=0), fingerprint(prints)
-            )
-        for batch in _batches(tasks, settings.memory_budget // 8 // (4 * manifest.dim)):
-            _score_batch(settings, store, manifest, batch, advance)
-    _delete_beyond(settings, store)
-    return done
+    clusters_of(snapshot.settings, keys)
+    store, dim = snapshot.store, snapshot.manifest.dim
+    total = sum(commit.rows for commit in snapshot.commits(keys).values())
+    sizes = {name: size_of(v) for name, v in store.list_versions(layout.SCORES).items()}
+    found = snapshot.found_ledgers(keys)
+    done: dict[str, KeyScores] = {}
+    with track("comparing", total, "rows") as advance:
+        work = [_begin(snapshot, key, found[key], sizes) for key in keys]
+        tasks = [task for _, tasks in work for task in tasks]
+        advance(total - sum(task.rows for task in tasks))
+        open_ = [key for key, _ in work]
+        for batch in _batches(tasks, snapshot.settings.memory_budget // 8 // (4 * dim)):
+            _score_batch(snapshot, batch, sizes, advance)
+            ready = [key for key in open_ if not key.waiting]
+            open_ = [key for key in open_ if key.waiting]
+            _commit_all(snapshot, ready, done)
+        _commit_all(snapshot, open_, done)
+    _delete_beyond(snapshot, sizes)
+    return {key: done[key] for key in keys}
+
+
+def _begin(
+    snapshot: Snapshot, name: str, found: ScoreLedger | None, sizes: dict[str, int]
+) -> tuple[_Key, list[_Task]]:
+    """What there is of a key, and what has to be compared."""
+    expected = snapshot.expected([name])
+    current = found.current(expected) if found else set()
+    entries = found.clusters if found else {}
+    restored = {c for c in current if sizes.get(_table_name(c)) != entries[c].bytes}
+    waiting = set(expected) - current
+    key = _Key(name, snapshot.ranges[name], expected, found, current, waiting, restored)
+    tasks = []
+    for cluster, fragments in snapshot.fragments([name]).items():
+        if cluster in waiting:
+            names = [f["fragment"] for f in fragments]
+            rows = sum(f["rows"] for f in fragments)
+            tasks.append(_Task(key, cluster, expected[cluster], names, rows))
+    return key, tasks
+
+
+def _commit_all(snapshot: Snapshot, keys: list[_Key], done: dict[str, KeyScores]) -> None:
+    threads = snapshot.store.threads(1)
+    in_threads(
+        lambda key: _commit(snapshot, key),
+        keys,
+        threads,
+        lambda key, scores: done.__setitem__(key.name, scores),
+    )
+
+
+def _commit(snapshot: Snapshot, key: _Key) -> KeyScores:
+    """Write the ledger of a key whose clusters are all compared, unless nothing changed."""
+    found, store = key.found, snapshot.store
+    id_type = snapshot.manifest.id_type
+    entries = dict(key.entries)
+    if found is not None:
+        entries |= {cluster: found.clusters[cluster] for cluster in key.current}
+    for cluster in sorted(key.restored):
+        rows = _before(store, key).rows(cluster)
+        size = _write_table(store, cluster, key.expected[cluster], pruning_table(rows, id_type))
+        entries[cluster] = replace(entries[cluster], bytes=size)
+    if found is None or entries != found.clusters or found.compared_by != snapshot.compared_by:
+        tables = [
+            key.tables[c] if c in key.tables else _before(store, key).rows(c) for c in key.clusters
+        ]
+        schema = schemas.score_ledger(id_type)
+        table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+        found = write_ledger(store, key.name, snapshot.compared_by, entries, table)
+    key.tables.clear()
+    key.before = None
+    return KeyScores(
+        found.rows,
+        len(entries),
+        len(key.current),
+        key.updated,
+        key.searched,
+        max((entry.rows for entry in entries.values()), default=0),
+        found.fingerprint,
+    )
+
+
+def _before(store: Store, key: _Key) -> _Before:
+    if key.before is None:
+        assert key.found is not None
+        key.before = _Before(store, key.found)
+    return key.before
 
 
 def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
@@ -122,76 +222,6 @@ def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
     )
 
 
-def current_scores(settings: Settings, store: Store) -> list[Cluster]:
-    """All clusters, after checking that each has a current pruning table.
-
-    Raises:
-        StaleError: some are missing or stale; it says which partitions to materialize.
-    """
-    manifest = load_manifest(settings, store)
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    groups = cut_groups(settings, manifest)
-    clusters: list[Cluster] = []
-    lacking: dict[str, list[int]] = {}
-    with track("checking scores", settings.n_clusters, "clusters") as advance:
-        ranges = cluster_ranges(settings)
-        commits = store.map(lambda key: load_commit(store, key, base, groups), ranges)
-        found = _found(store, range(settings.n_clusters))
-        for (key, numbers), commit in zip(ranges.items(), commits, strict=True):
-            for cluster, fragments in commit.by_cluster(numbers).items():
-                expected = table_fingerprint(settings, base, [f["fragment"] for f in fragments])
-                if next(found) != expected:
-                    lacking.setdefault(key, []).append(cluster)
-                clusters.append(Cluster(cluster, expected))
-                advance(1)
-    if lacking:
-        count = sum(len(numbers) for numbers in lacking.values())
-        listed = ", ".join(list(lacking)[:10])
-        more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
-        raise StaleError(
-            f"{count} of {settings.n_clusters} pruning tables are missing or stale; materialize "
-            f"pairwise_scores for partitions {listed}{more}"
-        )
-    return clusters
-
-
-def _found(store: Store, clusters: Iterable[int]) -> Iterator[str | None]:
-    """What the pruning table of each cluster says that it was made from; None if it is absent."""
-    return (
-        (info or {}).get("fingerprint")
-        for info in store.map(lambda cluster: read_info(store, layout.scores(cluster)), clusters)
-    )
-
-
-def scores_fingerprint(settings: Settings, store: Store) -> str:
-    """What the pruning tables of every key are made from: the same for any subset of keys."""
-    manifest = load_manifest(settings, store)
-    base = base_fingerprint(manifest, load_centroids(settings, store, manifest))
-    shuffled = shuffle_fingerprint(base, cut_groups(settings, manifest))
-    return fingerprint("scores", VERSION, shuffled, ranking(settings), *_precision(settings))
-
-
-def table_fingerprint(settings: Settings, base: str, fragments: list[str]) -> str:
-    """Digest of what a pruning table is made from: its fragments, the ranking, the precision."""
-    order = ranking(settings)
-    return fingerprint("scores", VERSION, base, sorted(fragments), order, *_precision(settings))
-
-
-def _precision(settings: Settings) -> list[str]:
-    """What a fingerprint says of the precision: exact scores are the same however computed."""
-    return [] if settings.precision == "exact" else [settings.precision]
-
-
-def ranking(settings: Settings) -> list[object]:
-    """The settings that decide the order, and none that do not."""
-    if settings.rank_by:
-        return ["columns", *settings.rank_by]
-    if settings.which_to_keep == "random":
-        return ["random", settings.random_state]
-    keep = "hard" if settings.which_to_keep == "hard" else "easy"
-    return [keep, settings.sim_metric]
-
-
 def _batches(tasks: list[_Task], rows: int) -> Iterator[list[_Task]]:
     """Clusters that are read and compared together: up to ``rows``, or one that has more."""
     batch: list[_Task] = []
@@ -207,48 +237,159 @@ def _batches(tasks: list[_Task], rows: int) -> Iterator[list[_Task]]:
 
 
 def _score_batch(
-    settings: Settings, store: Store, manifest: Manifest, batch: list[_Task], advance: Advance
+    snapshot: Snapshot, batch: list[_Task], sizes: dict[str, int], advance: Advance
 ) -> None:
     """Read, rank and compare the rows of some clusters and write their pruning tables."""
-    offsets = np.cumsum([0, *(task.rows for task in batch)])
-    rows = np.empty((offsets[-1], manifest.dim), dtype=np.float32)
-    ids: dict[int, pa.Array] = {}
-    number = {task.number: i for i, task in enumerate(batch)}
-
-    def read(task: _Task) -> pa.Array:
-        i = number[task.number]
-        return _read_ranked(settings, store, manifest, task, rows[offsets[i] : offsets[i + 1]])
-
-    def keep(task: _Task, read_ids: pa.Array) -> None:
-        ids[task.number] = read_ids
-
+    settings, store = snapshot.settings, snapshot.store
+    offsets = np.cumsum([0, *(task.rows for task in batch)]).tolist()
+    x = np.empty((offsets[-1], snapshot.manifest.dim), dtype=np.float32)
+    spans = {t.number: slice(*s) for t, s in zip(batch, pairwise(offsets), strict=True)}
     # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
     remote = min(REQUESTS, max(2, settings.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
-    in_threads(read, batch, threads, keep)
-    counted = _Counted(advance)
-    xp = device_array_module(resolve_device(settings.device))
-    best = best_earlier_matches(
-        xp.asarray(rows),
-        offsets.tolist(),
-        precision=settings.precision,
-        memory_budget=settings.memory_budget // 2,
-        largest_tile=settings.pairwise_batch_size,
-        on_rows=counted,
+    rows: dict[int, RankedRows] = {}
+    in_threads(
+        lambda task: read_ranked(snapshot, task.number, task.fragments, x[spans[task.number]]),
+        batch,
+        threads,
+        lambda task, read: rows.__setitem__(task.number, read),
     )
-    advance(len(rows) - counted.rows)
-    score, index = to_host(best.score), to_host(best.index)
-    schema = schemas.pairs(manifest.id_type)
+    whole = {task.number for task in batch if _table_name(task.number) in sizes}
+    tables: dict[int, pa.Table] = {}
+    in_threads(
+        lambda task: _recover(snapshot, task, rows[task.number]),
+        [task for task in batch if task.number in whole],
+        threads,
+        lambda task, table: tables.__setitem__(task.number, table) if table else None,
+    )
+    for task in batch:
+        if task.number in tables:
+            advance(task.rows)
+    remaining = [task for task in batch if task.number not in tables]
+    best = _compare(snapshot, remaining, rows, x, spans, advance)
+    schema = schemas.pairs(snapshot.manifest.id_type)
 
-    def write(task: _Task) -> None:
-        i = number[task.number]
-        span = slice(offsets[i], offsets[i + 1])
-        own = ids[task.number]
-        table = pa.table([own, own.take(pa.array(index[span])), score[span]], schema=schema)
-        info = {"fingerprint": task.fingerprint, "cluster": task.number}
-        write_table(store, layout.scores(task.number), table, info)
+    def write(task: _Task) -> tuple[pa.Table, int]:
+        if task.number in tables:
+            return tables[task.number], sizes[_table_name(task.number)]
+        score, index = best[task.number]
+        ids = rows[task.number].ids
+        table = pa.table([ids, ids.take(pa.array(index)), score], schema=schema)
+        return table, _write_table(store, task.number, task.fingerprint, table)
 
-    in_threads(write, batch, threads, lambda task, nothing: None)
+    def keep(task: _Task, written: tuple[pa.Table, int]) -> None:
+        table, size = written
+        key = task.key
+        key.entries[task.number] = Entry(task.fingerprint, task.rows, size)
+        numbers = pa.array(np.full(task.rows, task.number, dtype=np.int32))
+        columns = [numbers, *table.columns, rows[task.number].digests]
+        key.tables[task.number] = pa.table(
+            columns, schema=schemas.score_ledger(snapshot.manifest.id_type)
+        )
+        key.waiting.discard(task.number)
+
+    in_threads(write, batch, threads, keep)
+
+
+def _recover(snapshot: Snapshot, task: _Task, rows: RankedRows) -> pa.Table | None:
+    """The pruning table of a cluster, if a run that was stopped has written it already."""
+    name = layout.scores(task.number)
+    info = read_info(snapshot.store, name)
+    if (info or {}).get("fingerprint") != task.fingerprint:
+        return None
+    table = read_table(snapshot.store, name)
+    schema = schemas.pairs(snapshot.manifest.id_type)
+    if table.schema.names != schema.names or not table[schemas.ID].combine_chunks().equals(
+        rows.ids
+    ):
+        return None
+    return table.replace_schema_metadata(None)
+
+
+def _compare(
+    snapshot: Snapshot,
+    batch: list[_Task],
+    rows: dict[int, RankedRows],
+    x: np.ndarray,
+    spans: dict[int, slice],
+    advance: Advance,
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Scores and row numbers of the best earlier matches, by cluster.
+
+    Large clusters of which little is new are brought up to date, all others compared together.
+    """
+    settings = snapshot.settings
+    xp = device_array_module(resolve_device(settings.device))
+    best: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    anew: list[_Task] = []
+
+    def compare_anew() -> None:
+        if not anew:
+            return
+        start, stop = spans[anew[0].number].start, spans[anew[-1].number].stop
+        counted = _Counted(advance)
+        found = best_earlier_matches(
+            xp.asarray(x[start:stop]),
+            [*(spans[task.number].start - start for task in anew), stop - start],
+            precision=settings.precision,
+            memory_budget=settings.memory_budget // 2,
+            largest_tile=settings.pairwise_batch_size,
+            on_rows=counted,
+        )
+        advance(stop - start - counted.rows)
+        score, index = to_host(found.score), to_host(found.index)
+        for task in anew:
+            own = slice(spans[task.number].start - start, spans[task.number].stop - start)
+            best[task.number] = score[own], index[own]
+            task.key.searched += task.rows
+        anew.clear()
+
+    for task in batch:
+        known = _known(snapshot, task, rows[task.number])
+        if known is None:
+            if anew and spans[anew[-1].number].stop != spans[task.number].start:
+                compare_anew()
+            anew.append(task)
+            continue
+        compare_anew()
+        found = update_matches(
+            xp.asarray(x[spans[task.number]]),
+            known.index,
+            known.score,
+            known.fresh,
+            memory_budget=settings.memory_budget // 2,
+        )
+        best[task.number] = to_host(found.score), to_host(found.index)
+        task.key.searched += known.searched
+        task.key.updated += 1
+        advance(task.rows)
+    compare_anew()
+    return best
+
+
+def _known(snapshot: Snapshot, task: _Task, rows: RankedRows) -> Known | None:
+    """What earlier scores say of a cluster; None if comparing it anew is as well."""
+    found = task.key.found
+    if (
+        found is None
+        or snapshot.settings.precision != "exact"
+        or found.compared_by != snapshot.compared_by
+        or task.rows < FEWEST_UPDATED
+        or task.number not in found.clusters
+    ):
+        return None
+    before = _before(snapshot.store, task.key).rows(task.number)
+    known = known_matches(rows, before)
+    return known if known.searched <= MOST_SEARCHED * task.rows else None
+
+
+def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) -> int:
+    info = {"fingerprint": fingerprint, "cluster": cluster}
+    return write_table(store, layout.scores(cluster), table, info)
+
+
+def _table_name(cluster: int) -> str:
+    return layout.scores(cluster).removeprefix(f"{layout.SCORES}/")
 
 
 class _Counted:
@@ -263,66 +404,13 @@ class _Counted:
         self._advance(rows)
 
 
-def _read_ranked(
-    settings: Settings, store: Store, manifest: Manifest, task: _Task, out: np.ndarray
-) -> pa.Array:
-    """Read a cluster's rows in rank order into ``out``, of shape (n, d). Returns their ids.
-
-    Raises:
-        StaleError: a fragment is missing, or has other rows than its commit says.
-    """
-    if not task.fragments:
-        return pa.array([], manifest.id_type)
-    parts = [read_table(store, fragment_path(store, task.number, name)) for name in task.fragments]
-    table = pa.concat_tables(parts)
-    if table.num_rows != len(out):
-        raise StaleError(
-            f"the fragments of cluster {task.number} hold {table.num_rows} rows and not the "
-            f"{len(out)} that were written; materialize cluster_partitions again"
-        )
-    vectors = column_to_vectors(table[schemas.EMBEDDING], manifest.dim)
-    table = table.drop_columns([schemas.EMBEDDING])
-    by_id = pc.sort_indices(table[schemas.ID])
-    table = table.take(by_id)
-    order = _rank(settings, table)
-    np.take(vectors, by_id.to_numpy()[order], axis=0, out=out, mode="clip")
-    return table[schemas.ID].combine_chunks().take(pa.array(order))
-
-
-def _rank(settings: Settings, table: pa.Table) -> np.ndarray:
-    """Rank order of the rows of a table that is sorted by id."""
-    n = table.num_rows
-    match ranking(settings):
-        case ["columns", *specs]:
-            return rank_order(n, [_rank_key(settings, table, str(spec)) for spec in specs])
-        case ["random", int(seed)]:
-            return rank_order(n, [RankKey(hash_ids(table[schemas.ID], seed))])
-        case [keep, metric]:
-            column = schemas.COSINE_DISTANCE if metric == "cosine" else schemas.L2_DISTANCE
-            hard = keep == "hard"
-            distances = table[column].to_numpy()
-            return rank_order(n, [RankKey(distances, descending=hard)], id_descending=hard)
-    raise AssertionError("ranking() returns one of the three")
-
-
-def _rank_key(settings: Settings, table: pa.Table, spec: str) -> RankKey:
-    name, _, direction = spec.rpartition(":")
-    column = table[schemas.ID if name == settings.id_field else name].combine_chunks()
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    # Ordinals of Arrow's sort stand for the values, so any type that Arrow can order will do.
-    if pa.types.is_floating(column.type):
-        values = column.to_numpy(zero_copy_only=False)
-    else:
-        ordinal = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
-        values = ordinal.to_numpy(zero_copy_only=False).astype(np.int64)
-    return RankKey(values, direction == "desc", missing)
-
-
-def _delete_beyond(settings: Settings, store: Store) -> None:
-    """Delete tables of clusters that are no more, left by a larger ``n_clusters``."""
-    for name in store.list(layout.SCORES, ".parquet"):
+def _delete_beyond(snapshot: Snapshot, tables: Iterable[str]) -> None:
+    """Delete what is left of other clusters and keys, those of another ``n_clusters``."""
+    store = snapshot.store
+    for name in tables:
         number = name.removeprefix("cluster_").removesuffix(".parquet")
-        if number.isdigit() and int(number) >= settings.n_clusters:
+        if number.isascii() and number.isdigit() and int(number) >= snapshot.settings.n_clusters:
             store.delete(f"{layout.SCORES}/{name}")
+    for name in store.list(layout.SCORE_LEDGERS, ".parquet"):
+        if name.removesuffix(".parquet") not in snapshot.ranges:
+            store.delete(f"{layout.SCORE_LEDGERS}/{name}")

@@ -12,13 +12,8 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import current_fragments
-from dedup_assets.stages.duplicates import (
-    current_duplicates,
-    duplicates_fingerprint,
-    part_fingerprint,
-)
-from dedup_assets.stages.embeddings import Manifest, clips_folder, load_manifest
+from dedup_assets.stages.duplicates import removed_mask, require_duplicates
+from dedup_assets.stages.embeddings import clips_folder
 from dedup_assets.stages.samples import (
     Sample,
     file_extension,
@@ -26,16 +21,17 @@ from dedup_assets.stages.samples import (
     write_media,
     write_tars,
 )
-from dedup_assets.stages.scores import Cluster
+from dedup_assets.state.manifest import Manifest
+from dedup_assets.state.scores import read_scores
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.media import MediaFiles, sample_key
-from dedup_assets.store.tables import read_current, read_info, read_table, write_table
+from dedup_assets.store.tables import read_info, read_table, write_table
 
 VERSION = 1
 _NAMED = 10
-_CLUSTER = "cluster"
 _METADATA = "metadata."  # so that no column of the user hides one of ours
 
 
@@ -68,22 +64,22 @@ class Curated:
         return pc.sum(self.index["size"]).as_py() or 0
 
 
-def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
+def write_shards(snapshot: Snapshot, eps: str) -> Curated:
     """Write the kept clips at ``eps``; nothing if what is there is current.
 
     Raises:
         StaleError: the duplicates at this eps are missing or stale.
         InputError: a kept clip has no media file (unless skipped), or two of one name.
     """
-    clusters = current_duplicates(settings, store, eps)
-    manifest = load_manifest(settings, store)
-    kept = kept_rows(settings, store, manifest, clusters, eps)
+    settings, store, manifest = snapshot.settings, snapshot.store, snapshot.manifest
+    listed = require_duplicates(snapshot, eps)
+    kept = kept_rows(snapshot, eps)
     media = None
     clips = clips_folder(settings, manifest)
     if clips is not None:
         media = MediaFiles(clips, settings.input_access)
     found, missing = _match_media(settings, kept, media)
-    set_print = _fingerprint(settings, clusters, eps, media, found)
+    set_print = _fingerprint(settings, listed, media, found)
     index_name = layout.shard_index(eps)
     if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
         index = read_table(store, index_name)
@@ -124,50 +120,47 @@ def _is_whole(
     )
 
 
-def kept_rows(
-    settings: Settings, store: Store, manifest: Manifest, clusters: list[Cluster], eps: str
-) -> pa.Table:
-    """Kept clips in order of id: ``id, cluster, score`` (null without an earlier clip), metadata.
-
-    What is kept is what the list of ids to remove does not name.
-    """
-    fragments = current_fragments(settings, store, manifest).by_cluster
+def kept_rows(snapshot: Snapshot, eps: str) -> pa.Table:
+    """Kept clips by id: ``id, cluster, score`` (null without an earlier clip), metadata."""
+    store = snapshot.store
     parts = []
-
-    def read(cluster: Cluster) -> pa.Table:
-        names = [layout.fragment(cluster.number, f["fragment"]) for f in fragments[cluster.number]]
-        return _with_metadata(settings, store, _kept_of(store, cluster, eps), names)
-
-    with track("reading kept clips", len(clusters), "clusters") as advance:
-        for part in store.map(read, clusters):
-            parts.append(part)
-            advance(1)
+    with track("reading kept clips", snapshot.rows, "rows") as advance:
+        for key, ledger in snapshot.ledgers.items():
+            table = read_scores(store, ledger, _COLUMNS)
+            kept = _kept_of(table, eps)
+            parts.append(_with_metadata(snapshot, kept, key))
+            advance(table.num_rows)
     return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
 
 
-def _kept_of(store: Store, cluster: Cluster, eps: str) -> pa.Table:
-    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
-    part = layout.unique_ids_part(eps, cluster.number)
-    removed = read_current(store, part, part_fingerprint(cluster, eps), [schemas.ID])
-    rows = pairs.filter(pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID])))
+_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
+
+
+def _kept_of(table: pa.Table, eps: str) -> pa.Table:
+    rows = table.filter(pc.invert(removed_mask(table, eps)))
     first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
     return pa.table(
         {
             schemas.ID: rows[schemas.ID],
-            _CLUSTER: pa.array([cluster.number] * rows.num_rows, pa.int32()),
+            schemas.CLUSTER: rows[schemas.CLUSTER],
             schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
         }
     )
 
 
-def _with_metadata(
-    settings: Settings, store: Store, table: pa.Table, fragments: list[str]
-) -> pa.Table:
+def _with_metadata(snapshot: Snapshot, table: pa.Table, key: str) -> pa.Table:
+    """The kept rows of a partition key with the columns that are carried along."""
+    settings, store = snapshot.settings, snapshot.store
     columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
-    if not columns or not fragments:
+    names = [
+        layout.fragment(cluster, fragment["fragment"])
+        for cluster, fragments in snapshot.fragments([key]).items()
+        for fragment in fragments
+    ]
+    if not columns or not names:
         return table
     wanted = [schemas.ID, *columns]
-    source = pa.concat_tables([read_table(store, name, wanted) for name in fragments])
+    source = pa.concat_tables(store.map(lambda name: read_table(store, name, wanted), names))
     source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
     for column in columns:
         table = table.append_column(_METADATA + column, source[column])
@@ -194,8 +187,7 @@ def _match_media(
 
 def _fingerprint(
     settings: Settings,
-    clusters: list[Cluster],
-    eps: str,
+    listed: str,
     media: MediaFiles | None,
     found: dict[Any, dict[str, str]],
 ) -> str:
@@ -207,7 +199,7 @@ def _fingerprint(
     return fingerprint(
         "shards",
         VERSION,
-        duplicates_fingerprint(clusters, eps),
+        listed,
         settings.export,
         settings.samples_per_shard,
         settings.metadata_fields,
@@ -225,7 +217,7 @@ def _samples(
                 continue
             record: dict[str, Any] = {
                 "id": row.pop(schemas.ID),
-                "cluster": row.pop(_CLUSTER),
+                "cluster": row.pop(schemas.CLUSTER),
                 "score": row.pop(schemas.SCORE),
             }
             if row:

@@ -15,11 +15,13 @@ from dedup_assets.compute.cost import ComputeRates, Rates, StepRates, Workload, 
 from dedup_assets.errors import InputError
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids, normalise, raise_invalid, sample_size
-from dedup_assets.stages.embeddings import Manifest, input_files, list_embeddings
+from dedup_assets.stages.embeddings import input_files, list_embeddings
 from dedup_assets.stages.missed import estimate_missed
 from dedup_assets.stages.partitioning import shuffle
-from dedup_assets.stages.ranges import cluster_ranges
-from dedup_assets.stages.scores import current_scores, score
+from dedup_assets.stages.scores import score
+from dedup_assets.state.manifest import Manifest
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.arrow import vectors_to_column
 
 _SAMPLE_BYTES = 64 << 20
@@ -130,10 +132,10 @@ class _Run:
         manifest = self._timed("rest", lambda: list_embeddings(settings, store))
         self._fit_rows = sample_size(settings, manifest)
         self._timed("fit", lambda: fit_centroids(settings, store, manifest, refit=True))
-        self._timed("assign", lambda: shuffle(settings, store, keys))
-        self._timed("compare", lambda: score(settings, store, keys))
-        self._timed("rest", lambda: current_scores(settings, store))
-        self._timed("missed", lambda: estimate_missed(settings, store))
+        self._timed("assign", lambda: shuffle(Snapshot(settings, store), keys))
+        self._timed("compare", lambda: score(Snapshot(settings, store), keys))
+        self._timed("rest", lambda: Snapshot(settings, store).ledgers)
+        self._timed("missed", lambda: estimate_missed(Snapshot(settings, store)))
         files = input_files(settings)
         started = time.perf_counter()
         next(files.read(files.names()[0], self._dim))

@@ -2,7 +2,7 @@
 
 import functools
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 from dedup_assets.compute.thresholds import score_threshold
 from dedup_assets.errors import StaleError
 from dedup_assets.progress import track
-from dedup_assets.settings import Settings
-from dedup_assets.stages.centroids import load_centroids
-from dedup_assets.stages.commits import count_rejected, current_fragments
-from dedup_assets.stages.duplicates import current_duplicates, read_summary
-from dedup_assets.stages.embeddings import load_manifest
+from dedup_assets.stages.duplicates import read_summary, removed_mask, require_duplicates
 from dedup_assets.stages.missed import find_missed
+from dedup_assets.state.commits import count_rejected
+from dedup_assets.state.scores import read_scores
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
@@ -36,13 +35,14 @@ class Verdict:
     numbers: dict[str, int | float]
 
 
-def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
+def verify_conservation(snapshot: Snapshot, eps: str) -> Verdict:
     """kept + removed + rejected = input rows, each counted from its own files."""
-    manifest = load_manifest(settings, store)
-    clusters = current_duplicates(settings, store, eps)
-    scored = sum(_counts(store, [layout.scores(c.number) for c in clusters]))
-    removed = sum(_counts(store, [layout.unique_ids_part(eps, c.number) for c in clusters]))
-    rejected = count_rejected(settings, store, manifest)
+    store, manifest = snapshot.store, snapshot.manifest
+    require_duplicates(snapshot, eps)
+    scored = sum(_counts(store, map(layout.score_ledger, snapshot.ledgers)))
+    clusters = range(snapshot.settings.n_clusters)
+    removed = sum(_counts(store, [layout.unique_ids_part(eps, c) for c in clusters]))
+    rejected = count_rejected(store, snapshot.groups)
     expected = {
         "kept": scored - removed,
         "removed": removed,
@@ -61,28 +61,27 @@ def verify_conservation(settings: Settings, store: Store, eps: str) -> Verdict:
     return Verdict(whole and same, text, {**expected, "input": manifest.rows})
 
 
-def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
+def verify_removed(snapshot: Snapshot, eps: str) -> Verdict:
     """Each sampled removed id has its match in the same cluster, at the similarity it states.
 
     The similarity is recomputed from the stored vectors by another route than the one that made
     it, so it may differ in the last digit of float32.
     """
-    manifest = load_manifest(settings, store)
-    clusters = current_duplicates(settings, store, eps)
-    names = [layout.unique_ids_part(eps, c.number) for c in clusters]
+    store, manifest = snapshot.store, snapshot.manifest
+    require_duplicates(snapshot, eps)
+    names = [layout.unique_ids_part(eps, c) for c in range(snapshot.settings.n_clusters)]
     sizes = np.array(_counts(store, names))
     total = int(sizes.sum())
-    rng = np.random.default_rng(settings.random_state)
+    rng = np.random.default_rng(snapshot.settings.random_state)
     drawn = np.sort(rng.choice(total, min(SAMPLE, total), replace=False))
     ends = sizes.cumsum()
     owner = np.searchsorted(ends, drawn, side="right")
-    fragments = current_fragments(settings, store, manifest).by_cluster
+    fragments = snapshot.fragments()
     wrong = 0
     with track("checking pairs", len(drawn), "pairs") as advance:
-        for position in np.unique(owner):
-            number = clusters[position].number
-            rows = drawn[owner == position] - (ends[position] - sizes[position])
-            pairs, strangers = _stated_pairs(store, number, names[position], pa.array(rows))
+        for number in np.unique(owner).tolist():
+            rows = drawn[owner == number] - (ends[number] - sizes[number])
+            pairs, strangers = _stated_pairs(store, number, names[number], pa.array(rows))
             columns = [schemas.ID, schemas.EMBEDDING]
             tables = [
                 read_table(store, layout.fragment(number, f["fragment"]), columns)
@@ -97,17 +96,23 @@ def verify_removed(settings: Settings, store: Store, eps: str) -> Verdict:
     )
 
 
-def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
+def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
     """The index names each kept id once, and each tar holds the samples that the index names."""
-    clusters = current_duplicates(settings, store, eps)
+    store = snapshot.store
+    require_duplicates(snapshot, eps)
     index = read_table(store, layout.shard_index(eps))
     listed = index[schemas.ID]
     if store.exists(layout.missing_media(eps)):
         missing = read_table(store, layout.missing_media(eps))[schemas.ID]
         listed = pa.chunked_array([*listed.chunks, *missing.chunks])
-    scored = _ids(store, [layout.scores(c.number) for c in clusters])
-    removed = _ids(store, [layout.unique_ids_part(eps, c.number) for c in clusters])
-    ids = scored.filter(pc.invert(pc.is_in(scored, value_set=removed)))
+    ids = pa.chunked_array(
+        [
+            chunk
+            for ledger in snapshot.ledgers.values()
+            for chunk in _kept_ids(read_scores(store, ledger, _COLUMNS), eps).chunks
+        ],
+        snapshot.manifest.id_type,
+    )
     kept = len(ids)
     lacking = kept - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
     surplus = len(listed) - (kept - lacking)
@@ -124,17 +129,15 @@ def verify_shards(settings: Settings, store: Store, eps: str) -> Verdict:
     return Verdict(passed, text, {**numbers, "wrong_shards": wrong_shards})
 
 
-def verify_fit(settings: Settings, store: Store) -> Verdict:
+def verify_fit(snapshot: Snapshot) -> Verdict:
     """The rows lie about as close to their centroids as those that the centroids were fitted on.
 
     New input does not make centroids stale; this says when it has drifted away from them.
     """
-    manifest = load_manifest(settings, store)
-    fit = load_centroids(settings, store, manifest).info
-    fragments = current_fragments(settings, store, manifest)
-    listed = fragments.by_cluster.values()
+    fit = snapshot.centroids.info
+    listed = snapshot.fragments().values()
     total = sum(f["squared_distance"] for of_cluster in listed for f in of_cluster)
-    now = total / max(1, fragments.rows)
+    now = total / max(1, snapshot.rows)
     fitted = fit["inertia"] / fit["sample_rows"]
     # Below this all rows are copies of centroids, and a ratio would be one of rounding errors.
     passed = now <= max(DRIFT_LIMIT * fitted, 1e-6)
@@ -144,20 +147,21 @@ def verify_fit(settings: Settings, store: Store) -> Verdict:
     return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
 
 
-def verify_missed(settings: Settings, store: Store) -> Verdict:
+def verify_missed(snapshot: Snapshot) -> Verdict:
     """Clustering misses no more of the duplicates at the configured eps than it may.
 
     It says what the sample says, not what its interval allows: a warning costs little, and few
     duplicates in the sample show in a wide interval beside it.
     """
+    settings, store = snapshot.settings, snapshot.store
     limit = settings.missed_limit
     if settings.missed_sample == 0:
         text = "not estimated: missed_sample is 0"
         return Verdict(True, text, {"limit": limit})
-    missed = find_missed(settings, store)
+    missed = find_missed(snapshot)
     if missed is None:
         raise StaleError(
-            f"{store.url(layout.MISSED)} is missing or stale; materialize similarity_histogram"
+            f"{store.url(layout.MISSED)} is missing or stale; materialize missed_by_clustering"
         )
     shares = {eps: missed.at(eps).value or 0.0 for eps in settings.eps_thresholds}
     over = [eps for eps, share in shares.items() if share > limit]
@@ -177,13 +181,15 @@ def verify_missed(settings: Settings, store: Store) -> Verdict:
     return Verdict(not over, text, numbers)
 
 
-def _counts(store: Store, names: list[str]) -> list[int]:
+_COLUMNS = [schemas.ID, schemas.MAX_ID, schemas.SCORE]
+
+
+def _counts(store: Store, names: Iterable[str]) -> list[int]:
     return list(store.map(functools.partial(count_rows, store), names))
 
 
-def _ids(store: Store, names: list[str]) -> pa.ChunkedArray:
-    tables = store.map(lambda name: read_table(store, name, [schemas.ID]), names)
-    return pa.concat_tables(tables)[schemas.ID]
+def _kept_ids(scores: pa.Table, eps: str) -> pa.ChunkedArray:
+    return scores.filter(pc.invert(removed_mask(scores, eps)))[schemas.ID]
 
 
 def _stated_pairs(store: Store, cluster: int, name: str, rows: pa.Array) -> tuple[pa.Table, int]:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-Write = Callable[[], None]
+Write = Callable[[], object]
 
 WRITERS = 2
 """Writes at once: while one encodes, another may wait for the storage."""

@@ -15,6 +15,8 @@ CLUSTERS = "clustering_results/embs_by_nearest_center"
 PARTITIONS = "clustering_results/partitions"
 REJECTED = "rejected"
 SCORES = "extraction/semdedup_pruning_tables"
+SCORE_LEDGERS = "extraction/scores"
+LIST_LEDGERS = "extraction/duplicates"
 HISTOGRAM = "extraction/similarity_histogram.parquet"
 HISTOGRAM_PLOT = "extraction/similarity_histogram.png"
 MISSED = "extraction/missed_by_clustering.parquet"
@@ -123,6 +125,16 @@ def rejected(group: str) -> str:
 
 def scores(cluster: int) -> str:
     return f"{SCORES}/cluster_{cluster}.parquet"
+
+
+def score_ledger(key: str) -> str:
+    """The scores of all clusters of a partition key."""
+    return f"{SCORE_LEDGERS}/{key}.parquet"
+
+
+def list_ledger(eps: str) -> str:
+    """What was listed at ``eps``."""
+    return f"{LIST_LEDGERS}/{eps}.parquet"
 
 
 def unique_ids(eps: str) -> str:

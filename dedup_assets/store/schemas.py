@@ -5,6 +5,7 @@ import pyarrow as pa
 ID, EMBEDDING = "id", "embedding"
 COSINE_DISTANCE, L2_DISTANCE = "cosine_dist_to_cent", "l2_dist_to_cent"
 MAX_ID, SCORE = "max_id", "cosine_sim_score"
+CLUSTER, DIGEST, DIGEST_BYTES = "cluster", "digest", 16
 
 DESCRIPTIONS = {
     ID: "the clip",
@@ -52,6 +53,15 @@ PARTITION_COMMIT = pa.schema(
         pa.field("fragment", pa.string(), nullable=False),
         pa.field("rows", pa.int64(), nullable=False),
         pa.field("squared_distance", pa.float64(), nullable=False),
+    ]
+)
+
+LIST_LEDGER = pa.schema(
+    [
+        pa.field("cluster", pa.int32(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("removed", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
     ]
 )
 
@@ -108,6 +118,17 @@ def pairs(id_type: pa.DataType) -> pa.Schema:
             pa.field(ID, id_type, nullable=False),
             pa.field(MAX_ID, id_type, nullable=False),
             pa.field(SCORE, pa.float32(), nullable=False),
+        ]
+    )
+
+
+def score_ledger(id_type: pa.DataType) -> pa.Schema:
+    """The pruning tables of some clusters, and a digest of each row's vector."""
+    return pa.schema(
+        [
+            pa.field("cluster", pa.int32(), nullable=False),
+            *pairs(id_type),
+            pa.field(DIGEST, pa.binary(DIGEST_BYTES), nullable=False),
         ]
     )
 

@@ -16,18 +16,18 @@ ROWS_PER_GROUP = 10_000
 _INFO_KEY = b"dedup_assets"
 
 
-def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) -> None:
-    """Write ``table`` whole; equal content gives equal bytes.
+def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) -> int:
+    """Write ``table`` whole; equal content gives equal bytes. Returns its size in bytes.
 
     ``info`` (what it was made from) goes into the footer as JSON. Vectors are stored plain: they
     neither compress nor repeat, and a dictionary makes them several times slower to read.
     """
-    write_tables(store, name, table.schema, [table], info)
+    return write_tables(store, name, table.schema, [table], info)
 
 
 def write_tables(
     store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], info: dict[str, Any]
-) -> None:
+) -> int:
     """As `write_table`, of a table that comes in parts of `ROWS_PER_GROUP` rows, the last less."""
     encoded = json.dumps(info, sort_keys=True).encode()
     schema = schema.with_metadata({_INFO_KEY: encoded})
@@ -36,19 +36,18 @@ def write_tables(
     if EMBEDDING in schema.names:
         leaf = f"{EMBEDDING}.list.element"
         compression = {**dict.fromkeys(other, "zstd"), leaf: "none"}
-    with (
-        store.write(name) as file,
-        pq.ParquetWriter(
+    with store.write(name) as file:
+        with pq.ParquetWriter(
             file,
             schema,
             use_dictionary=[n for n in other if not pa.types.is_floating(schema.field(n).type)],
             compression=compression,
             write_statistics=other,
             store_schema=True,
-        ) as writer,
-    ):
-        for table in tables:
-            writer.write_table(table.replace_schema_metadata(schema.metadata), ROWS_PER_GROUP)
+        ) as writer:
+            for table in tables:
+                writer.write_table(table.replace_schema_metadata(schema.metadata), ROWS_PER_GROUP)
+        return file.tell()
 
 
 def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -6,12 +6,8 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.assets.common import (
-    CLUSTER_PARTITIONS,
-    PAIRWISE_SCORES,
-    SIMILARITY_HISTOGRAM,
-    asset_key,
-)
+from dedup_assets.assets.common import asset_key
+from dedup_assets.graph import CLUSTER_PARTITIONS, PAIRWISE_SCORES, SIMILARITY_HISTOGRAM
 from dedup_assets_tests.assets.helpers import (
     KEYS,
     clip_ids,

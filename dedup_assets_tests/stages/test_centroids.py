@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from dedup_assets.stages import centroids
-from dedup_assets.stages.centroids import fit_centroids, load_centroids, sample_size
+from dedup_assets.stages.centroids import fit_centroids, sample_size
 from dedup_assets.stages.embeddings import list_embeddings
+from dedup_assets.state.centroids import load_centroids
 from dedup_assets.store import layout
 from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.filesystem import Store
@@ -146,7 +147,7 @@ def test_what_is_read_is_what_was_fitted(tmp_path: Path, rows: np.ndarray):
     first = fitted(tmp_path, np.arange(N), rows, 2)
     settings = make_settings(tmp_path, n_clusters=2)
     store = Store(settings.output_path)
-    found = load_centroids(settings, store, list_embeddings(settings, store))
+    found = load_centroids(settings, store, list_embeddings(settings, store).dim)
     np.testing.assert_array_equal(found.values, first.values)
     np.testing.assert_array_equal(np.load(store.path(layout.CENTROIDS)), first.values)
     assert found.values.dtype == np.float32

@@ -12,8 +12,10 @@ import pytest
 
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.stages.centroids import fit_centroids
-from dedup_assets.stages.embeddings import list_embeddings, load_manifest
+from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.shards import write_shards
+from dedup_assets.state.manifest import load_manifest
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
@@ -148,12 +150,12 @@ def test_clips_of_a_split_output_are_written_to_the_shards(
     assert curated.clips == f"{path}/clips"
     assert curated.missing == 0
     assert all(size > 0 for size in curated.index["size"].to_pylist())
-    assert write_shards(settings, results.store, EPS).reused
+    assert write_shards(Snapshot(settings, results.store), EPS).reused
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "x.mp4").write_bytes(b"x")
     other = settings.model_copy(update={"clips_path": str(tmp_path / "others")})
     with pytest.raises(InputError, match=f"no media file below {tmp_path}/others"):
-        write_shards(other, results.store, EPS)
+        write_shards(Snapshot(other, results.store), EPS)
 
 
 def test_the_output_may_lie_in_a_split_output_but_not_in_its_clips(

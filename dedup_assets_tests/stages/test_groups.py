@@ -5,8 +5,9 @@ from typing import Any
 import pyarrow as pa
 
 from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import GROUP_BYTES, Group, cut_groups, group_bytes
-from dedup_assets.stages.embeddings import Manifest
+from dedup_assets.state import manifest as manifests
+from dedup_assets.state.groups import GROUP_BYTES, Group, group_bytes
+from dedup_assets.state.manifest import Manifest
 
 
 def groups_of(names: list[str], size: int, **options: Any) -> list[Group]:
@@ -15,7 +16,7 @@ def groups_of(names: list[str], size: int, **options: Any) -> list[Group]:
     settings = Settings(
         input_embeddings_path="in", output_path="out", **{"n_clusters": 1, **options}
     )
-    return cut_groups(settings, manifest)
+    return manifests.groups_of(settings, manifest)
 
 
 def test_every_file_is_in_one_group_in_order() -> None:

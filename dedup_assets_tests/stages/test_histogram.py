@@ -7,6 +7,7 @@ import pytest
 
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets.stages.histogram import Histogram, build_histogram, shown_eps
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import Results, bytes_of, make_settings, run_stages, write_inputs
@@ -20,14 +21,14 @@ def results(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> Results:
 
 @pytest.fixture
 def histogram(results: Results) -> Histogram:
-    return build_histogram(results.settings, results.store)
+    return build_histogram(Snapshot(results.settings, results.store))
 
 
 def test_each_eps_of_the_table_is_what_duplicates_then_removes(
     results: Results, histogram: Histogram
 ):
     for eps in ("0", "0.001", "0.01234", "0.5", "0.99999"):
-        found = list_duplicates(results.settings, results.store, eps)
+        found = list_duplicates(Snapshot(results.settings, results.store), eps)
         shown = histogram.at(eps)
         assert shown["removed"] == found.removed
         assert shown["share_removed"] == pytest.approx(found.removed / found.total, abs=1e-6)
@@ -48,7 +49,7 @@ def test_counts_are_those_of_numpy(results: Results, histogram: Histogram):
 def test_first_rows_and_clusters_of_one_are_not_counted(tmp_path: Path):
     write_inputs(tmp_path / "in", list("abc"), np.eye(3, dtype=np.float32))
     results = run_stages(make_settings(tmp_path, n_clusters=3))
-    found = build_histogram(results.settings, results.store)
+    found = build_histogram(Snapshot(results.settings, results.store))
     assert (found.rows, found.compared) == (3, 0)
     assert sum(found.table["count"].to_pylist()) == 0
     assert found.at("0.5")["share_removed"] == 0
@@ -61,12 +62,12 @@ def test_table_and_picture_are_on_disk_and_made_once(results: Results, histogram
     assert store.read_bytes(layout.HISTOGRAM_PLOT) == histogram.plot
     assert histogram.plot.startswith(b"\x89PNG")
     before = bytes_of(store.root)
-    again = build_histogram(results.settings, store)
+    again = build_histogram(Snapshot(results.settings, store))
     assert again.reused
     assert again.table.equals(histogram.table)
     assert bytes_of(store.root) == before
     more = results.settings.model_copy(update={"eps_thresholds": ["0.01234", "0.00777"]})
-    other = build_histogram(more, store)
+    other = build_histogram(Snapshot(more, store))
     assert not other.reused
     assert other.at("0.00777")["eps"] == "0.00777"
 

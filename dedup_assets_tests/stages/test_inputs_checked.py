@@ -12,8 +12,9 @@ import pytest
 
 from dedup_assets.errors import DedupError, InputError, SettingsError
 from dedup_assets.stages.duplicates import checked_eps
-from dedup_assets.stages.embeddings import list_embeddings, load_manifest
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.stages.embeddings import list_embeddings
+from dedup_assets.state.manifest import load_manifest
+from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import (
     make_settings,

@@ -12,7 +12,8 @@ import pytest
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import shuffle
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.media import sample_key
@@ -130,7 +131,7 @@ def test_a_file_that_changed_between_two_steps(tmp_path: Path, change: str):
         fragments.unlink()
     says = "is gone" if change == "gone" else "changed"
     with pytest.raises(StaleError, match=rf"001\.parquet {says} since .*; materialize embeddings"):
-        shuffle(settings, results.store, list(cluster_ranges(settings)))
+        shuffle(Snapshot(settings, results.store), list(cluster_ranges(settings)))
 
 
 def test_many_tiny_files(tmp_path: Path):

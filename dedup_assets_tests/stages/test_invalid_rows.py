@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dedup_assets.errors import InputError, IntegrityError, StaleError
 from dedup_assets.stages.duplicates import list_duplicates
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import (
@@ -165,7 +166,7 @@ def test_a_lost_list_of_rejected_rows_is_found_missing_and_made_again(tmp_path: 
     for name in results.store.list(layout.REJECTED):
         results.store.delete(f"{layout.REJECTED}/{name}")
     with pytest.raises((IntegrityError, StaleError), match="materialize cluster_partitions"):
-        list_duplicates(results.settings, results.store, "0.1")
+        list_duplicates(Snapshot(results.settings, results.store), "0.1")
     run_stages(results.settings)
     assert bytes_of(results.settings.output_path) == before
 

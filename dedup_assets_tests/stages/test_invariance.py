@@ -14,8 +14,9 @@ from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import shuffle
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import score
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import (
@@ -116,10 +117,10 @@ def test_keys_in_several_subsets_leave_the_bytes_of_one_run(
     fit_centroids(ours, store, list_embeddings(ours, store), refit=False)
     rest = set(cluster_ranges(ours)).difference(*subsets)
     for keys in [*subsets, rest] if rest else subsets:
-        shuffle(ours, store, sorted(keys, reverse=True))
-        score(ours, store, sorted(keys))
+        shuffle(Snapshot(ours, store), sorted(keys, reverse=True))
+        score(Snapshot(ours, store), sorted(keys))
     for eps in ours.eps_thresholds:
-        list_duplicates(ours, store, eps)
+        list_duplicates(Snapshot(ours, store), eps)
     once = path / "once"
     run_stages(ours.model_copy(update={"output_path": str(once)}), curate=False)
     assert bytes_of(path / "out") == bytes_of(once)

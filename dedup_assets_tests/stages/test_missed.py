@@ -13,6 +13,7 @@ from dedup_assets.progress import listening
 from dedup_assets.stages import sample_pass
 from dedup_assets.stages.missed import Missed, estimate_missed, find_missed
 from dedup_assets.stages.verify import verify_missed
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.tables import read_table
@@ -45,7 +46,7 @@ def rows_of(missed: Missed | None) -> list[Row]:
 
 
 def estimated(results: Results, **changes: Any) -> Missed:
-    found = estimate_missed(results.settings.model_copy(update=changes), results.store)
+    found = estimate_missed(Snapshot(results.settings.model_copy(update=changes), results.store))
     assert found is not None
     return found
 
@@ -170,8 +171,8 @@ def test_one_cluster_misses_nothing_and_needs_no_pass(
 def test_switched_off_it_leaves_nothing_behind(results: Results):
     estimated(results)
     off = results.settings.model_copy(update={"missed_sample": 0})
-    assert find_missed(off, results.store) is None
-    assert estimate_missed(off, results.store) is None
+    assert find_missed(Snapshot(off, results.store)) is None
+    assert estimate_missed(Snapshot(off, results.store)) is None
     assert not results.store.exists(layout.MISSED)
 
 
@@ -181,7 +182,7 @@ def test_sample_is_cut_to_a_quarter_of_the_memory_budget(results: Results):
 
 
 def test_current_table_is_not_made_again(results: Results):
-    assert find_missed(results.settings, results.store) is None
+    assert find_missed(Snapshot(results.settings, results.store)) is None
     first = estimated(results)
     path = Path(results.store.path(layout.MISSED))
     before = (path.stat().st_mtime_ns, path.read_bytes())
@@ -209,7 +210,7 @@ def test_new_input_makes_it_stale(
     estimated(results)
     write_inputs(tmp_path / "in" / "more", ["new"], mixed[:1])
     grown = run_stages(results.settings)
-    assert find_missed(grown.settings, grown.store) is None
+    assert find_missed(Snapshot(grown.settings, grown.store)) is None
     rows = {row[0]: row for row in rows_of(estimated(grown))}
     assert len(rows) == 121
     assert rows["new"][3] == rows["clip-000"][3] == 1.0
@@ -218,7 +219,7 @@ def test_new_input_makes_it_stale(
 def test_missing_fragments_are_named(results: Results):
     next(Path(results.settings.output_path).glob("**/nearest_cent=*/*.parquet")).unlink()
     with pytest.raises(StaleError, match="is missing; materialize cluster_partitions again"):
-        estimate_missed(results.settings, results.store)
+        estimate_missed(Snapshot(results.settings, results.store))
 
 
 def test_pass_reports_every_row(results: Results):
@@ -275,11 +276,11 @@ def test_check_warns_above_the_limit_and_not_at_it(results: Results):
     assert share is not None
     assert share > 0
     at = results.settings.model_copy(update={"eps_thresholds": ["0", "0.3"], "missed_limit": share})
-    verdict = verify_missed(at, results.store)
+    verdict = verify_missed(Snapshot(at, results.store))
     assert verdict.passed
     assert verdict.numbers == {"limit": share, "worst": share, "sampled": 120}
     below = at.model_copy(update={"missed_limit": np.nextafter(share, 0)})
-    verdict = verify_missed(below, results.store)
+    verdict = verify_missed(Snapshot(below, results.store))
     assert not verdict.passed
     assert verdict.description == (
         f"clustering misses more than missed_limit {share:g} of the duplicates: "
@@ -289,12 +290,14 @@ def test_check_warns_above_the_limit_and_not_at_it(results: Results):
 
 
 def test_check_says_when_there_is_nothing_to_check(results: Results):
-    verdict = verify_missed(results.settings.model_copy(update={"missed_sample": 0}), results.store)
+    verdict = verify_missed(
+        Snapshot(results.settings.model_copy(update={"missed_sample": 0}), results.store)
+    )
     assert verdict.passed
     assert verdict.description == "not estimated: missed_sample is 0"
-    with pytest.raises(StaleError, match="missing or stale; materialize similarity_histogram"):
-        verify_missed(results.settings, results.store)
+    with pytest.raises(StaleError, match="missing or stale; materialize missed_by_clustering"):
+        verify_missed(Snapshot(results.settings, results.store))
     estimated(results)
-    verdict = verify_missed(results.settings, results.store)
+    verdict = verify_missed(Snapshot(results.settings, results.store))
     assert verdict.passed
     assert "no eps is configured" in verdict.description

@@ -170,22 +170,23 @@ def test_all_similarities_negative_are_reported_as_they_are(tmp_path: Path):
 
 @pytest.mark.parametrize("eps", ["0.1", "0.05", "0.01"])
 def test_score_equal_to_the_threshold_is_removed(tmp_path: Path, eps: str):
-    """Written into a pruning table, since no two rows have that cosine on request."""
+    """Written into the ledger, since no two rows have that cosine on request."""
     write_inputs(tmp_path / "in", list("abc"), SIX[:3])
     results = run_stages(make_settings(tmp_path, n_clusters=1, eps_thresholds=[eps]))
-    name = layout.scores(0)
+    name = layout.score_ledger("0")
     table = read_table(results.store, name)
     equal = np.float32(1 - float(eps))
     scores = [0.0, equal, np.nextafter(equal, np.float32(0))]
     column = pa.array(scores, pa.float32())
     path = Path(results.store.path(name))
-    info = table.schema.metadata
-    table = table.set_column(2, table.schema.field(2), column).replace_schema_metadata(info)
+    table = table.set_column(3, table.schema.field(3), column)
     buffer = io.BytesIO()
     pa.parquet.write_table(table, buffer)
     path.write_bytes(buffer.getvalue())
-    Path(results.store.path(layout.unique_ids_part(eps, 0))).unlink()
-    again = run_stages(results.settings)
+    results.store.delete(layout.unique_ids_part(eps, 0))
+    results.store.delete(layout.list_ledger(eps))
+    results.store.delete(layout.summary(eps))
+    again = run_stages(results.settings, curate=False)
     assert again.removed(eps) == {table["id"][1].as_py()}
     assert again.duplicates[eps].removed == 1
 

@@ -9,14 +9,16 @@ import pytest
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, SettingsError, StaleError
-from dedup_assets.stages.centroids import fit_centroids, load_centroids
+from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates, stale_eps
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.histogram import build_histogram
 from dedup_assets.stages.partitioning import shuffle
-from dedup_assets.stages.ranges import cluster_ranges
 from dedup_assets.stages.scores import score
 from dedup_assets.stages.shards import write_shards
+from dedup_assets.state.centroids import load_centroids
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import (
@@ -93,23 +95,43 @@ def test_a_lost_file_is_made_again_and_the_rest_is_the_same(done: Results, lost:
 def test_a_lost_fragment_is_named_by_the_step_that_reads_it(done: Results):
     fragment = next(Path(done.settings.output_path).glob("**/nearest_cent=*/*.parquet"))
     fragment.unlink()
-    Path(done.store.path(layout.scores(int(fragment.parent.name[13:])))).unlink()
+    for key in cluster_ranges(done.settings):
+        done.store.delete(layout.score_ledger(key))
     with pytest.raises(StaleError, match=f"{fragment.name} is missing; materialize cluster_part"):
-        score(done.settings, done.store, list(cluster_ranges(done.settings)))
+        score(Snapshot(done.settings, done.store), list(cluster_ranges(done.settings)))
 
 
-def test_a_lost_pruning_table_is_named_by_partition(done: Results):
+def test_a_lost_ledger_is_named_by_partition_and_made_again_from_whole_tables(done: Results):
+    before = bytes_of(done.settings.output_path)
+    Path(done.store.path(layout.score_ledger("2-3"))).unlink()
     Path(done.store.path(layout.scores(2))).unlink()
-    says = "1 of 4 pruning tables are missing or stale; .* pairwise_scores for partitions 2-3$"
+    says = "scores of 2 of 4 clusters are missing or stale; .* pairwise_scores for partitions 2-3$"
     for step in (
-        lambda: build_histogram(done.settings, done.store),
-        lambda: list_duplicates(done.settings, done.store, "0.01"),
-        lambda: write_shards(done.settings, done.store, "0.01"),
+        lambda: build_histogram(Snapshot(done.settings, done.store)),
+        lambda: list_duplicates(Snapshot(done.settings, done.store), "0.01"),
+        lambda: write_shards(Snapshot(done.settings, done.store), "0.01"),
     ):
         with pytest.raises(StaleError, match=says):
             step()
     again = run_stages(done.settings)
-    assert reused_scores(again) == 3
+    assert reused_scores(again) == 2
+    assert sum(key.searched for key in again.scores.values()) == len(done.pairs(2))
+    assert bytes_of(done.settings.output_path) == before
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_pruning_table_that_is_absent_or_cut_is_written_again_from_the_ledger(
+    done: Results, cut: bool
+):
+    before = bytes_of(done.settings.output_path)
+    path = Path(done.store.path(layout.scores(2)))
+    path.write_bytes(path.read_bytes()[:100]) if cut else path.unlink()
+    list_duplicates(Snapshot(done.settings, done.store), "0.01")  # which does not read it
+    for fragment in Path(done.settings.output_path).glob("**/nearest_cent=2/*.parquet"):
+        fragment.unlink()  # so nothing can be compared
+    again = score(Snapshot(done.settings, done.store), ["2-3"])
+    assert again["2-3"].reused == 2
+    assert path.read_bytes() == before["extraction/semdedup_pruning_tables/cluster_2.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -118,10 +140,9 @@ def test_a_lost_pruning_table_is_named_by_partition(done: Results):
         ({"n_clusters": 3}, "fitted with other settings .*n_clusters.* materialize centroids"),
         ({"random_state": 1}, "materialize centroids again"),
         ({"max_iter": 7}, "materialize centroids again"),
-        ({"which_to_keep": "easy"}, "4 of 4 pruning tables are missing or stale"),
-        ({"rank_by": ["id:desc"]}, "4 of 4 pruning tables are missing or stale"),
+        ({"which_to_keep": "easy"}, "scores of 4 of 4 clusters are missing or stale"),
+        ({"rank_by": ["id:desc"]}, "scores of 4 of 4 clusters are missing or stale"),
         ({"clusters_per_partition": 1}, "partition 0 are missing; materialize cluster_partitions"),
-        ({"files_per_partition": 2}, "do not cover the current input files"),
         ({"metadata_fields": ["id2"]}, "materialize embeddings again"),
         ({"id_field": "id2"}, "materialize embeddings again"),
     ],
@@ -130,7 +151,7 @@ def test_a_lost_pruning_table_is_named_by_partition(done: Results):
 def test_artifacts_of_other_settings_are_refused(done: Results, options: Any, says: str):
     other = make_settings(Path(done.settings.output_path).parent, **{**OPTIONS, **options})
     with pytest.raises(StaleError, match=says):
-        list_duplicates(other, done.store, "0.01")
+        list_duplicates(Snapshot(other, done.store), "0.01")
 
 
 def test_settings_that_change_no_result_make_nothing_stale(done: Results):
@@ -140,6 +161,7 @@ def test_settings_that_change_no_result_make_nothing_stale(done: Results):
         {"memory_budget": 20_000},
         {"pairwise_batch_size": 8},
         {"partitions_per_run": 1},
+        {"files_per_partition": 2},
         {"device": "auto"},
     ]
     for change in changes:
@@ -181,10 +203,10 @@ def test_a_file_that_changed_between_steps_is_refused(done: Results, tmp_path: P
         fit_centroids(done.settings, store, manifest, refit=True)
     Path(done.store.path(layout.partition_commit("0-1"))).unlink()
     with pytest.raises(StaleError, match=r"001\.parquet changed"):
-        shuffle(done.settings, done.store, list(cluster_ranges(done.settings)))
+        shuffle(Snapshot(done.settings, done.store), list(cluster_ranges(done.settings)))
     file.unlink()
     with pytest.raises(StaleError, match=r"001\.parquet is gone since embeddings"):
-        shuffle(done.settings, done.store, list(cluster_ranges(done.settings)))
+        shuffle(Snapshot(done.settings, done.store), list(cluster_ranges(done.settings)))
 
 
 def test_new_rows_shuffle_only_their_group_and_score_only_their_clusters(
@@ -195,7 +217,7 @@ def test_new_rows_shuffle_only_their_group_and_score_only_their_clusters(
     write_parquet(tmp_path / "in" / "zzz.parquet", ["new-0", "new-1"], new)
     with pytest.raises(StaleError, match="do not cover the current input files"):
         list_embeddings(done.settings, done.store)
-        score(done.settings, done.store, ["0-1"])
+        score(Snapshot(done.settings, done.store), ["0-1"])
     again = run_stages(done.settings)
     assert again.centroids.reused
     assert (again.shuffled.groups, again.shuffled.reused) == (4, 3)
@@ -261,7 +283,7 @@ def test_other_id_column_gives_its_ids(tmp_path: Path, mixed: np.ndarray, names:
 def test_an_obsolete_key_is_refused(done: Results):
     for step in (shuffle, score):
         with pytest.raises(SettingsError, match="partition '7' is obsolete: n_clusters=4 makes"):
-            step(done.settings, done.store, ["7"])
+            step(Snapshot(done.settings, done.store), ["7"])
 
 
 def test_steps_name_the_missing_one_before_them(tmp_path: Path, mixed: np.ndarray):
@@ -270,26 +292,26 @@ def test_steps_name_the_missing_one_before_them(tmp_path: Path, mixed: np.ndarra
     store = Store(settings.output_path)
     keys = list(cluster_ranges(settings))
     with pytest.raises(StaleError, match="materialize embeddings first"):
-        shuffle(settings, store, keys)
+        shuffle(Snapshot(settings, store), keys)
     manifest = list_embeddings(settings, store)
     with pytest.raises(StaleError, match="materialize centroids first"):
-        shuffle(settings, store, keys)
+        shuffle(Snapshot(settings, store), keys)
     fit_centroids(settings, store, manifest, refit=False)
     with pytest.raises(StaleError, match="partition 0 are missing; materialize cluster_partition"):
-        score(settings, store, keys)
-    shuffle(settings, store, keys)
-    with pytest.raises(DedupError, match="2 of 2 pruning tables"):
-        list_duplicates(settings, store, "0.1")
-    score(settings, store, keys)
+        score(Snapshot(settings, store), keys)
+    shuffle(Snapshot(settings, store), keys)
+    with pytest.raises(DedupError, match="scores of 2 of 2 clusters"):
+        list_duplicates(Snapshot(settings, store), "0.1")
+    score(Snapshot(settings, store), keys)
     with pytest.raises(StaleError, match=r"duplicates at eps 0\.1 are missing or stale"):
-        write_shards(settings, store, "0.1")
+        write_shards(Snapshot(settings, store), "0.1")
 
 
 def test_lists_of_an_earlier_ranking_are_named_as_stale(done: Results):
-    assert stale_eps(done.settings, done.store) == []
+    assert stale_eps(Snapshot(done.settings, done.store)) == []
     other = done.settings.model_copy(update={"which_to_keep": "easy", "eps_thresholds": ["0.05"]})
     run_stages(other)
-    assert stale_eps(other, done.store) == ["0.01"]
+    assert stale_eps(Snapshot(other, done.store)) == ["0.01"]
 
 
 def test_scores_of_another_precision_are_other_scores(done: Results):

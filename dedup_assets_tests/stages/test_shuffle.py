@@ -15,7 +15,8 @@ from dedup_assets.stages import partitioning
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import Shuffled, shuffle
-from dedup_assets.stages.ranges import cluster_ranges
+from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import (
@@ -53,7 +54,9 @@ def copied(settings: Settings, path: Path) -> Settings:
 
 
 def shuffled(settings: Settings, **options: Any) -> Shuffled:
-    return shuffle(settings, Store(settings.output_path), list(cluster_ranges(settings)), **options)
+    return shuffle(
+        Snapshot(settings, Store(settings.output_path)), list(cluster_ranges(settings)), **options
+    )
 
 
 def fragments(settings: Settings) -> dict[str, bytes]:
@@ -93,7 +96,7 @@ def test_only_the_fragments_asked_for_are_written(
 ):
     store = Store(prepared.output_path)
     for key in list(cluster_ranges(prepared))[::-1]:
-        shuffle(prepared, store, [key], background=in_background)
+        shuffle(Snapshot(prepared, store), [key], background=in_background)
     assert fragments(prepared) == expected
 
 

@@ -14,6 +14,7 @@ import pytest
 from dedup_assets.settings import Settings
 from dedup_assets.stages.histogram import build_histogram
 from dedup_assets.stages.shards import write_shards
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import bytes_of, make_settings, run_stages, write_inputs
@@ -51,8 +52,8 @@ def stop_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("step", "stopped_before"),
     [
-        (build_histogram, layout.HISTOGRAM),
-        (lambda s, store: write_shards(s, store, EPS), layout.shard_index(EPS)),
+        (lambda s, store: build_histogram(Snapshot(s, store)), layout.HISTOGRAM),
+        (lambda s, store: write_shards(Snapshot(s, store), EPS), layout.shard_index(EPS)),
     ],
     ids=["histogram", "shards"],
 )
@@ -63,7 +64,7 @@ def test_what_a_stopped_change_has_written_does_not_stay(
     stopped_before: str,
 ):
     store = run_stages(settings).store
-    build_histogram(settings, store)
+    build_histogram(Snapshot(settings, store))
     before = bytes_of(store.root)
     assert layout.missing_media(EPS) in before
     other = settings.model_copy(update={"which_to_keep": "easy", "n_clusters": 3})
@@ -72,5 +73,5 @@ def test_what_a_stopped_change_has_written_does_not_stay(
         stop_before(stopped_before, patch)
         step(other, store)
     run_stages(settings)
-    build_histogram(settings, store)
+    build_histogram(Snapshot(settings, store))
     assert bytes_of(store.root) == before

@@ -9,6 +9,7 @@ import pytest
 
 from dedup_assets.errors import StaleError
 from dedup_assets.stages.verify import verify_conservation, verify_removed, verify_shards
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.tables import info_of, read_table, write_table
 from dedup_assets_tests.conftest import Results, make_settings, run_stages, write_inputs
@@ -49,7 +50,7 @@ def part_with_rows(results: Results) -> str:
 
 
 def test_all_hold_for_a_run(results: Results):
-    arguments = (results.settings, results.store, EPS)
+    arguments = (Snapshot(results.settings, results.store), EPS)
     found = results.duplicates[EPS]
     conserved = verify_conservation(*arguments)
     assert conserved.passed
@@ -67,7 +68,7 @@ def test_all_hold_for_a_run(results: Results):
 def test_a_summary_that_says_otherwise_is_seen(results: Results):
     text = results.store.read_bytes(layout.summary(EPS)).decode()
     results.store.write_bytes(layout.summary(EPS), text.replace(",1\n", ",2\n").encode())
-    verdict = verify_conservation(results.settings, results.store, EPS)
+    verdict = verify_conservation(Snapshot(results.settings, results.store), EPS)
     assert not verdict.passed
     assert "the summary says otherwise" in verdict.description
 
@@ -75,7 +76,7 @@ def test_a_summary_that_says_otherwise_is_seen(results: Results):
 def test_a_lost_rejected_row_is_seen(results: Results):
     for name in results.store.list(layout.REJECTED):
         results.store.delete(f"{layout.REJECTED}/{name}")
-    verdict = verify_conservation(results.settings, results.store, EPS)
+    verdict = verify_conservation(Snapshot(results.settings, results.store), EPS)
     assert not verdict.passed
     assert "is not 121 input rows" in verdict.description
 
@@ -87,14 +88,14 @@ def test_a_pair_that_is_not_as_stated_is_seen(results: Results, column: str):
     values = table[column].to_pylist()
     values[1] = table["id"][1].as_py() if column == "max_id" else values[1] - 1e-3
     change(results, name, **{column: values})
-    verdict = verify_removed(results.settings, results.store, EPS)
+    verdict = verify_removed(Snapshot(results.settings, results.store), EPS)
     assert (verdict.passed, verdict.numbers["wrong"]) == (False, 1)
 
 
 def test_nothing_removed_is_no_fault(tmp_path: Path):
     write_inputs(tmp_path / "in", list("abc"), np.eye(3, dtype=np.float32))
     results = run_stages(make_settings(tmp_path, n_clusters=1, eps_thresholds=[EPS]))
-    verdict = verify_removed(results.settings, results.store, EPS)
+    verdict = verify_removed(Snapshot(results.settings, results.store), EPS)
     assert verdict.passed
     assert verdict.numbers == {"removed": 0, "sampled": 0, "wrong": 0}
 
@@ -103,10 +104,10 @@ def test_a_tar_that_holds_other_samples_is_seen(results: Results):
     first, second = results.curated[EPS].shards[:2]
     folder = layout.shards(EPS)
     results.store.write_bytes(f"{folder}/{first}", results.store.read_bytes(f"{folder}/{second}"))
-    verdict = verify_shards(results.settings, results.store, EPS)
+    verdict = verify_shards(Snapshot(results.settings, results.store), EPS)
     assert (verdict.passed, verdict.numbers["wrong_shards"]) == (False, 1)
     results.store.delete(f"{folder}/{first}")
-    assert not verify_shards(results.settings, results.store, EPS).passed
+    assert not verify_shards(Snapshot(results.settings, results.store), EPS).passed
 
 
 def test_an_index_that_names_others_is_seen(results: Results):
@@ -114,11 +115,11 @@ def test_an_index_that_names_others_is_seen(results: Results):
     ids = read_table(results.store, name)["id"].to_pylist()
     for wrong in (["stranger", *ids[1:]], [ids[1], *ids[1:]]):
         change(results, name, id=wrong)
-        assert not verify_shards(results.settings, results.store, EPS).passed
+        assert not verify_shards(Snapshot(results.settings, results.store), EPS).passed
 
 
 def test_checks_refuse_what_is_not_current(results: Results):
     other = results.settings.model_copy(update={"which_to_keep": "easy"})
     for verify in (verify_conservation, verify_removed, verify_shards):
         with pytest.raises(StaleError, match="materialize pairwise_scores"):
-            verify(other, results.store, EPS)
+            verify(Snapshot(other, results.store), EPS)

@@ -1,0 +1,1 @@
+"""What an output folder knows of itself: read once in a step, and committed last."""
