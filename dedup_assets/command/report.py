@@ -5,87 +5,90 @@ from typing import Any
 
 from rich.console import Console
 
-from dedup_assets.assets.curated_shards import NO_MEDIA
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
-from dedup_assets.graph import (
-    CENTROIDS,
-    CURATED_SHARDS,
-    DUPLICATE_IDS,
-    EMBEDDINGS,
-    PAIRWISE_SCORES,
-    SIMILARITY_HISTOGRAM,
-)
-from dedup_assets.settings import Settings
+from dedup_assets.errors import StaleError
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
-from dedup_assets.stages.duplicates import stale_eps
+from dedup_assets.stages.duplicates import read_summary, stale_eps
+from dedup_assets.stages.embeddings import clips_folder
+from dedup_assets.stages.histogram import found_histogram, shown_eps
 from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.stages.scores import warn_of_size
+from dedup_assets.stages.verify import verify_fit, verify_missed
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
+from dedup_assets.store.tables import count_rows
 
 
-def show_report(console: Console, settings: Settings, report: Report, seconds: float) -> None:
-    """Print what a run came to: rows, eps values, where things are, time, what was reused."""
+def show_report(console: Console, snapshot: Snapshot, report: Report, seconds: float) -> None:
+    """Print what an output holds after a run: rows, eps values, where things are, and the time."""
+    settings, manifest = snapshot.settings, snapshot.manifest
     _stages(console, report, seconds)
-    embeddings = report.first(EMBEDDINGS)
     console.print(
-        f"\n{embeddings['dagster/row_count']:,} rows of {embeddings['dimension']} dimensions in "
-        f"{_count(embeddings['files'], 'file')}, {_count(settings.n_clusters, 'cluster')}"
+        f"\n{manifest.rows:,} rows of {manifest.dim} dimensions in "
+        f"{_count(len(manifest.files), 'file')}, {_count(settings.n_clusters, 'cluster')}"
     )
-    per_centroid = report.first(CENTROIDS)["sample_rows"] / settings.n_clusters
-    if per_centroid < FEWEST_ROWS_PER_CENTROID:
-        console.print(
-            f"[yellow]k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
-            f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters[/]"
-        )
-    largest = max(entry["largest_cluster"] for entry in report.metadata[PAIRWISE_SCORES])
-    too_large = warn_of_size(settings, largest, embeddings["dimension"])
-    for warning in [*([too_large] if too_large else []), *report.warnings]:
+    for warning in _warnings(snapshot):
         console.print(warning, style="yellow", markup=False)
-    missed = find_missed(Snapshot(settings, settings.open_output()))
-    if DUPLICATE_IDS in report.metadata:
-        _thresholds(console, report, missed)
+    missed = find_missed(snapshot)
+    if settings.eps_thresholds:
+        _thresholds(console, snapshot, missed)
     else:
-        _choose_eps(console, report, missed)
-    _places(console, settings, missed)
-    _what_next(console, settings, report)
+        _choose_eps(console, snapshot, missed)
+    _places(console, snapshot, missed)
+    _what_next(console, snapshot)
 
 
 def _stages(console: Console, report: Report, seconds: float) -> None:
-    rows = []
-    for name, took in report.seconds.items():
-        rows.append([name, took])
-        if name == SIMILARITY_HISTOGRAM and report.missed_seconds:
-            rows.append(["  of it, comparing the sample", report.missed_seconds])
-    rows.append(["all, with Dagster's own", seconds])
+    rows = [[name, took] for name, took in report.seconds.items()]
+    rows.append(["total, including Dagster", seconds])
     console.print(make_table("Time", ["step", "seconds"], rows))
     current = report.recomputed()
     computed = [f"{name} {new:,} of {of:,} {unit}" for name, new, of, unit in current if new]
     if not computed:
         console.print("everything was current; nothing was computed again")
-    elif any(new < of for _, new, of, _ in current):
+    elif any(new < of for _, new, of, _ in current) or len(report.metadata) < len(current):
         console.print(f"computed {', '.join(computed)}; the rest was current")
 
 
-def _thresholds(console: Console, report: Report, missed: Missed | None) -> None:
-    rows = [
-        [
-            entry["partition"],
-            entry["kept"],
-            entry["removed"],
-            f"{entry['share_removed']:.2%}",
-            entry["rejected"],
-        ]
-        for entry in report.metadata[DUPLICATE_IDS]
+def _warnings(snapshot: Snapshot) -> list[str]:
+    """What to know of the results, besides the results themselves."""
+    settings = snapshot.settings
+    found = []
+    per_centroid = snapshot.centroids.info["sample_rows"] / settings.n_clusters
+    if per_centroid < FEWEST_ROWS_PER_CENTROID:
+        found.append(
+            f"k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
+            f"{FEWEST_ROWS_PER_CENTROID}: consider a lower --n-clusters"
+        )
+    largest = max(e.rows for ledger in snapshot.ledgers.values() for e in ledger.clusters.values())
+    too_large = warn_of_size(settings, largest, snapshot.manifest.dim)
+    verdicts = [verify(snapshot) for verify in (verify_fit, verify_missed)]
+    return [
+        *found,
+        *([too_large] if too_large else []),
+        *(verdict.description for verdict in verdicts if not verdict.passed),
     ]
+
+
+def _thresholds(console: Console, snapshot: Snapshot, missed: Missed | None) -> None:
+    rows = []
+    for eps in snapshot.settings.eps_thresholds:
+        found = read_summary(snapshot.store, eps)
+        if found is None:
+            raise StaleError(f"{snapshot.store.url(layout.summary(eps))} is gone; run again")
+        share = found["removed"] / max(1, found["total"])
+        rows.append([eps, found["kept"], found["removed"], f"{share:.2%}", found["rejected"]])
     columns = ["eps", "kept", "removed", "share removed", "rejected"]
     _with_missed(console, "Duplicates", columns, rows, missed)
 
 
-def _choose_eps(console: Console, report: Report, missed: Missed | None) -> None:
-    records = report.first(SIMILARITY_HISTOGRAM)["share_removed_by_eps"].records
-    rows = [[r.data["eps"], r.data["removed"], f"{r.data['share_removed']:.2%}"] for r in records]
+def _choose_eps(console: Console, snapshot: Snapshot, missed: Missed | None) -> None:
+    histogram = found_histogram(snapshot)
+    if histogram is None:
+        raise StaleError(f"{snapshot.store.url(layout.HISTOGRAM)} is gone; run again")
+    records = [histogram.at(eps) for eps in shown_eps(snapshot.settings)]
+    rows = [[r["eps"], r["removed"], f"{r['share_removed']:.2%}"] for r in records]
     columns = ["eps", "removed", "share"]
     _with_missed(console, "What each eps would remove", columns, rows, missed)
     console.print(
@@ -123,8 +126,8 @@ def _with_missed(
     )
 
 
-def _places(console: Console, settings: Settings, missed: Missed | None) -> None:
-    store = settings.open_output()
+def _places(console: Console, snapshot: Snapshot, missed: Missed | None) -> None:
+    settings, store = snapshot.settings, snapshot.store
     rows = [["similarity histogram", layout.HISTOGRAM_PLOT], ["scores", layout.SCORES]]
     if missed is not None and not missed.one_cluster:
         rows.append(["what clustering missed", layout.MISSED])
@@ -132,31 +135,28 @@ def _places(console: Console, settings: Settings, missed: Missed | None) -> None
         rows.append([f"ids to remove, eps {eps}", layout.unique_ids(eps)])
         rows.append([f"summary, eps {eps}", layout.summary(eps)])
     if settings.eps_to_extract is not None:
-        rows.append(
-            [
-                f"curated clips, eps {settings.eps_to_extract}",
-                layout.shards(settings.eps_to_extract),
-            ]
-        )
+        eps = settings.eps_to_extract
+        rows.append([f"curated clips, eps {eps}", layout.shards(eps)])
     rows = [[what, store.layout.on_disk(where)] for what, where in rows]
     console.print(make_table(f"Below {store.url()}", ["what", "where"], rows))
 
 
-def _what_next(console: Console, settings: Settings, report: Report) -> None:
-    stale = stale_eps(Snapshot(settings, settings.open_output()))
+def _what_next(console: Console, snapshot: Snapshot) -> None:
+    settings, store = snapshot.settings, snapshot.store
+    stale = stale_eps(snapshot)
     if stale:
         console.print(
             f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "
             "input: run them again, or delete them[/]"
         )
-    for entry in report.metadata.get(CURATED_SHARDS, []):
-        if entry["media"] == NO_MEDIA:
-            console.print("no --clips-path: only the index of kept ids was written, no shards")
-        elif entry["missing_media"]:
-            console.print(
-                f"[yellow]{entry['missing_media']:,} kept clips have no media; see "
-                f"{layout.missing_media(entry['partition'])}[/]"
-            )
+    eps = settings.eps_to_extract
+    if eps is not None and clips_folder(settings, snapshot.manifest) is None:
+        console.print("no --clips-path: only the index of kept ids was written, no shards")
+    elif eps is not None and store.exists(layout.missing_media(eps)):
+        missing = count_rows(store, layout.missing_media(eps))
+        console.print(
+            f"[yellow]{missing:,} kept clips have no media; see {layout.missing_media(eps)}[/]"
+        )
     command = f"dedup-assets ui {shlex.quote(settings.output_path)}"
     # Not wrapped, so that it can be copied; not markup, since a path may hold brackets.
     console.print(f"\nin the Dagster UI:  {command}", soft_wrap=True, markup=False)

@@ -12,12 +12,14 @@ from dedup_assets.command.output import (
     use_instance,
     write_defs,
 )
+from dedup_assets.command.plan import plan_run, show_plan
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.packing import pack
 from dedup_assets.store.sizes import format_bytes
 
@@ -44,16 +46,21 @@ def run_and_report(
         ) from error
     try:
         with open_instance() as instance, listening(show_progress(console)):
+            store = settings.open_output()
+            work = plan_run(settings, store, instance, refit=refit)
+            show_plan(console, work)
             report = run_graph(
                 settings,
                 instance,
+                work,
                 verbose=verbose,
                 refit=refit,
                 on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
             )
     except DBAPIError as error:
         raise refused_events(os.environ["DAGSTER_HOME"], error) from error
-    show_report(console, settings, report, time.monotonic() - started)
+    snapshot = Snapshot(settings, settings.open_output())
+    show_report(console, snapshot, report, time.monotonic() - started)
     if output_zip is not None:
         with listening(show_progress(console)):
             packed = pack(settings.open_output(), output_zip, settings.output_access)

@@ -8,11 +8,11 @@ import dagster as dg
 
 from dedup_assets.assets.common import INTERRUPTED, asset_key
 from dedup_assets.automation import (
+    RANGE_END,
+    RANGE_START,
     REPOSITORY,
-    all_clusters_tags,
     curation_job_name,
     end_abandoned_runs,
-    eps_assets,
     process_tags,
     scoring_job_name,
 )
@@ -23,12 +23,17 @@ from dedup_assets.graph import (
     CENTROIDS,
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
+    CURATION,
     DUPLICATE_IDS,
+    MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
+    SCORING,
     SIMILARITY_HISTOGRAM,
 )
 from dedup_assets.partitions import register_eps
 from dedup_assets.settings import Settings
+from dedup_assets.stages.plan import Work
+from dedup_assets.state.ranges import cluster_ranges
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -44,61 +49,69 @@ class Report:
     Attributes:
         seconds: time of each step, by asset name (and eps).
         metadata: of each materialization, by asset name; partitioned ones a list.
-        warnings: what checks that do not block have found.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def total(self, asset: str, name: str) -> int:
-        return sum(entry[name] for entry in self.metadata[asset])
-
-    def first(self, asset: str) -> dict[str, Any]:
-        return self.metadata[asset][0]
-
-    @property
-    def missed_seconds(self) -> float:
-        """What comparing a sample with all rows took; 0 if it was current, or is switched off."""
-        return self.first(SIMILARITY_HISTOGRAM).get("missed_seconds", 0.0)
 
     def recomputed(self) -> list[tuple[str, int, int, str]]:
-        """For each asset: how many of its parts were computed, of how many, and their unit."""
-        keys = len(self.metadata[CLUSTER_PARTITIONS])
-        groups = self.first(CLUSTER_PARTITIONS)["groups"]
-        new_groups = groups - self.total(CLUSTER_PARTITIONS, "reused_groups") // keys
-        clusters = self.total(PAIRWISE_SCORES, "clusters")
-        new_clusters = clusters - self.total(PAIRWISE_SCORES, "reused_clusters")
-        rows = [
-            (CENTROIDS, 0 if self.first(CENTROIDS)["reused"] else 1, 1, "fit"),
-            (CLUSTER_PARTITIONS, new_groups, groups, "file groups"),
-            (PAIRWISE_SCORES, new_clusters, clusters, "clusters"),
-            (SIMILARITY_HISTOGRAM, int(not self.first(SIMILARITY_HISTOGRAM)["reused"]), 1, "table"),
+        """For each asset that ran: how many of its parts were computed, of how many, their unit."""
+        return [
+            (asset, *count(self.metadata[asset]))
+            for asset, count in _PARTS.items()
+            if asset in self.metadata
         ]
-        if "missed_reused" in self.first(SIMILARITY_HISTOGRAM):
-            new_pass = not self.first(SIMILARITY_HISTOGRAM)["missed_reused"]
-            rows.append(("missed_by_clustering", int(new_pass), 1, "sample"))
-        if DUPLICATE_IDS in self.metadata:
-            lists = clusters * len(self.metadata[DUPLICATE_IDS])
-            new_lists = lists - self.total(DUPLICATE_IDS, "reused_clusters")
-            rows.append((DUPLICATE_IDS, new_lists, lists, "lists"))
-        if CURATED_SHARDS in self.metadata:
-            entries = self.metadata[CURATED_SHARDS]
-            rows.append(
-                (CURATED_SHARDS, sum(not e["reused"] for e in entries), len(entries), "sets")
-            )
-        return rows
+
+
+_Entries = list[dict[str, Any]]
+
+
+def _total(entries: _Entries, name: str) -> int:
+    return sum(entry.get(name, 0) for entry in entries)
+
+
+def _whole(unit: str) -> Callable[[_Entries], tuple[int, int, str]]:
+    """Of an asset that is made whole or found to be current."""
+
+    def count(entries: _Entries) -> tuple[int, int, str]:
+        return sum(not entry.get("reused", True) for entry in entries), len(entries), unit
+
+    return count
+
+
+_PARTS: dict[str, Callable[[_Entries], tuple[int, int, str]]] = {
+    CENTROIDS: _whole("fit"),
+    CLUSTER_PARTITIONS: lambda entries: (
+        entries[0]["groups"] - entries[0]["reused_groups"],
+        entries[0]["groups"],
+        "file groups",
+    ),
+    PAIRWISE_SCORES: lambda entries: (
+        _total(entries, "clusters") - _total(entries, "reused_clusters"),
+        _total(entries, "clusters"),
+        "clusters",
+    ),
+    MISSED_BY_CLUSTERING: _whole("sample"),
+    SIMILARITY_HISTOGRAM: _whole("table"),
+    DUPLICATE_IDS: lambda entries: (
+        _total(entries, "lists") - _total(entries, "reused_clusters"),
+        _total(entries, "lists"),
+        "lists",
+    ),
+    CURATED_SHARDS: _whole("sets"),
+}
 
 
 def run_graph(
     settings: Settings,
     instance: dg.DagsterInstance,
+    work: list[Work],
     *,
     verbose: bool = False,
     refit: bool = False,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
-    """Materialize the graph: all clusters up to the histogram, then each configured eps.
+    """Materialize what a plan names: all clusters up to the histogram, then each configured eps.
 
     Raises:
         RunFailedError: an asset or a blocking check failed.
@@ -107,23 +120,43 @@ def run_graph(
         # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
         # killed run taken, and the next run would wait for ever.
         settings = settings.model_copy(update={"device": "cpu"})
-    definitions = build_definitions(settings)
     report = Report()
     register_eps(instance, settings)
     end_abandoned_runs(instance, settings)
-    scoring = definitions.resolve_job_def(scoring_job_name(settings))
-    curation = definitions.resolve_job_def(curation_job_name(settings))
+    if not work:
+        return report
+    definitions = build_definitions(settings)
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
-    fit = {"ops": {"__".join(asset_key(settings, CENTROIDS).path): {"config": {"refit": refit}}}}
-    if on_half is not None:
-        on_half("up to the similarity histogram")
-    _execute(scoring, instance, config | fit, report, tags=all_clusters_tags(settings))
-    for eps in settings.eps_thresholds:
+    scoring = [item for item in work if item.asset in SCORING]
+    if scoring:
         if on_half is not None:
-            on_half(f"eps {eps}")
-        keys = eps_assets(settings, eps)
-        _execute(curation, instance, config, report, partition_key=eps, asset_selection=keys)
+            on_half("up to the similarity histogram")
+        options = _scoring_options(settings, scoring, refit)
+        job = definitions.resolve_job_def(scoring_job_name(settings))
+        _execute(job, instance, config | options.pop("config"), report, **options)
+    job = definitions.resolve_job_def(curation_job_name(settings))
+    for eps in settings.eps_thresholds:
+        assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
+        if assets:
+            if on_half is not None:
+                on_half(f"eps {eps}")
+            keys = [asset_key(settings, name) for name in assets]
+            _execute(job, instance, config, report, partition_key=eps, asset_selection=keys)
     return report
+
+
+def _scoring_options(settings: Settings, work: list[Work], refit: bool) -> dict[str, Any]:
+    """Selection, tags and configuration of a run of the scoring job."""
+    names = {item.asset for item in work}
+    order = list(cluster_ranges(settings))
+    wanted = sorted({key for item in work for key in item.keys}, key=order.index)
+    tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}
+    config: dict[str, Any] = {}
+    if CENTROIDS in names:
+        op = "__".join(asset_key(settings, CENTROIDS).path)
+        config = {"ops": {op: {"config": {"refit": refit}}}}
+    selection = [asset_key(settings, name) for name in SCORING if name in names]
+    return {"asset_selection": selection, "tags": tags, "config": config}
 
 
 def _execute(
@@ -147,10 +180,6 @@ def _execute(
         if event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             label = f"{name} (eps {eps})" if eps else name
             report.seconds[label] = event.step_success_data.duration_ms / 1000
-        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            check = event.asset_check_evaluation_data
-            if not check.passed and check.severity == dg.AssetCheckSeverity.WARN:
-                report.warnings.append(check.description or check.check_name)
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             materialization = event.step_materialization_data.materialization
             entry = {k: v.value for k, v in materialization.metadata.items()}
@@ -187,7 +216,7 @@ def _was_interrupted(event: dg.DagsterEvent) -> bool:
 def _step_name(key: str | None) -> str:
     """An asset's name, or ``check`` and the name of the check."""
     name = (key or "").rpartition("__")[2]
-    for asset in (SIMILARITY_HISTOGRAM, DUPLICATE_IDS, CURATED_SHARDS):
+    for asset in (SIMILARITY_HISTOGRAM, MISSED_BY_CLUSTERING, DUPLICATE_IDS, CURATED_SHARDS):
         if name.startswith(f"{asset}_"):
             return f"check {name.removeprefix(f'{asset}_')}"
     return name

@@ -228,6 +228,27 @@ def _is_current(snapshot: Snapshot, eps: str, expected: str) -> bool:
     return whole and read_summary(snapshot.store, eps) is not None
 
 
+def lists_lacking(snapshot: Snapshot, eps: str) -> str:
+    """Why the lists at ``eps`` have to be written, all or some; empty if they have not.
+
+    Raises:
+        StaleError: the scores of a cluster are missing or stale.
+    """
+    _ = snapshot.ledgers
+    found = read_lists(snapshot.store, eps)
+    if found is None:
+        return "not listed yet"
+    if found.fingerprint != lists_fingerprint(snapshot.cluster_prints, eps):
+        return "listed from other scores"
+    if read_summary(snapshot.store, eps) is None:
+        return "its summary is missing"
+    sizes = snapshot.store.list_versions(layout.unique_ids(eps))
+    names = (layout.unique_ids_part(eps, c).rpartition("/")[2] for c in found.parts)
+    parts = zip(names, found.parts.values(), strict=True)
+    lost = sum(name not in sizes or size_of(sizes[name]) != part[2] for name, part in parts)
+    return f"{lost} of its files are missing or cut" if lost else ""
+
+
 def stale_eps(snapshot: Snapshot) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
     stale = []

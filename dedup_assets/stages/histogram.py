@@ -14,11 +14,10 @@ from dedup_assets.settings import Settings
 from dedup_assets.state.scores import read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.tables import info_of, read_table, write_table
 
-VERSION = 1
+VERSION = 2
 SHOWN_EPS = (
     *("0", "0.0001", "0.001", "0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.07"),
     *("0.1", "0.15", "0.2", "0.3", "0.5"),
@@ -34,7 +33,7 @@ class Histogram:
         rows: rows of all clusters.
         compared: rows that have an earlier-ranked one; the histogram counts these.
         plot: the picture, PNG.
-        fingerprint: digest of the scores and eps values.
+        fingerprint: digest of the scores.
         reused: whether it was there already.
     """
 
@@ -46,7 +45,7 @@ class Histogram:
     reused: bool
 
     def at(self, eps: str) -> dict[str, Any]:
-        """What ``eps`` would remove; it must be one of the grid's, or configured."""
+        """What ``eps`` would remove; it must be one of the grid's."""
         row = self.table.filter(pc.equal(self.table["eps"], eps)).to_pylist()[0]
         return {
             "eps": eps,
@@ -62,13 +61,13 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
     Raises:
         StaleError: the scores of a cluster are missing or stale.
     """
-    settings, store = snapshot.settings, snapshot.store
-    ledgers = list(snapshot.ledgers.values())
-    print_ = fingerprint("histogram", VERSION, settings.eps_thresholds, snapshot.cluster_prints)
-    found = _found(store, print_)
+    found = found_histogram(snapshot)
     if found is not None:
         return found
-    grid = eps_grid([*settings.eps_thresholds, *SHOWN_EPS])
+    store = snapshot.store
+    print_ = _fingerprint(snapshot)
+    ledgers = list(snapshot.ledgers.values())
+    grid = eps_grid()
     edges = bin_edges(grid)
     counts = np.zeros(len(edges), dtype=np.int64)
     rows = 0
@@ -83,7 +82,7 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
     info: dict[str, Any] = {"fingerprint": print_, "rows": rows, "compared": int(counts.sum())}
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import
 
-    picture = draw(table, rows, settings.eps_thresholds)
+    picture = draw(table, rows)
     # The table is what says that both are current, so none is there while the picture changes.
     store.delete(layout.HISTOGRAM)
     store.write_bytes(layout.HISTOGRAM_PLOT, picture)
@@ -109,7 +108,15 @@ def _table(edges: np.ndarray, counts: np.ndarray, rows: int, grid: list[str]) ->
     )
 
 
-def _found(store: Store, print_: str) -> Histogram | None:
+def found_histogram(snapshot: Snapshot) -> Histogram | None:
+    """The histogram that is there; None if that is not current.
+
+    Raises:
+        StaleError: the scores of a cluster are missing or stale.
+    """
+    store = snapshot.store
+    print_ = _fingerprint(snapshot)
+    _ = snapshot.ledgers
     try:
         table = read_table(store, layout.HISTOGRAM)
         picture = store.read_bytes(layout.HISTOGRAM_PLOT)
@@ -121,6 +128,12 @@ def _found(store: Store, print_: str) -> Histogram | None:
     return Histogram(table, info["rows"], info["compared"], picture, print_, reused=True)
 
 
+def _fingerprint(snapshot: Snapshot) -> str:
+    return fingerprint("histogram", VERSION, snapshot.cluster_prints)
+
+
 def shown_eps(settings: Settings) -> list[str]:
-    """The eps values of the table in the UI: a fixed grid and the configured ones, ascending."""
-    return sorted({*SHOWN_EPS, *settings.eps_thresholds}, key=Decimal)
+    """The eps values of the table in the UI, ascending: some of the grid, and the configured ones
+    that are on it. A new eps is no reason to make the histogram again."""
+    configured = set(settings.eps_thresholds) & set(eps_grid())
+    return sorted({*SHOWN_EPS, *configured}, key=Decimal)

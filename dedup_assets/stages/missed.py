@@ -118,6 +118,18 @@ def find_missed(snapshot: Snapshot) -> Missed | None:
     return Missed(table, rows, False, print_, reused=True)
 
 
+def missed_lacking(snapshot: Snapshot) -> str:
+    """Why the sample has to be compared or its table deleted; empty if it has not.
+
+    Raises:
+        StaleError: fragments are missing or stale.
+    """
+    settings = snapshot.settings
+    if settings.missed_sample and settings.n_clusters > 1:
+        return "" if find_missed(snapshot) is not None else "missing or stale"
+    return "switched off" if snapshot.store.exists(layout.MISSED) else ""
+
+
 def _sample_size(settings: Settings, manifest: Manifest) -> int:
     return max(1, min(settings.missed_sample, settings.memory_budget // 4 // (4 * manifest.dim)))
 

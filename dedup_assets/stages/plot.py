@@ -1,25 +1,23 @@
 """The picture of the similarity histogram. The one module that imports matplotlib."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dedup_assets.compute.thresholds import score_threshold
-
 _BAR_WIDTH = 0.01
-_COUNT, _ECDF, _EPS = "#4c78a8", "#e45756", "#2a9d4a"
+_COUNT, _ECDF = "#4c78a8", "#e45756"
 
 
-def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
-    """Draw counts (logarithmic), the ECDF and the configured eps values.
+def draw(table: pa.Table, rows: int) -> bytes:
+    """Draw counts (logarithmic) and the ECDF over similarity, and eps on a second axis.
 
     Args:
         table: rows of `schemas.HISTOGRAM`.
         rows: rows of all clusters, for the title.
-        eps_values: canonical eps values to mark.
 
     Returns:
         A PNG.
@@ -47,20 +45,14 @@ def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
     share.step(table["score_high"].to_numpy(), table["ecdf"].to_numpy(), color=_ECDF, where="post")
     share.set_ylim(0, 1.02)
     share.set_ylabel("share of clips at or below (ECDF)", color=_ECDF)
-    for row, eps in enumerate(eps_values):
-        threshold = float(score_threshold(eps))
-        axes.axvline(threshold, color=_EPS, linestyle="--", linewidth=1.2)
-        share.annotate(
-            f"eps {eps}",
-            (threshold, 0.97 - 0.06 * (row % 8)),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            color=_EPS,
-            fontsize=9,
-        )
+    above = axes.secondary_xaxis("top", functions=(_complement, _complement))
+    above.set_xlabel("eps that removes everything to the right")
     axes.set_title(f"{compared:,} compared clips of {rows:,}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _complement(value: Any) -> Any:
+    """eps of a similarity, and the similarity of an eps."""
+    return 1 - value

@@ -147,7 +147,7 @@ def _begin(
     expected = snapshot.expected([name])
     current = found.current(expected) if found else set()
     entries = found.clusters if found else {}
-    restored = {c for c in current if sizes.get(_table_name(c)) != entries[c].bytes}
+    restored = {c for c in current if sizes.get(table_name(c)) != entries[c].bytes}
     waiting = set(expected) - current
     key = _Key(name, snapshot.ranges[name], expected, found, current, waiting, restored)
     tasks = []
@@ -254,7 +254,7 @@ def _score_batch(
         threads,
         lambda task, read: rows.__setitem__(task.number, read),
     )
-    whole = {task.number for task in batch if _table_name(task.number) in sizes}
+    whole = {task.number for task in batch if table_name(task.number) in sizes}
     tables: dict[int, pa.Table] = {}
     in_threads(
         lambda task: _recover(snapshot, task, rows[task.number]),
@@ -271,7 +271,7 @@ def _score_batch(
 
     def write(task: _Task) -> tuple[pa.Table, int]:
         if task.number in tables:
-            return tables[task.number], sizes[_table_name(task.number)]
+            return tables[task.number], sizes[table_name(task.number)]
         score, index = best[task.number]
         ids = rows[task.number].ids
         table = pa.table([ids, ids.take(pa.array(index)), score], schema=schema)
@@ -388,7 +388,8 @@ def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) 
     return write_table(store, layout.scores(cluster), table, info)
 
 
-def _table_name(cluster: int) -> str:
+def table_name(cluster: int) -> str:
+    """The file of a pruning table, relative to `layout.SCORES`."""
     return layout.scores(cluster).removeprefix(f"{layout.SCORES}/")
 
 

@@ -264,3 +264,9 @@ def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
         folder = name.split("/")[0] if "/" in name else None
         if folder is not None and folder != set_print:
             store.delete(f"{layout.shards(eps)}/{name}")
+
+
+def shards_lacking(snapshot: Snapshot, eps: str) -> str:
+    """Temporary."""
+    info = read_info(snapshot.store, layout.shard_index(eps))
+    return "" if info else "not written yet"

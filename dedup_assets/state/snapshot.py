@@ -93,6 +93,10 @@ class Snapshot:
         self._commits.update(zip(missing, loaded, strict=True))
         return {key: self._commits[key] for key in wanted}
 
+    def keep_commit(self, key: str, commit: Commit) -> None:
+        """Take over a ledger of the shuffle that was read and found to be complete and current."""
+        self._commits[key] = commit
+
     def fragments(self, keys: Iterable[str] | None = None) -> dict[int, list[dict[str, Any]]]:
         """The fragments of each cluster of some keys, or all; an empty cluster has none."""
         return {

@@ -1,0 +1,203 @@
+"""What has to be made, and why: decided from listings and ledgers, before anything runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dedup_assets.errors import StaleError
+from dedup_assets.graph import (
+    CENTROIDS,
+    CLUSTER_PARTITIONS,
+    CURATED_SHARDS,
+    DUPLICATE_IDS,
+    EMBEDDINGS,
+    MISSED_BY_CLUSTERING,
+    PAIRWISE_SCORES,
+    READS,
+    SIMILARITY_HISTOGRAM,
+)
+from dedup_assets.settings import Settings
+from dedup_assets.stages.duplicates import lists_lacking
+from dedup_assets.stages.embeddings import input_files
+from dedup_assets.stages.histogram import found_histogram
+from dedup_assets.stages.missed import missed_lacking
+from dedup_assets.stages.scores import table_name
+from dedup_assets.stages.shards import shards_lacking
+from dedup_assets.state.commits import read_commit, resumed_commit
+from dedup_assets.state.manifest import found_manifest, manifest_fingerprint
+from dedup_assets.state.snapshot import Snapshot
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store, size_of
+
+
+@dataclass(frozen=True)
+class Work:
+    """An asset to make.
+
+    Attributes:
+        asset: its name.
+        keys: the partition keys to make; none where it is not partitioned.
+        of: how many keys it has.
+        reason: why.
+    """
+
+    asset: str
+    reason: str
+    keys: tuple[str, ...] = ()
+    of: int = 0
+
+    def __str__(self) -> str:
+        keys = ", ".join(self.keys) if self.of <= 1 else f"{len(self.keys)} of {self.of} keys"
+        return f"{self.asset}{f' ({keys})' if self.keys else ''}: {self.reason}"
+
+
+@dataclass
+class _Plan:
+    """Work in the order of the graph."""
+
+    snapshot: Snapshot
+    work: dict[str, list[Work]] = field(default_factory=dict)
+
+    def add(self, asset: str, reason: str, keys: tuple[str, ...] = (), of: int = 0) -> None:
+        self.work.setdefault(asset, []).append(Work(asset, reason, keys, of))
+
+    def before(self, asset: str) -> str | None:
+        """The first asset that ``asset`` reads and that is to be made."""
+        return next((read for read in READS[asset] if read in self.work), None)
+
+
+def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[Work]:
+    """What a run has to make; what is current is not in it.
+
+    Where an asset is to be made, so is all that reads it: which of it changes is known only then,
+    and what does not change is found to be current.
+
+    Args:
+        settings: of the dataset.
+        store: its output; nothing is written.
+        refit: whether the centroids are to be fitted again.
+
+    Raises:
+        InputError: the input cannot be listed.
+    """
+    plan = _Plan(Snapshot(settings, store))
+    changed = _input_changes(settings, store)
+    if changed:
+        plan.add(EMBEDDINGS, changed)
+    _plan_centroids(plan, refit)
+    _plan_clusters(plan)
+    _plan_unpartitioned(plan)
+    for eps in settings.eps_thresholds:
+        _plan_eps(plan, eps)
+    return [work for asset in READS for work in plan.work.get(asset, ())]
+
+
+def _input_changes(settings: Settings, store: Store) -> str:
+    """How the input differs from the manifest; empty if it does not."""
+    files = input_files(settings)
+    names = files.names()
+    manifest = found_manifest(store)
+    if manifest is None:
+        return "not listed yet"
+    prints = [file["fingerprint"] for file in manifest.files]
+    if manifest.fingerprint != manifest_fingerprint(settings, manifest.dim, prints):
+        return "listed with other id_field, embedding_field or metadata_fields"
+    if manifest.group_of is None:
+        return "listed by an earlier version"
+    if settings.embedding_dim not in (None, manifest.dim):
+        return "listed with another embedding_dim"
+    if settings.n_clusters > manifest.rows:
+        return "n_clusters is more than the rows that were listed"
+    before = {file["file"]: file["fingerprint"] for file in manifest.files}
+    now = dict(zip(names, files.store.map(files.fingerprint, names), strict=True))
+    counts = {
+        "new": len(now.keys() - before.keys()),
+        "changed": sum(now[name] != before[name] for name in now.keys() & before.keys()),
+        "gone": len(before.keys() - now.keys()),
+    }
+    listed = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return f"input files: {', '.join(listed)}" if listed else ""
+
+
+def _plan_centroids(plan: _Plan, refit: bool) -> None:
+    snapshot = plan.snapshot
+    if not snapshot.store.exists(layout.CENTROIDS):
+        plan.add(CENTROIDS, "not fitted yet")
+        return
+    if refit:
+        plan.add(CENTROIDS, "refit was asked for")
+        return
+    try:
+        _ = snapshot.manifest
+    except StaleError:  # the dimension is known only when the input is listed
+        plan.add(CENTROIDS, f"follows {EMBEDDINGS}")
+        return
+    try:
+        _ = snapshot.centroids
+    except StaleError as error:
+        why = str(error).removeprefix(snapshot.store.url(layout.CENTROIDS))
+        plan.add(CENTROIDS, why.partition(";")[0].partition(" (")[0].strip())
+
+
+def _plan_clusters(plan: _Plan) -> None:
+    keys = tuple(plan.snapshot.ranges)
+    for asset, lacking in (
+        (CLUSTER_PARTITIONS, _unshuffled_keys),
+        (PAIRWISE_SCORES, _unscored_keys),
+    ):
+        earlier = plan.before(asset)
+        if earlier is not None:
+            plan.add(asset, f"follows {earlier}", keys, len(keys))
+        elif found := tuple(lacking(plan.snapshot)):
+            plan.add(asset, "missing or stale", found, len(keys))
+
+
+def _unshuffled_keys(snapshot: Snapshot) -> Iterator[str]:
+    settings, store, groups = snapshot.settings, snapshot.store, snapshot.groups
+    there = set(store.list(layout.CLUSTERS))
+    aside = set(store.list(layout.REJECTED))
+    commits = store.map(lambda key: read_commit(store, key), snapshot.ranges)
+    for key, commit in zip(snapshot.ranges, commits, strict=True):
+        whole = resumed_commit(settings, commit, snapshot.base, groups, there, aside)
+        if len(whole.groups) < len(groups) or whole != commit:
+            yield key
+        else:
+            snapshot.keep_commit(key, whole)
+
+
+def _unscored_keys(snapshot: Snapshot) -> Iterator[str]:
+    listed = snapshot.store.list_versions(layout.SCORES)
+    sizes = {name: size_of(version) for name, version in listed.items()}
+    for key, ledger in snapshot.found_ledgers(snapshot.ranges).items():
+        expected = snapshot.expected([key])
+        whole = ledger is not None and all(
+            sizes.get(table_name(cluster)) == entry.bytes
+            for cluster, entry in ledger.clusters.items()
+        )
+        if ledger is None or not whole or len(ledger.current(expected)) < len(expected):
+            yield key
+
+
+def _plan_unpartitioned(plan: _Plan) -> None:
+    for asset, lacking in (
+        (MISSED_BY_CLUSTERING, missed_lacking),
+        (SIMILARITY_HISTOGRAM, lambda s: "" if found_histogram(s) else "missing or stale"),
+    ):
+        # What clustering misses is shown beside the histogram, and changes nothing in it.
+        earlier = next((a for a in READS[asset] if a in plan.work), None)
+        reason = f"follows {earlier}" if earlier is not None else lacking(plan.snapshot)
+        if reason:
+            plan.add(asset, reason)
+
+
+def _plan_eps(plan: _Plan, eps: str) -> None:
+    for asset, lacking in ((DUPLICATE_IDS, lists_lacking), (CURATED_SHARDS, shards_lacking)):
+        if asset == CURATED_SHARDS and eps != plan.snapshot.settings.eps_to_extract:
+            continue
+        same = {work.keys for work in plan.work.get(DUPLICATE_IDS, ())}
+        earlier = next(
+            (a for a in READS[asset] if a in plan.work and (a != DUPLICATE_IDS or (eps,) in same)),
+            None,
+        )
+        reason = f"follows {earlier}" if earlier is not None else lacking(plan.snapshot, eps)
+        if reason:
+            plan.add(asset, reason, (eps,), 1)
