@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
-from dedup_assets.compute.exact import pair_dots, squared_norms
+from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.nearest import products
 from dedup_assets.compute.pairwise import check_unit_length
 from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.compute.tiles import Rows, TileBest, TileSearch
 
-_CROWDED = 16  # candidates of a query in a tile, from which a float64 product is cheaper
 _MOST_QUERIES = 512  # in a tile
 _BYTES_PER_CELL = 12  # of a tile: the product, a copy of the part looked at, a mask
-_BYTES_PER_WIDE_CELL = 32
-_U64 = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -101,18 +99,21 @@ class BestPartners:
             own = own[0][there], place[there]
             batch = xp.asarray(kept)
             rows, norms, clusters, rank = rows[batch], norms[batch], clusters[kept], rank[kept]
-        found: tuple[list[_Best], list[_Best]] = ([], [])
+        found: tuple[list[TileBest], list[TileBest]] = ([], [])
         if len(rows) == 0 or len(self._queries) == 0:
             return _collect(found[0], kept), _collect(found[1], kept)
         self._products.aim(rows)
         # The last term is the rounding of a limit that the bound is taken from.
         reach = float(self._products.bound(self._coarsest, deviation).max()) + 2.0**-22
-        comparison = _Comparison(
-            self._queries, self._norms, rows, norms, xp.asarray(rank), reach, self._budget
+        tiles = TileSearch(
+            Rows(self._queries, self._norms),
+            Rows(rows, norms, xp.asarray(rank)),
+            reach,
+            self._budget,
         )
         runs = list(_runs(clusters))
 
-        def compare(block: slice) -> tuple[list[_Best], _Best]:
+        def compare(block: slice) -> tuple[list[TileBest], TileBest]:
             product = self._products.product(self._operand(block))
             here = (own[0] >= block.start) & (own[0] < block.stop)
             product[xp.asarray(own[0][here] - block.start), xp.asarray(own[1][here])] = -xp.inf
@@ -123,11 +124,14 @@ class BestPartners:
                     begin = block.start + int(first)
                     same = product[first:last, left:right]
                     floor = self._within[begin : block.start + last]
-                    within.append(comparison.best(same, begin, left, floor))
+                    lines = xp.arange(begin, block.start + last)
+                    within.append(tiles.best(same, lines, xp.arange(left, right), floor))
                     same[:] = -xp.inf
-            return within, comparison.best(product, block.start, 0, self._across[block])
+            lines = xp.arange(block.start, block.stop)
+            across = tiles.best(product, lines, xp.arange(len(rows)), self._across[block])
+            return within, across
 
-        def keep(block: slice, bests: tuple[list[_Best], _Best]) -> None:
+        def keep(block: slice, bests: tuple[list[TileBest], TileBest]) -> None:
             found[0].extend(bests[0])
             found[1].append(bests[1])
 
@@ -155,104 +159,6 @@ class BestPartners:
         self._products.aim(self._queries[:1])
         worst = int(self._products.bound(self._queries, self._deviation).argmax())
         return self._queries[worst : worst + 1]
-
-
-@dataclass(frozen=True)
-class _Best:
-    """As `Found`, on the device, with row numbers of the batch without its third copies."""
-
-    query: Any
-    row: Any
-    score: Any
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Queries and one batch, without third copies."""
-
-    queries: Any
-    query_norms: Any
-    rows: Any
-    norms: Any
-    rank: Any
-    reach: float
-    budget: int
-
-    def best(self, product: Any, begin: int, left: int, floor: Any) -> _Best:
-        """The best row of each query of a tile that reaches ``floor``, which is raised to it.
-
-        Args:
-            product: of shape (b, w), float32 products of queries from ``begin`` with rows from
-                ``left``; -inf where a pair does not count.
-            floor: of shape (b,), float32, the best scores so far, a view.
-        """
-        xp = array_module(product)
-        top = product.max(axis=1)
-        live = xp.flatnonzero((top >= floor - self.reach) & (top > -xp.inf))
-        limit = xp.maximum(top[live] - 2 * self.reach, floor[live] - self.reach)
-        near = product[live] >= limit[:, None]
-        crowded = xp.count_nonzero(near, axis=1) > _CROWDED
-        row, column = xp.nonzero(near & ~crowded[:, None])
-        query, column = begin + live[row], left + column
-        score = self._cosine(query, column)
-        if crowded.any():
-            busy = begin + live[crowded]
-            best, where = self._settle_crowded(busy, near[crowded], left)
-            query, column = xp.concatenate([query, busy]), xp.concatenate([column, where])
-            score = xp.concatenate([score, best])
-        # The last key counts first: by query, then the highest score, then the lowest rank.
-        order = xp.lexsort(xp.stack([self.rank[column], -score, query]))
-        query, column, score = query[order], column[order], score[order]
-        chosen = xp.ones(len(query), dtype=bool)
-        chosen[1:] = query[1:] != query[:-1]
-        chosen &= score >= floor[query - begin]
-        query, column, score = query[chosen], column[chosen], score[chosen]
-        floor[query - begin] = score
-        return _Best(query, column, score)
-
-    def _cosine(self, query: Any, row: Any) -> Any:
-        """The meaning of a score: float64, norms included, rounded to float32 once."""
-        dots = pair_dots(self.queries, query, self.rows, row)
-        dots /= array_module(dots).sqrt(self.query_norms[query] * self.norms[row])
-        return dots.astype(np.float32)
-
-    def _settle_crowded(self, query: Any, near: Any, left: int) -> tuple[Any, Any]:
-        """The best of many candidates by a float64 product, so never a sum for each of them.
-
-        Its bound is some 1e-13, so the rounding to float32 is known for almost every pair, and
-        only pairs that lie that close to a rounding boundary are computed in the fixed order.
-
-        Args:
-            query: of shape (k,), query numbers.
-            near: of shape (k, w), bool, which rows from ``left`` are candidates.
-        """
-        xp = array_module(near)
-        bound = 4 * self.rows.shape[1] * _U64
-        score = xp.full(len(query), -xp.inf, dtype=xp.float32)
-        where = xp.zeros(len(query), dtype=xp.int64)
-        column = xp.flatnonzero(near.any(axis=0))
-        # By rank, so that the first of equal maxima is the one that wins.
-        column = column[xp.argsort(self.rank[left + column])]
-        side = _wide_side(self.rows.shape[1], self.budget)
-        for top in range(0, len(query), side):
-            lines = slice(top, top + side)
-            wide = self.queries[query[lines]].astype(xp.float64)
-            for start in range(0, len(column), side):
-                part = column[start : start + side]
-                value = wide @ self.rows[left + part].astype(xp.float64).T
-                value /= xp.sqrt(self.query_norms[query[lines]][:, None] * self.norms[left + part])
-                value[~near[lines][:, part]] = -xp.inf
-                rounded = (value - bound).astype(xp.float32)
-                highest = (value + bound).astype(xp.float32)
-                rival = highest >= xp.maximum(score[lines], rounded.max(axis=1))[:, None]
-                line, place = xp.nonzero((rounded != highest) & rival)
-                rounded[line, place] = self._cosine(query[lines][line], left + part[place])
-                best = rounded.argmax(axis=1)
-                value_there = rounded[xp.arange(len(best)), best]
-                better = xp.flatnonzero(value_there > score[lines])
-                score[top + better] = value_there[better]
-                where[top + better] = left + part[best[better]]
-        return score, where
 
 
 def _without_third_copies(
@@ -289,20 +195,12 @@ def _runs(clusters: np.ndarray) -> Iterator[tuple[int, int, int]]:
         yield int(clusters[left]), left, right
 
 
-def _collect(parts: list[_Best], kept: np.ndarray) -> Found:
+def _collect(parts: list[TileBest], kept: np.ndarray) -> Found:
     """All of a batch on the host, with the row numbers of the whole batch."""
     if not parts:
         return Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     query, row, score = (
         np.concatenate([to_host(getattr(part, name)) for part in parts])
-        for name in ("query", "row", "score")
+        for name in ("line", "column", "score")
     )
     return Found(query, kept[row], score)
-
-
-def _wide_side(dim: int, memory_budget: int) -> int:
-    """Side of a float64 tile: the largest power of two that fits, at most 1024."""
-    side = 1024
-    while side > 8 and side * side * _BYTES_PER_WIDE_CELL + side * dim * 24 > memory_budget:
-        side //= 2
-    return side
