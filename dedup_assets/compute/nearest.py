@@ -53,11 +53,20 @@ def products(xp: ModuleType, *, narrow: bool = True) -> Products:
 
 
 def row_chunks(
-    xp: ModuleType, rows: int, centroids: int, dim: int, *, memory_budget: int
+    xp: ModuleType,
+    rows: int,
+    centroids: int,
+    dim: int,
+    *,
+    memory_budget: int,
+    threads: int | None = None,
 ) -> list[slice]:
-    """Ranges of rows whose product with all centroids is computed at once."""
+    """Ranges of rows whose product with all centroids is computed at once.
+
+    ``threads`` is how many do so on a host; as many as the process was given if it is not said.
+    """
     if xp is np:
-        threads = thread_count()
+        threads = threads or thread_count()
         step = int(np.clip(_PRODUCT_ON_HOST // centroids, _FEWEST_ROWS, _MOST_ROWS))
     else:
         threads = 1

@@ -145,7 +145,7 @@ def _on_host(
 ) -> BestMatch:
     """As `best_earlier_matches`, for checked arguments; ``bfloat16``: whether to screen in it."""
     threads = thread_count() if len(x) >= _ONE_THREAD_BELOW else 1
-    rows = _Rows(x, *_lengths(x, bfloat16, threads))
+    rows = _Rows(x, *lengths(x, bfloat16, threads))
     deviation = check_unit_length(rows.norms)
     found = BestMatch(np.zeros(len(x), np.float32), np.zeros(len(x), np.int64))
     together = min(len(offsets) - 1, 2 * threads + 1)  # clusters in the works at one time
@@ -209,7 +209,7 @@ class _Rows:
         return _Rows(self.x[rows], self.norms[rows], residuals)
 
 
-def _lengths(x: np.ndarray, bfloat16: bool, threads: int) -> tuple[np.ndarray, np.ndarray | None]:
+def lengths(x: np.ndarray, bfloat16: bool, threads: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Squared length of each row, float64, and of its rounding error in bfloat16, float32."""
     norms = np.empty(len(x), dtype=np.float64)
     residuals = np.empty(len(x), dtype=np.float32) if bfloat16 else None

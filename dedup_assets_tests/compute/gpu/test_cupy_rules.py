@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_assets.compute import cuda, pairwise, rates
+from dedup_assets.compute import cuda, pairwise, rates, update
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.kmeans import fit
@@ -17,6 +17,7 @@ from dedup_assets.compute.kmeans_cuml import fit_cuml
 from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match, best_earlier_matches
+from dedup_assets.compute.update import update_matches
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 from dedup_assets_tests.compute.gpu.strict import strict_cupy
 from dedup_assets_tests.rows import unit, with_duplicates
@@ -152,6 +153,34 @@ def test_best_partners(backend: EmulatedBackend, rng: np.random.Generator, kind:
         return out
 
     assert sorted(found(backend.xp.asarray)) == sorted(found(np.asarray))
+
+
+@pytest.mark.parametrize("budget", [1, 1 << 30])
+@pytest.mark.parametrize("kind", ["copies", "crowded"])
+@pytest.mark.parametrize("whole_from", [0.0, np.inf])
+def test_updated_matches(
+    backend: EmulatedBackend,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    budget: int,
+    whole_from: float,
+):
+    monkeypatch.setattr(update, "_WHOLE_FROM", whole_from)
+    x = with_duplicates(rng, 150, 24)
+    if kind == "crowded":
+        x = unit(x[0] + 1e-6 * rng.normal(size=x.shape))
+    fresh = rng.random(len(x)) < 0.2
+    old = np.flatnonzero(~fresh)
+    matches = best_earlier_match(x[old])
+    known, score = np.full(len(x), -1), np.zeros(len(x), dtype=np.float32)
+    known[old], score[old] = old[matches.index], matches.score
+    known[rng.permutation(old)[:10]] = -1
+    rows = backend.xp.asarray(x)
+    found = update_matches(rows, known, score, fresh, memory_budget=budget)
+    host = best_earlier_match(x)
+    np.testing.assert_array_equal(found.score.get(), host.score)
+    np.testing.assert_array_equal(found.index.get(), host.index)
 
 
 def test_rates_are_measured(
