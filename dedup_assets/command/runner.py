@@ -216,7 +216,13 @@ def _was_interrupted(event: dg.DagsterEvent) -> bool:
 def _step_name(key: str | None) -> str:
     """An asset's name, or ``check`` and the name of the check."""
     name = (key or "").rpartition("__")[2]
-    for asset in (SIMILARITY_HISTOGRAM, MISSED_BY_CLUSTERING, DUPLICATE_IDS, CURATED_SHARDS):
+    for asset in (
+        PAIRWISE_SCORES,
+        SIMILARITY_HISTOGRAM,
+        MISSED_BY_CLUSTERING,
+        DUPLICATE_IDS,
+        CURATED_SHARDS,
+    ):
         if name.startswith(f"{asset}_"):
             return f"check {name.removeprefix(f'{asset}_')}"
     return name

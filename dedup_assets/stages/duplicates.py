@@ -130,7 +130,7 @@ class _Lists:
         id_type = self.snapshot.manifest.id_type
         self.fingerprint = lists_fingerprint(self.snapshot.cluster_prints, self.eps)
         self.examples = schemas.pairs(id_type).empty_table()
-        self._schema = schemas.removed(id_type, ids_only=store.layout.ids_only)
+        self._schema = list_columns(self.snapshot)
         self._found = read_lists(store, self.eps)
         listed = store.list_versions(layout.unique_ids(self.eps))
         self._sizes = {name: size_of(version) for name, version in listed.items()}
@@ -193,6 +193,11 @@ class _Lists:
         ledger = ListLedger(self.fingerprint, self.parts)
         if ledger != self._found:
             write_lists(store, self.eps, ledger)
+
+
+def list_columns(snapshot: Snapshot) -> pa.Schema:
+    """The columns of the lists in the layout of the output."""
+    return schemas.removed(snapshot.manifest.id_type, ids_only=snapshot.store.layout.ids_only)
 
 
 def removed_rows(scores: pa.Table, eps: str) -> pa.Table:

@@ -9,16 +9,17 @@ import pyarrow as pa
 from dedup_assets.errors import InputError, SettingsError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.state.groups import cut_groups, regroup
+from dedup_assets.state.groups import Group, cut_groups, regroup
+from dedup_assets.state.ids import find_duplicate_ids, forget_other_ids
 from dedup_assets.state.manifest import (
     Manifest,
     found_manifest,
+    groups_of,
     manifest_fingerprint,
     write_manifest,
 )
 from dedup_assets.store import schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.ids import find_duplicate_ids
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.source import Source, open_source
@@ -105,11 +106,12 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             f"n_clusters={settings.n_clusters} must be at most the number of rows, and "
             f"{files.store.url()} has {manifest.rows}; lower n_clusters"
         )
-    names = [file["file"] for file in manifest.files]
-    _refuse_duplicate_ids(files, names, manifest.rows, settings)
-    grouped = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
-    write_manifest(store, grouped, files.store.url())
-    return grouped
+    manifest = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
+    groups = groups_of(settings, manifest)
+    _refuse_duplicate_ids(files, store, groups, settings)
+    write_manifest(store, manifest, files.store.url())
+    forget_other_ids(store, groups)
+    return manifest
 
 
 def _groups(settings: Settings, manifest: Manifest, before: Manifest | None) -> list[int]:
@@ -226,9 +228,9 @@ def _shown(id_: Any) -> str:
 
 
 def _refuse_duplicate_ids(
-    files: InputFiles, names: list[str], rows: int, settings: Settings
+    files: InputFiles, store: Store, groups: list[Group], settings: Settings
 ) -> None:
-    count, examples = find_duplicate_ids(files, names, rows, settings.memory_budget)
+    count, examples = find_duplicate_ids(files, store, groups, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
         listed = ", ".join(_shown(key) for key in examples)

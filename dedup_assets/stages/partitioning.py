@@ -89,11 +89,16 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
     manifest, centroids, groups = snapshot.manifest, snapshot.centroids, snapshot.groups
     there = set(store.list(layout.CLUSTERS))
     aside = set(store.list(layout.REJECTED))
+    found = dict(zip(keys, store.map(lambda key: read_commit(store, key), keys), strict=True))
     commits = {
-        key: resumed_commit(settings, found, snapshot.base, groups, there, aside)
-        for key, found in zip(keys, store.map(lambda k: read_commit(store, k), keys), strict=True)
+        key: resumed_commit(settings, commit, snapshot.base, groups, there, aside)
+        for key, commit in found.items()
     }
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
+    if not todo:  # groups may be gone all the same
+        for key, commit in commits.items():
+            if commit != found[key]:
+                write_commit(store, key, commit)
     share = shares(settings.memory_budget)
     source = input_files(settings)
     with (

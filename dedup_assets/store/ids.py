@@ -1,13 +1,13 @@
-"""Whether every id occurs once, in memory or, past a budget, through scratch files."""
+"""Whether every id occurs once: of ids that were looked at before, their hashes are enough."""
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dedup_assets.progress import track
 from dedup_assets.store.arrow import hash_ids
 from dedup_assets.store.inputs import InputFiles
 
@@ -15,22 +15,53 @@ _SEED = 0
 _BYTES_PER_ID = 24  # a hash, its sorted copy and a mask
 _EXAMPLES = 10
 
+Hashes = Callable[[], Iterable[np.ndarray]]
+"""Hashes of ids, (m,) uint64 at a time; asked for once or more often."""
 
-def find_duplicate_ids(
-    files: InputFiles, names: list[str], rows: int, memory_budget: int
+
+def hashes_of(files: InputFiles, name: str) -> Iterator[np.ndarray]:
+    """Hashes of the ids of a file, nulls left out."""
+    for ids in files.read_ids(name):
+        yield hash_ids(ids.drop_null(), _SEED)
+
+
+def repeated_hashes(new: Hashes, rows: int, known: Hashes, memory_budget: int) -> np.ndarray:
+    """Hashes that occur more than once, of which at least one among the new ones.
+
+    Args:
+        new: hashes of ids that were not compared before.
+        rows: how many they are, about.
+        known: hashes that do not repeat among themselves.
+        memory_budget: bytes to hold; past it the new ones go through scratch files.
+
+    Returns:
+        (k,) uint64, ascending.
+    """
+    parts = max(1, -(-rows * _BYTES_PER_ID // memory_budget))
+    repeated: list[np.ndarray] = [np.empty(0, np.uint64)]
+    with tempfile.TemporaryDirectory(prefix="dedup-assets-ids-") as scratch:
+        for hashes in _parted(new(), parts, Path(scratch)):
+            hashes.sort()
+            repeated.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
+            if len(hashes):
+                for earlier in known():
+                    place = np.minimum(np.searchsorted(hashes, earlier), len(hashes) - 1)
+                    repeated.append(earlier[hashes[place] == earlier])
+    return np.unique(np.concatenate(repeated))
+
+
+def find_repeated(
+    files: InputFiles, names: list[str], repeated: np.ndarray
 ) -> tuple[int, dict[Any, list[str]]]:
-    """Find ids that occur more than once.
-
-    Hashes of the ids are compared first; only ids whose hash repeats are looked at themselves.
+    """The ids behind hashes that repeat; two ids may share a hash by chance.
 
     Returns:
         How many ids repeat, and for up to ten of them the files, one entry an occurrence.
     """
-    repeated = _repeated_hashes(files, names, rows, memory_budget)
     if len(repeated) == 0:
         return 0, {}
     # Beyond so many, they are no chance collisions of 64-bit hashes.
-    looked_at = np.sort(repeated)[: 100 * _EXAMPLES]
+    looked_at = repeated[: 100 * _EXAMPLES]
     places: dict[Any, list[str]] = defaultdict(list)
     for name in names:
         for ids in files.read_ids(name):
@@ -43,32 +74,17 @@ def find_duplicate_ids(
     return count, dict(sorted(real.items())[:_EXAMPLES])
 
 
-def _repeated_hashes(
-    files: InputFiles, names: list[str], rows: int, memory_budget: int
-) -> np.ndarray:
-    parts = max(1, -(-rows * _BYTES_PER_ID // memory_budget))
+def _parted(hashes: Iterable[np.ndarray], parts: int, scratch: Path) -> Iterator[np.ndarray]:
+    """All hashes in so many parts, equal ones in one."""
     if parts == 1:
-        hashes = [h for _, h in _hashes(files, names, rows)]
-        return _repeats(np.concatenate(hashes) if hashes else np.empty(0, np.uint64))
-    with tempfile.TemporaryDirectory(prefix="dedup-assets-ids-") as scratch:
-        paths = [Path(scratch) / f"{part}.u64" for part in range(parts)]
-        for _, h in _hashes(files, names, rows):
-            bucket = (h >> np.uint64(32)) % np.uint64(parts)
-            for part in np.unique(bucket):
-                with paths[int(part)].open("ab") as spill:
-                    h[bucket == part].tofile(spill)
-        spilled = [np.fromfile(path, dtype=np.uint64) for path in paths if path.exists()]
-        return np.concatenate([np.empty(0, np.uint64), *map(_repeats, spilled)])
-
-
-def _hashes(files: InputFiles, names: list[str], rows: int) -> Any:
-    with track("checking ids", rows, "rows") as advance:
-        for name in names:
-            for ids in files.read_ids(name):
-                yield name, hash_ids(ids.drop_null(), _SEED)
-                advance(len(ids))
-
-
-def _repeats(hashes: np.ndarray) -> np.ndarray:
-    hashes = np.sort(hashes)
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        yield np.concatenate([np.empty(0, np.uint64), *hashes])
+        return
+    paths = [scratch / f"{part}.u64" for part in range(parts)]
+    for h in hashes:
+        bucket = (h >> np.uint64(32)) % np.uint64(parts)
+        for part in np.unique(bucket):
+            with paths[int(part)].open("ab") as spill:
+                h[bucket == part].tofile(spill)
+    for path in paths:
+        if path.exists():
+            yield np.fromfile(path, dtype=np.uint64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 MANIFEST = "embeddings/manifest.parquet"
+ID_HASHES = "embeddings/ids"
 CENTROIDS = "clustering_results/kmeans_centroids.npy"
 CENTROIDS_INFO = "clustering_results/kmeans_centroids.json"
 CLUSTERS = "clustering_results/embs_by_nearest_center"
@@ -104,6 +105,11 @@ LAYOUTS = {
     ),
 }
 """The values of the setting ``layout``. What NeMo Curator has no place for is the same in both."""
+
+
+def id_hashes(group: str) -> str:
+    """Hashes of the ids of a file group."""
+    return f"{ID_HASHES}/{group}.parquet"
 
 
 def partition_commit(key: str) -> str:

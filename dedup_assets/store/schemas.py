@@ -46,6 +46,8 @@ MANIFEST = pa.schema(
     ]
 )
 
+ID_HASHES = pa.schema([pa.field("hash", pa.uint64(), nullable=False)])
+
 PARTITION_COMMIT = pa.schema(
     [
         pa.field("cluster", pa.int32(), nullable=False),

@@ -1,5 +1,6 @@
 """Every id must occur once: removal by id would lose all copies of a row."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup_assets.store.ids import find_duplicate_ids
+from dedup_assets.state.groups import Group
+from dedup_assets.state.ids import find_duplicate_ids, forget_other_ids
+from dedup_assets.store import layout
+from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets_tests.conftest import write_parquet
 
@@ -20,7 +24,13 @@ def found(folder: Path, files: list[list[Any]], budget: int, **options: Any) -> 
         array = pa.array(ids, options.get("id_type", pa.string()))
         write_parquet(folder / f"{i}.parquet", array, [[1.0]] * len(ids))
     inputs = InputFiles(str(folder), "id", "embedding", [])
-    return find_duplicate_ids(inputs, inputs.names(), sum(map(len, files)), budget)
+    with tempfile.TemporaryDirectory() as output:
+        return find_duplicate_ids(inputs, Store(output), groups(*map(len, files)), budget)
+
+
+def groups(*rows: int) -> list[Group]:
+    """A group a file."""
+    return [Group(f"group-{i}", [{"file": f"{i}.parquet", "rows": n}]) for i, n in enumerate(rows)]
 
 
 @pytest.mark.parametrize("budget", [IN_MEMORY, SPILL])
@@ -77,3 +87,50 @@ def test_spilled_and_in_memory_agree_with_a_plain_count(
         assert count == len(repeated)
         assert list(places) == repeated[:10]
         assert all(len(places[id_]) == everything.count(id_) for id_ in places)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> tuple[InputFiles, Store]:
+    for i, ids in enumerate((["a", "b"], ["c", "d"], ["e", "b"])):
+        write_parquet(tmp_path / "in" / f"{i}.parquet", ids, [[1.0]] * len(ids))
+    return InputFiles(str(tmp_path / "in"), "id", "embedding", []), Store(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("budget", [IN_MEMORY, SPILL])
+def test_of_groups_that_were_compared_before_no_id_is_read_again(
+    three: tuple[InputFiles, Store], monkeypatch: pytest.MonkeyPatch, budget: int
+):
+    files, store = three
+    assert find_duplicate_ids(files, store, groups(2), budget) == (0, {})
+    read: list[str] = []
+    real = InputFiles.read_ids
+
+    def read_ids(self: InputFiles, name: str) -> Any:
+        read.append(name)
+        return real(self, name)
+
+    monkeypatch.setattr(InputFiles, "read_ids", read_ids)
+    assert find_duplicate_ids(files, store, groups(2, 2), budget) == (0, {})
+    assert read == ["1.parquet"]
+
+
+@pytest.mark.parametrize("budget", [IN_MEMORY, SPILL])
+def test_an_id_of_a_new_file_that_an_old_one_has_is_named_and_nothing_recorded(
+    three: tuple[InputFiles, Store], budget: int
+):
+    files, store = three
+    find_duplicate_ids(files, store, groups(2, 2), budget)
+    recorded = store.list(layout.ID_HASHES)
+    for _ in range(2):
+        found = find_duplicate_ids(files, store, groups(2, 2, 2), budget)
+        assert found == (1, {"b": ["0.parquet", "2.parquet"]})
+        assert store.list(layout.ID_HASHES) == recorded
+
+
+def test_an_id_may_move_into_a_new_file_when_its_old_one_goes(three: tuple[InputFiles, Store]):
+    files, store = three
+    find_duplicate_ids(files, store, groups(2, 2), IN_MEMORY)
+    left = groups(2, 2, 2)[1:]
+    assert find_duplicate_ids(files, store, left, IN_MEMORY) == (0, {})
+    forget_other_ids(store, left)
+    assert store.list(layout.ID_HASHES) == ["group-1.parquet", "group-2.parquet"]

@@ -1,0 +1,104 @@
+"""The files for other people's readers, compared by content with the ledgers behind them."""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from dedup_assets.errors import StaleError, first_line
+from dedup_assets.progress import track
+from dedup_assets.stages.duplicates import list_columns, read_summary, removed_rows
+from dedup_assets.stages.verify import Verdict
+from dedup_assets.state.lists import read_lists
+from dedup_assets.state.scores import ScoreLedger, pruning_table, read_scores
+from dedup_assets.state.snapshot import Snapshot
+from dedup_assets.store import layout, schemas
+from dedup_assets.store.filesystem import Store
+from dedup_assets.store.tables import read_table
+
+SAMPLED_CLUSTERS = 20
+_NAMED = 5
+_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
+
+
+def verify_sampled_tables(snapshot: Snapshot) -> Verdict:
+    """The pruning tables and lists of 20 sampled clusters hold what the ledgers do."""
+    clusters = snapshot.settings.n_clusters
+    rng = np.random.default_rng(snapshot.settings.random_state)
+    chosen = rng.choice(clusters, min(SAMPLED_CLUSTERS, clusters), replace=False)
+    return verify_documented(snapshot, set(chosen.tolist()))
+
+
+def verify_documented(snapshot: Snapshot, only: Collection[int] | None = None) -> Verdict:
+    """The pruning tables, lists and summaries hold what the ledgers do.
+
+    Args:
+        snapshot: of the output; keys without a ledger are left out.
+        only: the clusters to look at; None: all of them.
+    """
+    store = snapshot.store
+    found = snapshot.found_ledgers(snapshot.ranges)
+    ledgers = [ledger for ledger in found.values() if ledger is not None]
+    listed = [eps for eps in _listed_eps(store) if read_lists(store, eps) is not None]
+    wrong: list[str] = []
+    files = 0
+    removed = dict.fromkeys(listed, 0)
+    total = sum(ledger.rows for ledger in ledgers)
+    with track("comparing files with the ledgers", total, "rows") as advance:
+        for ledger in ledgers:
+            for name, expected in _expected(snapshot, ledger, listed, only, removed):
+                files += 1
+                if not _holds(store, name, expected):
+                    wrong.append(name)
+            advance(ledger.rows)
+    for eps in listed if only is None and len(ledgers) == len(found) else ():
+        files += 1
+        summary = read_summary(store, eps) or {}
+        if (summary.get("removed"), summary.get("total")) != (removed[eps], total):
+            wrong.append(layout.summary(eps))
+    text = f"{files - len(wrong)} of {files} files hold what the ledgers do"
+    if wrong:
+        named = ", ".join(store.url(name) for name in wrong[:_NAMED])
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        text += f"; not so {named}{more}: delete them and materialize again"
+    return Verdict(not wrong, text, {"files": files, "wrong": len(wrong)})
+
+
+def _expected(
+    snapshot: Snapshot,
+    ledger: ScoreLedger,
+    listed: list[str],
+    only: Collection[int] | None,
+    removed: dict[str, int],
+) -> Iterator[tuple[str, pa.Table]]:
+    """Names and content of the files that a ledger accounts for."""
+    id_type = snapshot.manifest.id_type
+    columns = list_columns(snapshot)
+    table = read_scores(snapshot.store, ledger, _COLUMNS)
+    start = 0
+    for cluster, entry in ledger.clusters.items():
+        rows = table.slice(start, entry.rows)
+        start += entry.rows
+        if only is not None and cluster not in only:
+            continue
+        yield layout.scores(cluster), pruning_table(rows, id_type)
+        for eps in listed:
+            part = removed_rows(rows, eps).sort_by(schemas.ID)
+            removed[eps] += part.num_rows
+            yield layout.unique_ids_part(eps, cluster), part.select(columns.names).cast(columns)
+
+
+def _holds(store: Store, name: str, expected: pa.Table) -> bool:
+    try:
+        return read_table(store, name).replace_schema_metadata(None).equals(expected)
+    except (FileNotFoundError, StaleError, pa.ArrowException):
+        return False
+    except OSError as error:
+        # Arrow reports damaged pages as an OSError without number.
+        if error.errno is not None:
+            raise OSError(error.errno, first_line(error), store.url(name)) from error
+        return False
+
+
+def _listed_eps(store: Store) -> list[str]:
+    return [name.removesuffix(".parquet") for name in store.list(layout.LIST_LEDGERS, ".parquet")]
