@@ -58,16 +58,17 @@ def compare_sample(snapshot: Snapshot, size: int, former: Former) -> Compared:
     ids = sample["id"].combine_chunks()
     within, across = (_Side.from_former(ids, former.table, side) for side in ("within", "across"))
     known = within.known & across.known
-    lost, others = np.flatnonzero(~known), np.flatnonzero(known if new else np.zeros_like(known))
+    lost = np.flatnonzero(~known)
+    others = np.flatnonzero(known) if new else np.empty(0, dtype=np.int64)
     total = (count(listed) if len(lost) else 0) + (count(new) if len(others) else 0)
     first, second = _Vectors(snapshot, sample, lost), _Vectors(snapshot, sample, others)
     first.read(listed)
+    if not len(lost):
+        second.read(listed)
     with track("comparing a sample", total, "rows") as advance:
         run = _Pass(snapshot, sample, (within, across), advance)
         if len(lost):  # it meets the vectors of the others on its way
             run.compare(first, listed, second.take)
-        else:
-            second.read(listed)
         if len(others):
             run.compare(second, new)
     return Compared(_table(snapshot, sample, within, across), len(lost))

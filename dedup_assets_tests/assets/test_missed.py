@@ -72,6 +72,15 @@ def test_one_cluster_misses_nothing(tmp_path: Path, instance: dg.DagsterInstance
     assert (metadata["missed_sample"], "missed_pairs" in metadata) == (0, False)
 
 
+def test_metadata_say_how_many_rows_were_compared_with_what(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings, _ = scored(tmp_path, instance)
+    metadata = metadata_of(instance, settings, "missed_by_clustering")
+    assert metadata["compared_with_all"].value == metadata["sampled"].value > 0
+    assert metadata["compared_with_new"].value == 0
+
+
 def test_missed_rows_can_be_looked_up_with_their_partners(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
