@@ -1,5 +1,6 @@
 """What the shuffle has finished: file groups, and for each partition key the fragments made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,12 +175,18 @@ def fragment_path(store: Store, cluster: int, name: str) -> str:
 
 def count_rejected(settings: Settings, store: Store, manifest: Manifest) -> int:
     """Invalid rows of the current input that were set aside."""
-    total = 0
-    for group in cut_groups(settings, manifest):
-        name = layout.rejected(group.name)
-        if store.exists(name):
-            total += count_rows(store, name)
-    return total
+    return sum(count_rows(store, name) for name in _rejected(settings, store, manifest))
+
+
+def rejected_ids(settings: Settings, store: Store, manifest: Manifest) -> Iterator[pa.ChunkedArray]:
+    """The ids of these rows, but for nulls."""
+    for name in _rejected(settings, store, manifest):
+        yield read_table(store, name, [schemas.ID])[schemas.ID].drop_null()
+
+
+def _rejected(settings: Settings, store: Store, manifest: Manifest) -> Iterator[str]:
+    names = (layout.rejected(group.name) for group in cut_groups(settings, manifest))
+    return (name for name in names if store.exists(name))
 
 
 def _read_commit(store: Store, key: str) -> Commit | None:

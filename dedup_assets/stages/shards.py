@@ -1,7 +1,6 @@
 """Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,31 +11,21 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.commits import current_fragments
-from dedup_assets.stages.duplicates import (
-    current_duplicates,
-    duplicates_fingerprint,
-    part_fingerprint,
-)
+from dedup_assets.stages.duplicates import current_duplicates, duplicates_fingerprint
 from dedup_assets.stages.embeddings import Manifest, clips_folder, load_manifest
-from dedup_assets.stages.samples import (
-    Sample,
-    file_extension,
-    index_row,
-    write_media,
-    write_tars,
-)
+from dedup_assets.stages.kept import CLUSTER, METADATA, Kept, read_kept
+from dedup_assets.stages.records import json_values
+from dedup_assets.stages.replacing import kind_of, refuse_loss
+from dedup_assets.stages.samples import Sample, index_row, write_media, write_tars
 from dedup_assets.stages.scores import Cluster
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.media import MediaFiles, sample_key
-from dedup_assets.store.tables import read_current, read_info, read_table, write_table
+from dedup_assets.store.media import MediaFiles
+from dedup_assets.store.members import Members, refuse_shared_keys, sample_key, shown_some
+from dedup_assets.store.tables import read_info, read_table, write_table
 
 VERSION = 1
-_NAMED = 10
-_CLUSTER = "cluster"
-_METADATA = "metadata."  # so that no column of the user hides one of ours
 
 
 @dataclass(frozen=True)
@@ -68,16 +57,21 @@ class Curated:
         return pc.sum(self.index["size"]).as_py() or 0
 
 
-def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
+def write_shards(
+    settings: Settings, store: Store, eps: str, *, replace_shards: bool = False
+) -> Curated:
     """Write the kept clips at ``eps``; nothing if what is there is current.
 
     Raises:
         StaleError: the duplicates at this eps are missing or stale.
-        InputError: a kept clip has no media file (unless skipped), or two of one name.
+        InputError: a kept clip has no media file (unless skipped), or one that cannot be in its
+            sample; or it would lose media that an earlier run wrote.
+        SettingsError: the kind of export would change; neither with ``replace_shards``.
     """
     clusters = current_duplicates(settings, store, eps)
     manifest = load_manifest(settings, store)
-    kept = kept_rows(settings, store, manifest, clusters, eps)
+    kept = read_kept(settings, store, manifest, clusters, eps)
+    refuse_shared_keys(kept.ids)
     media = None
     clips = clips_folder(settings, manifest)
     if clips is not None:
@@ -87,17 +81,20 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     index_name = layout.shard_index(eps)
     if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
         index = read_table(store, index_name)
-        current = Curated(eps, index, kept.num_rows, len(missing), set_print, True, clips)
+        current = Curated(eps, index, kept.rows.num_rows, len(missing), set_print, True, clips)
         if _is_whole(settings, store, current, found):
             _mend_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
             return current
+    if not replace_shards:
+        kind = kind_of(None if media is None else settings.export)
+        refuse_loss(store, eps, kind, missing, clips)
     if media is None:
-        rows = [index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
+        rows = [index_row(id_, None, None, None) for id_ in kept.ids]
     else:
-        samples = _samples(settings, kept, found)
+        samples = _samples(kept.rows, found)
         write = write_tars if settings.export == "shards" else write_media
-        total = kept.num_rows - len(missing)
+        total = kept.rows.num_rows - len(missing)
         with track(f"writing clips at eps {eps}", total, "clips") as advance:
             rows = []
             for row in write(settings, store, media, eps, set_print, samples):
@@ -107,11 +104,11 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
     write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
     _delete_other_sets(store, eps, set_print)
-    return Curated(eps, index, kept.num_rows, len(missing), set_print, False, clips)
+    return Curated(eps, index, kept.rows.num_rows, len(missing), set_print, False, clips)
 
 
 def _is_whole(
-    settings: Settings, store: Store, current: Curated, found: dict[Any, dict[str, str]]
+    settings: Settings, store: Store, current: Curated, found: dict[Any, Members]
 ) -> bool:
     there = set(store.list(layout.shards(current.eps)))
     if settings.export == "shards":
@@ -119,77 +116,26 @@ def _is_whole(
     folder = layout.media_folder(current.fingerprint)
     return there.issuperset(
         f"{folder}/{sample_key(id_)}.{extension}"
-        for id_, files in found.items()
-        for extension in ("json", *map(file_extension, files))
+        for id_, members in found.items()
+        for extension in members
     )
-
-
-def kept_rows(
-    settings: Settings, store: Store, manifest: Manifest, clusters: list[Cluster], eps: str
-) -> pa.Table:
-    """Kept clips in order of id: ``id, cluster, score`` (null without an earlier clip), metadata.
-
-    What is kept is what the list of ids to remove does not name.
-    """
-    fragments = current_fragments(settings, store, manifest).by_cluster
-    parts = []
-
-    def read(cluster: Cluster) -> pa.Table:
-        names = [layout.fragment(cluster.number, f["fragment"]) for f in fragments[cluster.number]]
-        return _with_metadata(settings, store, _kept_of(store, cluster, eps), names)
-
-    with track("reading kept clips", len(clusters), "clusters") as advance:
-        for part in store.map(read, clusters):
-            parts.append(part)
-            advance(1)
-    return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
-
-
-def _kept_of(store: Store, cluster: Cluster, eps: str) -> pa.Table:
-    pairs = read_current(store, layout.scores(cluster.number), cluster.fingerprint)
-    part = layout.unique_ids_part(eps, cluster.number)
-    removed = read_current(store, part, part_fingerprint(cluster, eps), [schemas.ID])
-    rows = pairs.filter(pc.invert(pc.is_in(pairs[schemas.ID], value_set=removed[schemas.ID])))
-    first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-    return pa.table(
-        {
-            schemas.ID: rows[schemas.ID],
-            _CLUSTER: pa.array([cluster.number] * rows.num_rows, pa.int32()),
-            schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
-        }
-    )
-
-
-def _with_metadata(
-    settings: Settings, store: Store, table: pa.Table, fragments: list[str]
-) -> pa.Table:
-    columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
-    if not columns or not fragments:
-        return table
-    wanted = [schemas.ID, *columns]
-    source = pa.concat_tables([read_table(store, name, wanted) for name in fragments])
-    source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
-    for column in columns:
-        table = table.append_column(_METADATA + column, source[column])
-    return table
 
 
 def _match_media(
-    settings: Settings, kept: pa.Table, media: MediaFiles | None
-) -> tuple[dict[Any, dict[str, str]], list[Any]]:
-    """Media files of each kept id, and the ids that have none."""
+    settings: Settings, kept: Kept, media: MediaFiles | None
+) -> tuple[dict[Any, Members], list[Any]]:
+    """The members of each kept id with media, and the ids that have none."""
     if media is None:
         return {}, []
-    found = {id_: media.of(id_) for id_ in kept[schemas.ID].to_pylist()}
-    missing = [id_ for id_, files in found.items() if not files]
+    found = media.match(kept.ids, kept.others)
+    missing = [id_ for id_, members in found.items() if not any(members.values())]
     if missing and settings.missing_media == "fail":
-        named = ", ".join(repr(id_) for id_ in missing[:_NAMED])
         raise InputError(
             f"{len(missing)} of {len(found)} kept clips have no media file below "
-            f"{media.store.url()}: {named}{' ...' if len(missing) > _NAMED else ''}; add the "
-            "files, or set missing_media to skip"
+            f"{media.store.url()}: {shown_some(missing)}; add the files, or set missing_media to "
+            "skip"
         )
-    return {id_: files for id_, files in found.items() if files}, missing
+    return {id_: members for id_, members in found.items() if any(members.values())}, missing
 
 
 def _fingerprint(
@@ -197,13 +143,12 @@ def _fingerprint(
     clusters: list[Cluster],
     eps: str,
     media: MediaFiles | None,
-    found: dict[Any, dict[str, str]],
+    found: dict[Any, Members],
 ) -> str:
-    files = (
-        sorted((name, media.versions[name]) for f in found.values() for name in f.values())
-        if media
-        else None
-    )
+    files = None
+    if media is not None:
+        names = (name for members in found.values() for name in members.values() if name)
+        files = sorted((name, media.versions[name]) for name in names)
     return fingerprint(
         "shards",
         VERSION,
@@ -215,36 +160,21 @@ def _fingerprint(
     )
 
 
-def _samples(
-    settings: Settings, kept: pa.Table, found: dict[Any, dict[str, str]]
-) -> Iterator[Sample]:
+def _samples(kept: pa.Table, found: dict[Any, Members]) -> Iterator[Sample]:
+    metadata = [name for name in kept.column_names if name.startswith(METADATA)]
     for batch in kept.to_batches(max_chunksize=1024):
-        for row in batch.to_pylist():
-            media = found.get(row[schemas.ID])
-            if media is None:
+        ids, clusters, scores = (
+            json_values(batch[name]) for name in (schemas.ID, CLUSTER, schemas.SCORE)
+        )
+        columns = {name.removeprefix(METADATA): json_values(batch[name]) for name in metadata}
+        for i, id_ in enumerate(ids):
+            if id_ not in found:
                 continue
-            record: dict[str, Any] = {
-                "id": row.pop(schemas.ID),
-                "cluster": row.pop(_CLUSTER),
-                "score": row.pop(schemas.SCORE),
-            }
-            if row:
-                record["metadata"] = {
-                    k.removeprefix(_METADATA): _json_value(v) for k, v in row.items()
-                }
+            record: dict[str, Any] = {"id": id_, "cluster": clusters[i], "score": scores[i]}
+            if columns:
+                record["metadata"] = {name: values[i] for name, values in columns.items()}
             text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-            yield Sample(record["id"], sample_key(record["id"]), media, text.encode())
-
-
-def _json_value(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_json_value(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _json_value(v) for k, v in value.items()}
-    return value
+            yield Sample(id_, sample_key(id_), found[id_], text.encode())
 
 
 def _write_missing(
