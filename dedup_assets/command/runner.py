@@ -97,6 +97,7 @@ def run_graph(
     *,
     verbose: bool = False,
     refit: bool = False,
+    replace_shards: bool = False,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
     """Materialize the graph: all clusters up to the histogram, then each configured eps.
@@ -115,7 +116,8 @@ def run_graph(
     scoring = definitions.resolve_job_def(scoring_job_name(settings))
     curation = definitions.resolve_job_def(curation_job_name(settings))
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
-    fit = {"ops": {"__".join(asset_key(settings, CENTROIDS).path): {"config": {"refit": refit}}}}
+    fit = _launched(settings, CENTROIDS, refit=refit)
+    curate = _launched(settings, CURATED_SHARDS, replace_shards=replace_shards)
     if on_half is not None:
         on_half("up to the similarity histogram")
     _execute(scoring, instance, config | fit, report, tags=all_clusters_tags(settings))
@@ -123,8 +125,14 @@ def run_graph(
         if on_half is not None:
             on_half(f"eps {eps}")
         keys = eps_assets(settings, eps)
-        _execute(curation, instance, config, report, partition_key=eps, asset_selection=keys)
+        launch = config | curate if asset_key(settings, CURATED_SHARDS) in keys else config
+        _execute(curation, instance, launch, report, partition_key=eps, asset_selection=keys)
     return report
+
+
+def _launched(settings: Settings, name: str, **values: bool) -> dict[str, Any]:
+    """Launch configuration of one asset."""
+    return {"ops": {"__".join(asset_key(settings, name).path): {"config": values}}}
 
 
 def _execute(
