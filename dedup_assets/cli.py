@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Fit the centroids again; with --n-clusters auto, choose their number again too.",
     )
+    run.add_argument(
+        "--replace-shards",
+        action="store_true",
+        help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
+        "where tars, plain files and an index without media replace each other.",
+    )
     run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
     run.set_defaults(command=lambda arguments: _run(run, arguments))
 
@@ -113,7 +119,12 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
         settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
     return run_and_report(
-        settings, console, verbose=job.verbose, refit=job.refit, output_zip=job.output_zip
+        settings,
+        console,
+        verbose=job.verbose,
+        refit=job.refit,
+        replace_shards=job.replace_shards,
+        output_zip=job.output_zip,
     )
 
 

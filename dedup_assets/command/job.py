@@ -14,7 +14,7 @@ from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
 
 BESIDE = (
-    *("input_zip", "output_zip", "output_path", "verbose"),
+    *("input_zip", "output_zip", "output_path", "replace_shards", "verbose"),
     *("input_s3_profile_name", "output_s3_profile_name"),
     *("input_s3_endpoint_url", "output_s3_endpoint_url"),
 )
@@ -40,6 +40,7 @@ class Job:
     choose_clusters: bool
     time_budget: float | None
     refit: bool
+    replace_shards: bool
     verbose: bool
     output_zip: str | None
 
@@ -103,6 +104,7 @@ def _job(
         choose,
         values.get("time_budget"),
         values.get("refit", False),
+        values.get("replace_shards", False),
         values.get("verbose", False),
         output_zip,
     )

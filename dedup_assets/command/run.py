@@ -30,6 +30,7 @@ def run_and_report(
     *,
     verbose: bool,
     refit: bool = False,
+    replace_shards: bool = False,
     output_zip: str | None = None,
 ) -> int:
     """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
@@ -55,6 +56,7 @@ def run_and_report(
                 work,
                 verbose=verbose,
                 refit=refit,
+                replace_shards=replace_shards,
                 on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
             )
     except DBAPIError as error:

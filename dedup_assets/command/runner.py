@@ -109,6 +109,7 @@ def run_graph(
     *,
     verbose: bool = False,
     refit: bool = False,
+    replace_shards: bool = False,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
     """Materialize what a plan names: all clusters up to the histogram, then each configured eps.
@@ -131,32 +132,40 @@ def run_graph(
     if scoring:
         if on_half is not None:
             on_half("up to the similarity histogram")
-        options = _scoring_options(settings, scoring, refit)
         job = definitions.resolve_job_def(scoring_job_name(settings))
-        _execute(job, instance, config | options.pop("config"), report, **options)
+        options = _scoring_options(settings, scoring)
+        launch = _launched(settings, options, CENTROIDS, refit=refit)
+        _execute(job, instance, config | launch, report, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
     for eps in settings.eps_thresholds:
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
         if assets:
             if on_half is not None:
                 on_half(f"eps {eps}")
-            keys = [asset_key(settings, name) for name in assets]
-            _execute(job, instance, config, report, partition_key=eps, asset_selection=keys)
+            options = {"asset_selection": [asset_key(settings, name) for name in assets]}
+            launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
+            _execute(job, instance, config | launch, report, partition_key=eps, **options)
     return report
 
 
-def _scoring_options(settings: Settings, work: list[Work], refit: bool) -> dict[str, Any]:
-    """Selection, tags and configuration of a run of the scoring job."""
+def _scoring_options(settings: Settings, work: list[Work]) -> dict[str, Any]:
+    """Selection and tags of a run of the scoring job."""
     names = {item.asset for item in work}
     order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}
-    config: dict[str, Any] = {}
-    if CENTROIDS in names:
-        op = "__".join(asset_key(settings, CENTROIDS).path)
-        config = {"ops": {op: {"config": {"refit": refit}}}}
     selection = [asset_key(settings, name) for name in SCORING if name in names]
-    return {"asset_selection": selection, "tags": tags, "config": config}
+    return {"asset_selection": selection, "tags": tags}
+
+
+def _launched(
+    settings: Settings, options: dict[str, Any], name: str, **values: bool
+) -> dict[str, Any]:
+    """Launch configuration of one asset, if it is among those that are selected."""
+    key = asset_key(settings, name)
+    if key not in options["asset_selection"]:
+        return {}
+    return {"ops": {"__".join(key.path): {"config": values}}}
 
 
 def _execute(

@@ -78,6 +78,12 @@ _OF_RUN: dict[str, dict[str, Any]] = {
         "type": ["boolean", "null"],
         "default": False,
     },
+    "replace_shards": {
+        "description": "Replace curated clips of an earlier run also where a kept clip loses its "
+        "media, or where tars, plain files and an index without media replace each other.",
+        "type": ["boolean", "null"],
+        "default": False,
+    },
     "verbose": {
         "description": "Show Dagster's log.",
         "type": ["boolean", "null"],

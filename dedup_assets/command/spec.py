@@ -20,7 +20,7 @@ EPS_TO_EXTRACT = 0.01
 """What a spec that does not say otherwise extracts; a run by flags extracts nothing then."""
 
 ALIASES = {"num_clusters": "n_clusters"}
-SWITCHES = ("refit", "verbose")
+SWITCHES = ("refit", "replace_shards", "verbose")
 _MOST_BYTES = 16 << 20
 RUN_KEYS = ("input_zip", "output_zip", "time_budget", *SWITCHES)
 """Flags of ``run`` that are no settings."""

@@ -10,10 +10,12 @@ import pytest
 
 from dedup_assets.assets import duplicate_ids as duplicate_ids_module
 from dedup_assets.assets.common import RETRY
+from dedup_assets.component import build_definitions
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets_tests.assets.helpers import (
     clip_ids,
+    contents,
     failure,
     make_settings,
     materialized,
@@ -192,3 +194,20 @@ def test_invalid_rows_set_aside_are_counted_by_the_check(
     )
     assert conserved.metadata["rejected"].value == 2
     assert "rejected 2 = 60 input rows" in (conserved.description or "")
+
+
+def test_shards_of_another_kind_are_replaced_by_launch_configuration_alone(
+    scored: Settings, instance: dg.DagsterInstance
+) -> None:
+    output = Path(scored.output_path) / "shards"
+    before = contents(output)
+    settings = scored.model_copy(update={"export": "media"})
+    asset, message = failure(run_curation(settings, instance, EPS))
+    assert asset == "curated_shards"
+    assert "in the Launchpad, replace_shards: true" in message
+    assert contents(output) == before
+    job = build_definitions(settings).resolve_job_def("small_curation")
+    config = {"ops": {"small__curated_shards": {"config": {"replace_shards": True}}}}
+    assert job.execute_in_process(instance=instance, partition_key=EPS, run_config=config).success
+    assert not list(output.rglob("*.tar"))
+    assert list(output.rglob("*.mp4"))

@@ -28,7 +28,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "null for what is not given": job(max_iter=None, clips_path=None, time_budget=None, refit=None),
     "chosen clusters": job(n_clusters="auto", time_budget="1h30m", refit=True),
     "chosen clusters, seconds": job(num_clusters="auto", time_budget=90),
-    "switches": job(refit=True, verbose=False),
+    "switches": job(refit=True, replace_shards=True, verbose=False),
     "S3": job(
         input_embeddings_path="s3://bucket/in",
         output_path="s3://bucket/out",
@@ -72,6 +72,10 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "clusters no number": (job(n_clusters="many"), ["args.n_clusters", "got 'many'"]),
     "true is no number": (job(max_iter=True), ["args.max_iter must not be true or false"]),
     "text is no switch": (job(refit="yes"), ['args.refit must be true or false, got "yes"']),
+    "number is no switch": (
+        job(replace_shards=1),
+        ["args.replace_shards must be true or false, got 1"],
+    ),
     "eps too large": (job(eps_to_extract=1.5), ["args.eps_to_extract", "got 1.5"]),
     "eps too fine": (job(eps_thresholds=["0.000001"]), ["args.eps_thresholds", "5 decimals"]),
     "misspelt value": (job(which_to_keep="hrad"), ["args.which_to_keep", "got 'hrad'"]),

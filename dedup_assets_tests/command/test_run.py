@@ -22,6 +22,8 @@ from dedup_assets_tests.assets.helpers import (
 )
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command, looks_finished, summary
+from dedup_assets_tests.command.test_bad_input import assert_one_line
+from dedup_assets_tests.conftest import bytes_of
 
 Contents = dict[str, tuple[int, bytes]]
 PRUNING = "extraction/semdedup_pruning_tables"
@@ -169,6 +171,27 @@ def test_new_eps_computes_only_that_one(runs: Runs) -> None:
 
 def test_eps_is_spelled_canonically_in_every_path(runs: Runs) -> None:
     assert not [name for name in runs.after_new_eps if "0.0010" in name]
+
+
+def test_rerun_without_the_clips_keeps_the_shards_until_told_to_replace_them(
+    runs: Runs, tmp_path: Path, call: Call
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs.output, copy)
+    before = bytes_of(copy / "shards")
+    flags = [
+        *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
+        *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
+        *("--samples-per-shard", "25", "--eps-to-extract", "0.05"),
+    ]
+    outcome = call(*flags)
+    assert outcome.code == 1
+    parts = ["curated_shards: ", "WebDataset tars", "--replace-shards", "replace_shards: true"]
+    assert_one_line(outcome.err, parts)
+    assert bytes_of(copy / "shards") == before
+    outcome = call(*flags, "--replace-shards")
+    assert outcome.code == 0, outcome.err
+    assert list(bytes_of(copy / "shards")) == ["eps=0.05/index.parquet"]
 
 
 def test_shards_hold_the_number_of_samples_asked_for(runs: Runs) -> None:

@@ -139,14 +139,24 @@ def test_null_is_as_if_not_given(call: Call, started: Started, spec: Any) -> Non
     names = ("max_iter", "which_to_keep", "eps_thresholds", "memory_budget", "device", "refit")
     call(*spec(job(**dict.fromkeys(names))))
     assert started.settings == expected
-    assert started.options == {"verbose": False, "refit": False, "output_zip": None}
+    assert started.options == {
+        "verbose": False,
+        "refit": False,
+        "replace_shards": False,
+        "output_zip": None,
+    }
 
 
 def test_switches_and_chosen_clusters_reach_the_run(
     call: Call, started: Started, spec: Any, tmp_path: Path
 ) -> None:
     document = job(
-        n_clusters="auto", time_budget="2m", refit=True, verbose=True, output_zip="o.zip"
+        n_clusters="auto",
+        time_budget="2m",
+        refit=True,
+        replace_shards=True,
+        verbose=True,
+        output_zip="o.zip",
     )
     assert call(*spec(document)).code == 0
     assert started.n_clusters == 17
@@ -154,6 +164,7 @@ def test_switches_and_chosen_clusters_reach_the_run(
     assert started.options == {
         "verbose": True,
         "refit": True,
+        "replace_shards": True,
         "output_zip": str(tmp_path / "o.zip"),
     }
 
@@ -169,8 +180,10 @@ def test_spec_without_paths_takes_them_from_the_command_line(
     call: Call, started: Started, spec: Any, tmp_path: Path
 ) -> None:
     flags = spec({"pipeline": "semantic-dedup", "args": {"n_clusters": 4}})
-    outcome = call(*flags, "--input-zip", "in.zip", "--output-path", "out", "--verbose")
+    paths = ("--input-zip", "in.zip", "--output-path", "out")
+    outcome = call(*flags, *paths, "--verbose", "--replace-shards")
     assert outcome.code == 0, outcome.err
+    assert started.options["replace_shards"]
     assert started.input_embeddings_path == str(tmp_path / "in.zip")
     assert started.output_path == str(tmp_path / "out")
     assert started.options["verbose"]

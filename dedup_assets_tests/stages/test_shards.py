@@ -14,7 +14,7 @@ import webdataset
 from dedup_assets.errors import InputError
 from dedup_assets.stages.shards import Curated
 from dedup_assets.store import layout
-from dedup_assets.store.media import sample_key
+from dedup_assets.store.members import sample_key
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import Results, bytes_of, make_settings, run_stages, write_inputs
 
