@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, SettingsError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout, schemas
@@ -18,8 +18,6 @@ from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.source import Source, open_source
 from dedup_assets.store.tables import info_of, read_table, write_table
-
-_SHOWN_ID = 80  # characters of an id in a message
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             "columns": base64.b64encode(carried.serialize().to_pybytes()).decode(),
             "input": files.store.url(),
             "clips": manifest.clips,
+            "dataset": settings.dataset,
         },
     )
     return manifest
@@ -287,19 +286,14 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
     return expected
 
 
-def _shown(id_: Any) -> str:
-    text = repr(id_)
-    return text if len(text) <= _SHOWN_ID else f"{text[:_SHOWN_ID]}..."
-
-
 def _refuse_duplicate_ids(
     files: InputFiles, names: list[str], rows: int, settings: Settings
 ) -> None:
     count, examples = find_duplicate_ids(files, names, rows, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
-        listed = ", ".join(_shown(key) for key in examples)
+        listed = ", ".join(shown(key) for key in examples)
         raise InputError(
-            f"ids must be unique, and {count} occur more than once: {listed} ({_shown(first)} in "
+            f"ids must be unique, and {count} occur more than once: {listed} ({shown(first)} in "
             f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
         )

@@ -30,7 +30,7 @@ def test_the_output_path_is_a_file(
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 or home
-    assert "cannot be written" in done.stderr
+    assert "cannot be read (Not a directory); choose a folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "file").read_text() == "hello"
 
