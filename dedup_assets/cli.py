@@ -10,6 +10,7 @@ from rich.console import Console
 from dedup_assets import __version__
 from dedup_assets.command.arguments import (
     INPUT_SETTINGS,
+    S3_SETTINGS,
     OneLineParser,
     add_settings,
     given_flags,
@@ -17,13 +18,16 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import DedupError
-from dedup_assets.store.access import Access, check_endpoint, is_remote
 
 _BUDGET = "10m"
 _OUTPUT = "out"
 _SPEC_HELP = (
     "Job spec in JSON, a file or - for the standard input, instead of the flags of settings; "
     "dedup-assets spec --schema describes it."
+)
+_S3_SPEC_HELP = (
+    "Job spec whose args name the S3 profiles and endpoints, unless flags do; a file or - for the "
+    "standard input."
 )
 _ZIP_HELP = (
     "Pack everything below the output folder into this ZIP file when the run has ended; local or "
@@ -100,12 +104,22 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     ui = commands.add_parser("ui", help="open what a run materialized in the Dagster UI")
-    ui.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
-    ui.add_argument("--output-s3-profile-name", metavar="NAME", help="As for run.")
-    ui.add_argument("--output-s3-endpoint-url", metavar="URL", type=_endpoint, help="As for run.")
+    _add_output(ui)
     ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
-    ui.set_defaults(command=_ui)
+    ui.set_defaults(command=lambda arguments: _ui(ui, arguments))
+
+    scaffold = commands.add_parser(
+        "scaffold", help="print the YAML of a run's settings, for a Dagster project"
+    )
+    _add_output(scaffold)
+    scaffold.set_defaults(command=lambda arguments: _scaffold(scaffold, arguments))
     return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
+    parser.add_argument("--spec", metavar="FILE", help=_S3_SPEC_HELP)
+    add_settings(parser, only=S3_SETTINGS)
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -160,13 +174,6 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _endpoint(text: str) -> str:
-    try:
-        return check_endpoint(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _spec(arguments: argparse.Namespace) -> int:
     from dedup_assets.command.schema import spec_schema
 
@@ -180,13 +187,19 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(Path(arguments.folder).absolute(), Console(), verbose=arguments.verbose)
 
 
-def _ui(arguments: argparse.Namespace) -> int:
+def _ui(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
     from dedup_assets.command.output import open_ui
 
-    remote = is_remote(arguments.output)
-    output = arguments.output if remote else str(Path(arguments.output).absolute())
-    access = Access(arguments.output_s3_profile_name, arguments.output_s3_endpoint_url)
-    return open_ui(output, arguments.port, access)
+    return open_ui(read_output(parser, arguments), arguments.port)
+
+
+def _scaffold(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
+    from dedup_assets.command.scaffold import component_yaml
+
+    print(component_yaml(read_output(parser, arguments)), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dagster import BetaWarning, PreviewWarning
 from dedup_assets.assets import build_assets
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
@@ -74,12 +74,21 @@ def _definitions(settings: Settings) -> dg.Definitions:
 
 
 def rooted(settings: Settings, root: Path) -> Settings:
-    """The settings with relative local paths made absolute from ``root``."""
+    """The settings with relative local paths made absolute from ``root``.
+
+    Raises:
+        SettingsError: a path is not text, which settings are written as.
+    """
     paths = {
         field: _absolute(value, root)
         for field in ("input_embeddings_path", "output_path", "clips_path")
         if (value := getattr(settings, field)) is not None
     }
+    for field, path in paths.items():
+        if path != path.encode(errors="replace").decode():
+            raise SettingsError(
+                f"{field} {shown(path)} is not UTF-8 text; rename the folder, or start elsewhere"
+            )
     return settings.model_copy(update=paths)
 
 

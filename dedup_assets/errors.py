@@ -2,7 +2,7 @@
 
 
 class DedupError(Exception):
-    """Base of every error that the user, not the program, has to mend."""
+    """Base of every error that the user can fix."""
 
 
 class SettingsError(DedupError):
@@ -27,6 +27,12 @@ class LockedError(DedupError):
 
 class StorageError(DedupError):
     """A remote store refused a request, or kept failing."""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value in an error: on one line, and cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -24,7 +24,8 @@ class Settings(dg.Model):
     """Settings of one dataset."""
 
     # Storage options may hold secrets, and pydantic would repeat what it does not accept.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    # Neither JSON nor a sum knows infinity.
+    model_config = ConfigDict(hide_input_in_errors=True, allow_inf_nan=False)
 
     dataset: str = Field(
         default="dedup",

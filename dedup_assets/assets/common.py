@@ -16,7 +16,7 @@ from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.guard import refuse_other_layout
+from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.locks import WHOLE, writing
 from dedup_assets.store.schemas import DESCRIPTIONS
 
@@ -82,6 +82,8 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
         user_errors(),
         writing(store, name, keys, reads=reads, run=context.run.run_id),
     ):
+        # Under the lease: another dataset's run cannot write its manifest between look and write.
+        refuse_other_dataset(store, settings.dataset)
         yield Snapshot(settings, store)
 
 

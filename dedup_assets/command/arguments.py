@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from dedup_assets.errors import shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.sizes import format_bytes
 
@@ -23,8 +24,15 @@ YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_st
 SECRET = {"input_storage_options", "output_storage_options"}
 _UNSHOWN = SECRET | {"input_s3_endpoint_url", "output_s3_endpoint_url"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
+_MOST_SHOWN = 240
 AUTO = "auto"
 """Instead of a number of clusters."""
+
+S3_SETTINGS = (
+    *("input_s3_profile_name", "output_s3_profile_name"),
+    *("input_s3_endpoint_url", "output_s3_endpoint_url"),
+)
+"""How either side is reached; no secrets."""
 
 INPUT_SETTINGS = (
     *(
@@ -139,12 +147,14 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
 def describe(error: Any, spell: Any = str) -> str:
     """One validation error as ``name: rule, got value``."""
     name = spell(str(error["loc"][0])) if error["loc"] else "settings"
+    if not name.isprintable() or len(name) > _MOST_SHOWN:  # an unknown key of a file
+        name = shown(name)
     message = error["msg"].removeprefix("Value error, ")
     if error["loc"] and error["loc"][0] in _UNSHOWN:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
-    if "got " in message or error["type"] in ("missing", "extra_forbidden"):
-        return f"{name}: {message}"
-    return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    if "got " not in message and error["type"] not in ("missing", "extra_forbidden"):
+        message = f"{message[0].lower()}{message[1:]}, got {shown(error['input'])}"
+    return f"{name}: {message if len(message) <= _MOST_SHOWN else message[:_MOST_SHOWN] + '...'}"
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
@@ -161,8 +171,8 @@ def _help(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     if default in (None, []):
         return text
-    shown = format_bytes(default) if name == "memory_budget" else default
-    return f"{text} Default: {shown}."
+    value = format_bytes(default) if name == "memory_budget" else default
+    return f"{text} Default: {value}."
 
 
 def _choices(field: FieldInfo) -> tuple[str, ...]:

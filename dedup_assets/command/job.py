@@ -1,4 +1,4 @@
-"""What one run is asked to do: by flags, or by a spec and a few flags beside it."""
+"""What a command is asked to do: by flags, or by a spec and a few flags beside it."""
 
 import argparse
 import os
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dedup_assets.command.arguments import AUTO, check_settings, flag, given_values
-from dedup_assets.command.spec import RUN_KEYS, SpecError, read_spec
+from dedup_assets.command.arguments import AUTO, S3_SETTINGS, check_settings, flag, given_values
+from dedup_assets.command.settings_file import load_settings
+from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
 
-BESIDE = (
-    *("input_zip", "output_zip", "output_path", "replace_shards", "verbose"),
-    *("input_s3_profile_name", "output_s3_profile_name"),
-    *("input_s3_endpoint_url", "output_s3_endpoint_url"),
-)
+BESIDE = ("input_zip", "output_zip", "output_path", "replace_shards", "verbose", *S3_SETTINGS)
 """Flags that may be given beside a spec."""
 
 _REQUIRED = tuple(name for name, field in Settings.model_fields.items() if field.is_required())
@@ -65,12 +62,7 @@ def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, 
     alien = [flag(name) for name in flags if name not in BESIDE]
     if alien:
         raise SpecError(f"{', '.join(alien)} cannot be given beside a spec; write it into its args")
-    endpoint = flags.get("input_s3_endpoint_url")
-    try:
-        access = Access(flags.get("input_s3_profile_name"), endpoint and check_endpoint(endpoint))
-    except ValueError as error:
-        raise SpecError(f"{flag('input_s3_endpoint_url')}: {error}") from None
-    spec = read_spec(source, access)
+    spec = _read_spec(source, flags)
 
     def spell(name: str) -> str:
         return flag(name) if name in flags else f"args.{spec.keys.get(name, name)}"
@@ -79,6 +71,44 @@ def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, 
         if spec.values.get(name, value) != value:
             raise SpecError(f"{flag(name)} and args.{spec.keys[name]} differ; give one of them")
     return _job(parser, {**spec.values, **flags}, spell, of_spec=True)
+
+
+def _read_spec(source: str, flags: dict[str, Any]) -> Spec:
+    """A spec, reached as the flags beside it say."""
+    endpoint = flags.get("input_s3_endpoint_url")
+    try:
+        access = Access(flags.get("input_s3_profile_name"), endpoint and check_endpoint(endpoint))
+    except ValueError as error:
+        raise SpecError(f"{flag('input_s3_endpoint_url')}: {error}") from None
+    return read_spec(source, access)
+
+
+def read_output(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Settings:
+    """The settings of the output folder that a command was given, with the S3 access it was given.
+
+    Profiles and endpoints come from flags, else from the spec, else from the folder's own settings.
+    Ends the process with exit code 2 if a flag or the spec breaks its rule.
+
+    Raises:
+        SettingsError: the folder is not one of ``dedup-assets run``.
+    """
+    given = given_values(arguments)
+    keys: dict[str, str] = {}
+    if arguments.spec is not None:
+        try:
+            spec = _read_spec(arguments.spec, given)
+        except SpecError as error:
+            parser.error(f"--spec {arguments.spec}: {error}")
+        keys = {name: f"args.{spec.keys[name]}" for name in S3_SETTINGS if name in spec.values}
+        given = {name: spec.values[name] for name in keys} | given
+    spelled = {"output_path": "OUTPUT"} | keys | {n: flag(n) for n in given_values(arguments)}
+    whatever = {"input_embeddings_path": "/", "n_clusters": 1}
+    asked = check_settings(
+        parser, {**whatever, "output_path": arguments.output, **given}, lambda name: spelled[name]
+    )
+    asked = rooted(asked, Path.cwd())
+    settings = load_settings(asked.output_path, asked.output_access)
+    return settings.model_copy(update={name: getattr(asked, name) for name in given})
 
 
 def _job(

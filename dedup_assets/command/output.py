@@ -1,4 +1,4 @@
-"""An output folder of the command: the configuration it ran with, and its Dagster instance."""
+"""An output folder of the command in Dagster: its definitions, its instance, its UI."""
 
 import fcntl
 import os
@@ -10,24 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-import yaml
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from dedup_assets.automation import LOCATION
-from dedup_assets.command.arguments import describe
-from dedup_assets.component import SemanticDedup, build_definitions
+from dedup_assets.command.settings_file import load_settings, write_settings
+from dedup_assets.component import build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
-from dedup_assets.store.access import Access, is_remote
+from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.guard import refuse_other_layout
 
-TYPE = "dedup_assets.SemanticDedup"
 OUTPUT = "DEDUP_ASSETS_OUTPUT"
-"""Environment variable: an output folder whose ``defs.yaml`` is loaded instead of ``defs/``."""
+"""Environment variable: an output folder that is loaded instead of ``defs/``."""
+
+COPY = "DEDUP_ASSETS_SETTINGS"
+"""Environment variable: the folder to read its settings from, if not itself."""
 
 _GUARD = ".dedup-assets.lock"
 _CONFIG = "dagster.yaml"
@@ -41,59 +40,11 @@ nux:
 """
 
 
-def write_defs(settings: Settings, store: Store) -> None:
-    """Write the component configuration; the same file works in ``defs/<name>/``.
-
-    Raises:
-        SettingsError: the folder holds files in another layout.
-    """
-    refuse_other_layout(store)
-    # Storage options may hold secrets: those of the YAML come from the environment, and stay there.
-    attributes = settings.model_dump(
-        exclude_defaults=True,
-        exclude={"input_storage_options", "output_storage_options"},
-        mode="json",
-    )
-    document = {"type": TYPE, "attributes": {"dataset": settings.dataset, **attributes}}
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    store.write_bytes(layout.DEFS, text.encode())
-
-
-def load_settings(output: str, access: Access | None = None) -> SemanticDedup:
-    """Read the configuration that an output folder was made with.
-
-    Raises:
-        SettingsError: there is none, or a setting breaks its rule.
-    """
-    store = Store(output, access)
-    try:
-        text = store.read_bytes(layout.DEFS)
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{store.url(layout.DEFS)} does not exist; give the output folder of dedup-assets run"
-        ) from None
-    try:
-        return SemanticDedup.from_attributes_dict(attributes=yaml.safe_load(text)["attributes"])
-    except ValidationError as error:
-        broken = "; ".join(describe(e) for e in error.errors()[:3])
-        raise SettingsError(f"{store.url(layout.DEFS)}: {broken}") from error
-
-
-def recorded_clusters(store: Store, dataset: str) -> int | None:
-    """The ``n_clusters`` of the last run of a dataset into an output folder, if there was one."""
-    try:
-        attributes = yaml.safe_load(store.read_bytes(layout.DEFS))["attributes"]
-    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):
-        return None  # none, or nothing that a run has written
-    if not isinstance(attributes, dict) or attributes.get("dataset") != dataset:
-        return None
-    found = attributes.get("n_clusters")
-    return found if isinstance(found, int) else None
-
-
 def load_output(output: str) -> dg.Definitions:
     """Definitions of the dataset that an output folder describes."""
-    return build_definitions(load_settings(output))
+    if not is_remote(output):
+        output = str(Path(output).absolute())
+    return build_definitions(load_settings(output, copy=os.environ.get(COPY)))
 
 
 def use_instance(output: str) -> None:
@@ -185,20 +136,17 @@ def _own_instance(output: str) -> Path:
     return Path(state, "dedup-assets", f"{readable}-{fingerprint(output.rstrip('/'))[:8]}")
 
 
-def open_ui(output: str, port: int, access: Access | None = None) -> int:
-    """Become a Dagster web server and daemon on what an output folder describes.
-
-    Raises:
-        SettingsError: the folder is not one of the command's.
-    """
-    settings = load_settings(output, access)
+def open_ui(settings: Settings, port: int) -> int:
+    """Become a Dagster web server and daemon on an output folder, with these settings of it."""
+    output = settings.output_path
     use_instance(output)
     workspace = _own_instance(output) / "workspace.yaml"
     workspace.parent.mkdir(parents=True, exist_ok=True)
-    if is_remote(output):
-        # The definitions are loaded often, and by several processes: from this machine.
-        write_defs(settings, Store(str(workspace.parent)))
-        output = str(workspace.parent)
+    os.environ.pop(COPY, None)
+    if is_remote(output) or settings != load_settings(output):
+        # Loaded often, and by several processes: from this machine, with the access that was named.
+        write_settings(settings, Store(str(workspace.parent)))
+        os.environ[COPY] = str(workspace.parent)
     workspace.write_text(
         "load_from:\n  - python_module:\n      module_name: dedup_assets.definitions\n"
         f"      location_name: {LOCATION}\n"

@@ -10,11 +10,11 @@ from dedup_assets.command.output import (
     open_instance,
     refused_events,
     use_instance,
-    write_defs,
 )
 from dedup_assets.command.plan import plan_run, show_plan
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
+from dedup_assets.command.settings_file import check_output, write_settings
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
@@ -35,11 +35,12 @@ def run_and_report(
 ) -> int:
     """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
     started = time.monotonic()
+    check_output(settings)
     use_instance(settings.output_path)
     for warning in settings.warnings():
         console.print(warning, style="yellow", markup=False)
     try:
-        write_defs(settings, settings.open_output())
+        write_settings(settings, settings.open_output())
     except OSError as error:
         raise SettingsError(
             f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, SettingsError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.state.groups import Group, cut_groups, regroup
@@ -23,8 +23,6 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.media import refuse_missing_folder
 from dedup_assets.store.source import Source, open_source
-
-_SHOWN_ID = 80  # characters of an id in a message
 
 
 def input_files(settings: Settings) -> InputFiles:
@@ -109,7 +107,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     manifest = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
     groups = groups_of(settings, manifest)
     _refuse_duplicate_ids(files, store, groups, settings)
-    write_manifest(store, manifest, files.store.url())
+    write_manifest(store, manifest, settings.dataset, files.store.url())
     forget_other_ids(store, groups)
     return manifest
 
@@ -222,19 +220,14 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
     return expected
 
 
-def _shown(id_: Any) -> str:
-    text = repr(id_)
-    return text if len(text) <= _SHOWN_ID else f"{text[:_SHOWN_ID]}..."
-
-
 def _refuse_duplicate_ids(
     files: InputFiles, store: Store, groups: list[Group], settings: Settings
 ) -> None:
     count, examples = find_duplicate_ids(files, store, groups, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
-        listed = ", ".join(_shown(key) for key in examples)
+        listed = ", ".join(shown(key) for key in examples)
         raise InputError(
-            f"ids must be unique, and {count} occur more than once: {listed} ({_shown(first)} in "
+            f"ids must be unique, and {count} occur more than once: {listed} ({shown(first)} in "
             f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
         )

@@ -23,7 +23,7 @@ HISTOGRAM_PLOT = "extraction/similarity_histogram.png"
 MISSED = "extraction/missed_by_clustering.parquet"
 EXTRACTION = "extraction"
 SHARDS = "shards"
-DEFS = "defs.yaml"
+SETTINGS = "settings.json"
 INSTANCE = ".dagster"
 
 COSMOS_CURATE, NEMO = "cosmos-curate", "nemo"

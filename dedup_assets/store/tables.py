@@ -133,5 +133,9 @@ def read_info(store: Store, name: str) -> dict[str, Any] | None:
 
 
 def info_of(schema: pa.Schema) -> dict[str, Any]:
-    """The ``info`` that `write_table` put into a table of this schema."""
-    return json.loads((schema.metadata or {}).get(_INFO_KEY, b"{}"))
+    """The ``info`` that `write_table` put into a table of this schema; empty if it put none."""
+    try:
+        info = json.loads((schema.metadata or {}).get(_INFO_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        return {}  # of another program
+    return info if isinstance(info, dict) else {}

@@ -101,7 +101,11 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     ),
     "secrets": (
         job(output_storage_options={"secret": "hidden-value"}),
-        ["'output_storage_options' is no key of a spec", "environment", "output_s3_profile_name"],
+        [
+            "'output_storage_options' is not a key of a spec",
+            "environment",
+            "output_s3_profile_name",
+        ],
     ),
     "password in a URL": (
         job(input_s3_endpoint_url="https://me:hidden-value@store"),

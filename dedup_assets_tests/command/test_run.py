@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.command.output import load_settings
+from dedup_assets.command.settings_file import load_settings
 from dedup_assets.settings import Settings
 from dedup_assets_tests.assets.helpers import (
     clip_ids,
@@ -147,7 +147,11 @@ def test_eps_after_the_histogram_compares_nothing_again(runs: Runs) -> None:
 def test_second_run_says_that_everything_was_current_and_writes_nothing_again(runs: Runs) -> None:
     assert runs.again.returncode == 0
     assert "everything was current; nothing was computed again" in runs.again.stdout
-    may_be_rewritten = {"defs.yaml", "embeddings/manifest.parquet", *_summaries(runs.after_again)}
+    may_be_rewritten = {
+        "settings.json",
+        "embeddings/manifest.parquet",
+        *_summaries(runs.after_again),
+    }
     for name, (time, data) in runs.after_first.items():
         assert runs.after_again[name][1] == data, name
         assert name in may_be_rewritten or runs.after_again[name][0] == time, name
@@ -201,7 +205,7 @@ def test_shards_hold_the_number_of_samples_asked_for(runs: Runs) -> None:
     assert index.num_rows == int(summary(runs.output, "0.05")["kept"]) == 30
 
 
-def test_defs_yaml_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
+def test_settings_file_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
     """Command line and UI are one state, so the UI has to load exactly these."""
     expected = Settings(
         dataset="films",
@@ -214,7 +218,7 @@ def test_defs_yaml_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
         eps_thresholds=["0.001"],
         eps_to_extract="0.05",
     )
-    assert load_settings(str(runs.output)).model_dump() == expected.model_dump()
+    assert load_settings(str(runs.output)) == expected
 
 
 def test_changed_ranking_scores_again_and_replaces_what_follows_from_it(
@@ -225,7 +229,7 @@ def test_changed_ranking_scores_again_and_replaces_what_follows_from_it(
     outcome = call(
         *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
         *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
-        *("--which-to-keep", "easy", "--eps-thresholds", "0.05"),
+        *("--which-to-keep", "easy", "--eps-thresholds", "0.05", "--dataset", "films"),
     )
     assert outcome.code == 0, outcome.err
     assert "pairwise_scores 6 of 6 clusters" in outcome.out

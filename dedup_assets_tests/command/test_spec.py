@@ -232,7 +232,7 @@ def test_other_flags_beside_a_spec_are_refused_by_name(
     [
         ('{"pipeline": "dedup",\n "args": {,}}', ["wrong JSON in line 2, column 11"]),
         ("", ["wrong JSON in line 1, column 1"]),
-        ('{"pipeline": "dedup", "args": {"tol": NaN}}', ["NaN is no JSON number"]),
+        ('{"pipeline": "dedup", "args": {"tol": NaN}}', ["NaN is not a JSON number"]),
         ('{"pipeline": "dedup", "pipeline": "dedup"}', ["key 'pipeline' is given twice"]),
         ('{"args": {"tol": 1, "tol": 1}}', ["key 'tol' is given twice"]),
         ('{"args": {"max_iter": 1, "max-iter": 1}, "pipeline": "dedup"}', ["are the same"]),
@@ -254,7 +254,7 @@ def test_spec_that_cannot_be_read_is_named(call: Call, tmp_path: Path) -> None:
     for name, reason in (
         ("gone.json", "No such file"),
         (".", "Is a directory"),
-        ("bytes.json", "is no text in UTF-8"),
+        ("bytes.json", "is not UTF-8 text"),
         ("gs://bucket/job.json", "must be a file, s3://bucket/key or -"),
         ("s3://job.json", "must be a file, s3://bucket/key or -"),
     ):

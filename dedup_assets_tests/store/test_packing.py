@@ -17,7 +17,7 @@ from dedup_assets.store.packing import pack
 from dedup_assets_tests.s3 import S3Server
 
 RESULTS = {
-    "defs.yaml": b"type: x\n",
+    "settings.json": b"{}",
     "extraction/dedup_summary_0.01.csv": b"eps,kept\n",
     "shards/eps=0.01/ab/00000.tar": bytes(range(256)) * 50_000,
     "shards/eps=0.01/ünïcode name.json": b"",
@@ -108,7 +108,7 @@ def test_output_that_changes_meanwhile_is_not_packed(
             if change == "deleted":
                 store.delete("shards/eps=0.01/ab/00000.tar")
             else:
-                store.write_bytes("defs.yaml" if change == "rewritten" else "new", b"other")
+                store.write_bytes("settings.json" if change == "rewritten" else "new", b"other")
 
     monkeypatch.setattr(packing, "_add", add_and_change)
     if earlier:
