@@ -44,6 +44,8 @@ def build_missed_by_clustering(settings: Settings) -> dg.AssetsDefinition:
                 missed.fingerprint,
                 sampled=missed.table.num_rows,
                 all_rows=missed.rows,
+                compared_with_all=missed.compared_with_all,
+                compared_with_new=missed.compared_with_new,
                 missed_by_eps=table([_record(missed, eps) for eps in shown_eps(settings)], COLUMNS),
                 seconds=round(missed.seconds, 1),
                 reused=missed.reused,

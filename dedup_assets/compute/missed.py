@@ -27,7 +27,7 @@ _BYTES_PER_CELL = 12  # of a tile: the product, a copy of the part looked at, a 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of a batch that are at least as similar to a query as every row before the batch.
+    """Rows of a batch that score at least as high for a query as the best known before the batch.
 
     Attributes:
         query: of shape (k,), int64, host; each query at most once.
@@ -46,6 +46,9 @@ class BestPartners:
     Args:
         queries: of shape (q, d), float32, unit rows, on host (NumPy) or device (CuPy).
         clusters: of shape (q,), integers, host, ascending: the cluster of each query.
+        known: scores of the best partners within and across that are known from elsewhere, two
+            arrays of shape (q,), float32, host, -inf where there is none. A row is found only if
+            it reaches them.
         memory_budget: bytes that a call may hold beside ``queries`` and the batch.
 
     Raises:
@@ -57,6 +60,7 @@ class BestPartners:
         queries: Any,
         clusters: np.ndarray,
         *,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
         memory_budget: int = DEFAULT_MEMORY_BUDGET,
     ) -> None:
         self._xp = array_module(queries)
@@ -68,8 +72,10 @@ class BestPartners:
         self._products = products(self._xp)
         self._operands: dict[int, Any] = {}
         self._coarsest = self._row_of_largest_bound()
-        self._within = self._xp.full(len(queries), -np.inf, dtype=np.float32)
-        self._across = self._xp.full(len(queries), -np.inf, dtype=np.float32)
+        nothing = np.full(len(queries), -np.inf, dtype=np.float32)
+        within, across = known or (nothing, nothing)
+        self._within = self._xp.array(within, dtype=np.float32)  # a copy: it rises with each batch
+        self._across = self._xp.array(across, dtype=np.float32)
 
     def add(
         self, rows: Any, clusters: np.ndarray, rank: np.ndarray, own: tuple[np.ndarray, np.ndarray]
@@ -84,7 +90,7 @@ class BestPartners:
 
         Returns:
             What was found within the clusters of the queries, and across them. For each query the
-            row that scores highest, if that reaches the score of every batch before.
+            row that scores highest, if that reaches what was known and every batch before.
 
         Raises:
             ValueError: a row is not of length one.

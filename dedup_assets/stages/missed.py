@@ -2,20 +2,24 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedup_assets.compute.intervals import Share, share
 from dedup_assets.compute.thresholds import score_threshold
 from dedup_assets.settings import Settings
-from dedup_assets.stages.sample_pass import compare_sample
+from dedup_assets.stages.sample_draw import NO_GROUP, Former, last_in_order
+from dedup_assets.stages.sample_pass import GROUPS, compare_sample
+from dedup_assets.stages.sample_rows import group_names
 from dedup_assets.state.manifest import Manifest
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.tables import info_of, read_table, write_table
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Missed:
         fingerprint: digest of the fragments and of what decides the sample.
         reused: whether the table was there already.
         seconds: that it took to make; 0 if it was there.
+        compared_with_all: sampled rows that were compared with all rows; 0 if it was there.
+        compared_with_new: those that were compared with the rows of new files only.
     """
 
     table: pa.Table
@@ -37,6 +43,8 @@ class Missed:
     fingerprint: str
     reused: bool
     seconds: float = 0.0
+    compared_with_all: int = 0
+    compared_with_new: int = 0
 
     @property
     def id_type(self) -> pa.DataType:
@@ -87,11 +95,51 @@ def estimate_missed(snapshot: Snapshot) -> Missed | None:
 def _make(snapshot: Snapshot) -> Missed:
     started = time.monotonic()
     size = _sample_size(snapshot.settings, snapshot.manifest)
-    table = compare_sample(snapshot, size)
+    compared = compare_sample(snapshot, size, _former(snapshot, size))
     print_ = _fingerprint(snapshot)
-    write_table(snapshot.store, layout.MISSED, table, {"fingerprint": print_})
-    seconds = time.monotonic() - started
-    return Missed(table, snapshot.rows, False, print_, reused=False, seconds=seconds)
+    table = compared.table.select(schemas.missed(snapshot.manifest.id_type).names)
+    info = {
+        "fingerprint": print_,
+        **_asked(snapshot, size),
+        "groups": group_names(snapshot),
+        **{name: compared.table[name].to_pylist() for name in GROUPS},
+    }
+    write_table(snapshot.store, layout.MISSED, table, info)
+    return Missed(
+        table,
+        snapshot.rows,
+        False,
+        print_,
+        reused=False,
+        seconds=time.monotonic() - started,
+        compared_with_all=compared.with_all,
+        compared_with_new=table.num_rows - compared.with_all,
+    )
+
+
+def _former(snapshot: Snapshot, size: int) -> Former:
+    """What the table on disk says of the groups that are still there."""
+    schema = schemas.missed(snapshot.manifest.id_type)
+    table = _read(snapshot)
+    info: dict[str, Any] = {} if table is None else info_of(table.schema)
+    asked = _asked(snapshot, size)
+    if table is None or {name: info.get(name) for name in asked} != asked:
+        table, info = schema.empty_table(), {"groups": [], **{name: [] for name in GROUPS}}
+    names = {name: number for number, name in enumerate(group_names(snapshot))}
+    now = [names.get(name) for name in info["groups"]]
+    last = last_in_order(snapshot.settings, table["id"]) if table.num_rows == size else None
+    for name in GROUPS:
+        numbers = [number if number == NO_GROUP else now[number] for number in info[name]]
+        table = table.append_column(name, pa.array(numbers, pa.int64()))
+    kept = table.filter(pc.is_valid(table["group"]))
+    return Former(frozenset(n for n in now if n is not None), kept, last)
+
+
+def _read(snapshot: Snapshot) -> pa.Table | None:
+    try:
+        return read_table(snapshot.store, layout.MISSED)
+    except FileNotFoundError:
+        return None
 
 
 def find_missed(snapshot: Snapshot) -> Missed | None:
@@ -108,12 +156,9 @@ def find_missed(snapshot: Snapshot) -> Missed | None:
     if settings.n_clusters == 1:
         table = schemas.missed(snapshot.manifest.id_type).empty_table()
         return Missed(table, rows, True, print_, reused=True)
-    try:
-        table = read_table(snapshot.store, layout.MISSED)
-    except FileNotFoundError:
-        return None
+    table = _read(snapshot)
     # What is checked and what is read come from one open file, so no lease is needed.
-    if info_of(table.schema).get("fingerprint") != print_:
+    if table is None or info_of(table.schema).get("fingerprint") != print_:
         return None
     return Missed(table, rows, False, print_, reused=True)
 
@@ -137,3 +182,9 @@ def _sample_size(settings: Settings, manifest: Manifest) -> int:
 def _fingerprint(snapshot: Snapshot) -> str:
     seed, size = snapshot.settings.random_state, _sample_size(snapshot.settings, snapshot.manifest)
     return fingerprint("missed", VERSION, snapshot.shuffled, seed, size)
+
+
+def _asked(snapshot: Snapshot, size: int) -> dict[str, Any]:
+    """What has to be the same for a table to be brought up to date."""
+    seed = snapshot.settings.random_state
+    return {"version": VERSION, "base": snapshot.base, "seed": seed, "size": size}

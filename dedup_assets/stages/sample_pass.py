@@ -1,6 +1,5 @@
-"""The pass behind `dedup_assets.stages.missed`: a sample of rows against all rows."""
+"""The pass behind `dedup_assets.stages.missed`: a sample of rows against all rows, or new ones."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,210 +9,186 @@ import pyarrow.compute as pc
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device
 from dedup_assets.compute.missed import BestPartners, Found
-from dedup_assets.progress import track
-from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead
-from dedup_assets.state.commits import fragment_name, missing_fragment
+from dedup_assets.progress import Advance, track
+from dedup_assets.stages.sample_draw import NO_GROUP, Former, draw
+from dedup_assets.stages.sample_rows import (
+    Batch,
+    Fragment,
+    count,
+    list_fragments,
+    matches,
+    read_rows,
+)
 from dedup_assets.state.snapshot import Snapshot
-from dedup_assets.store import layout, schemas
-from dedup_assets.store.arrow import column_to_vectors, hash_ids
-from dedup_assets.store.filesystem import Store
-from dedup_assets.store.tables import read_batches
+from dedup_assets.store import schemas
 
-SEED_OFFSET = 0x6D697373656421
-"""Added to ``random_state``. The hash of ``random_state`` itself chose the rows that k-means was
-fitted on, and these lie closer to their centroids than others do."""
+GROUPS = ("group", "within_group", "across_group")
+"""Columns beside those of `schemas.missed`, as in `Former`."""
 
 _TILE_ROWS = {"numpy": 1024, "cupy": 1 << 14}
-_ID_ROWS = 1 << 18
-_Fragment = tuple[int, str]
 
 
-def compare_sample(snapshot: Snapshot, size: int) -> pa.Table:
+@dataclass(frozen=True)
+class Compared:
+    """The sample with its partners.
+
+    Attributes:
+        table: rows of `schemas.missed`, and `GROUPS`, by id.
+        with_all: how many of them were compared with all rows; the others with new rows only.
+    """
+
+    table: pa.Table
+    with_all: int
+
+
+def compare_sample(snapshot: Snapshot, size: int, former: Former) -> Compared:
     """Draw ``size`` rows (or all, if fewer) and find their best partners among all rows.
 
-    Rows of `schemas.missed`. They depend on the rows, clusters and ``random_state`` only.
+    The table depends on the rows, clusters and ``random_state`` only. A row with its partners in
+    ``former`` is compared with the rows of new groups only: the others it has lost to before.
 
     Raises:
         StaleError: a fragment is missing.
     """
-    listed = _listed(snapshot)
-    sample = _draw(snapshot, listed, size)
-    vectors = _read_sample(snapshot, listed, sample)
-    return _compare(snapshot, listed, sample, vectors)
-
-
-def _listed(snapshot: Snapshot) -> list[_Fragment]:
-    """Cluster and path of each fragment, clusters side by side and ascending."""
-    there = set(snapshot.store.list(layout.CLUSTERS))
-    listed = []
-    for cluster, fragments in snapshot.fragments().items():
-        for fragment in fragments:
-            path = layout.fragment(cluster, fragment["fragment"])
-            if fragment_name(fragment) not in there:
-                raise missing_fragment(snapshot.store, path)
-            listed.append((cluster, path))
-    return listed
-
-
-def _draw(snapshot: Snapshot, listed: list[_Fragment], size: int) -> pa.Table:
-    """The ``size`` rows whose hash is lowest: ``id``, and ``fragment``, its number in ``listed``.
-
-    In the order of fragments, hence of clusters.
-    """
-    settings, store = snapshot.settings, snapshot.store
-    seed = settings.random_state + SEED_OFFSET
-    drawn: list[pa.Table] = []
-    held, limit = 0, np.uint64(2**64 - 1)
-    with track("sampling", snapshot.rows, "rows") as advance:
-        columns = [schemas.ID]
-        budget = settings.memory_budget // 8
-        for number, batches in enumerate(_read(store, listed, columns, _ID_ROWS, budget)):
-            for batch in batches:
-                ids = batch.column(0)
-                hashes = hash_ids(ids, seed)
-                low = np.flatnonzero(hashes <= limit)
-                numbers = np.full(len(low), number)
-                drawn.append(
-                    pa.table(
-                        {"hash": hashes[low], "id": ids.take(pa.array(low)), "fragment": numbers}
-                    )
-                )
-                held += len(low)
-                if held > 2 * size:
-                    drawn, held = [_lowest(drawn, size)], size
-                    limit = drawn[0]["hash"].to_numpy()[-1]
-                advance(len(ids))
-    return _lowest(drawn, size).sort_by("fragment").select(["id", "fragment"])
-
-
-def _lowest(parts: list[pa.Table], size: int) -> pa.Table:
-    # Two ids will hardly share a hash, but nothing may depend on the order of the files.
-    order = [("hash", "ascending"), ("id", "ascending")]
-    return pa.concat_tables(parts).sort_by(order).slice(0, size).combine_chunks()
-
-
-def _read_sample(snapshot: Snapshot, listed: list[_Fragment], sample: pa.Table) -> np.ndarray:
-    """The vectors of the sample, (s, d) float32."""
-    store, dim = snapshot.store, snapshot.manifest.dim
+    listed = list_fragments(snapshot)
+    sample = draw(snapshot, listed, size, former)
+    new = [f for f in listed if f.group not in former.groups]
+    kept = [f for f in listed if f.group in former.groups]
     ids = sample["id"].combine_chunks()
+    within, across = (_Side.known(ids, former.table, side) for side in ("within", "across"))
+    lost = np.flatnonzero(~(within.sure & across.sure))
+    lines = np.arange(len(sample)) if new else lost
+    vectors = _read_sample(snapshot, listed, sample, lines)
+    total = count(new) + (count(kept) if len(lost) else 0)
+    with track("comparing a sample", total, "rows") as advance:
+        run = _Pass(snapshot, sample, (within, across), advance)
+        run.compare(new, lines, vectors)
+        if len(lost) and kept:
+            vectors = vectors[np.searchsorted(lines, lost)]
+            run.compare(kept, lost, vectors)
+    return Compared(_table(snapshot, sample, within, across), len(lost))
+
+
+def _read_sample(
+    snapshot: Snapshot, listed: list[Fragment], sample: pa.Table, lines: np.ndarray
+) -> np.ndarray:
+    """The vectors of some rows of the sample, (k, d) float32."""
+    store, dim = snapshot.store, snapshot.manifest.dim
+    wanted = sample.take(pa.array(lines))
+    ids = wanted["id"].combine_chunks()
     vectors = np.empty((len(ids), dim), dtype=np.float32)
-    holding = np.unique(sample["fragment"].to_numpy())
+    places = set(zip(wanted["cluster"].to_pylist(), wanted["group"].to_pylist(), strict=True))
+    holding = [f for f in listed if (f.cluster, f.group) in places]
     with track("reading the sample", len(holding), "fragments") as advance:
-        for number in holding:
-            for batch in _batches(store, [listed[number]], _TILE_ROWS["numpy"], dim, 0):
-                place, row = _matches(ids, batch.ids)
+        for fragment in holding:
+            for batch in read_rows(store, [fragment], _TILE_ROWS["numpy"], dim, 0):
+                place, row = matches(ids, batch.ids)
                 vectors[place] = batch.vectors[row]
             advance(1)
     return vectors
 
 
-def _compare(
-    snapshot: Snapshot, listed: list[_Fragment], sample: pa.Table, vectors: np.ndarray
-) -> pa.Table:
-    """The best partners of the sample among all rows, one batch in memory at a time."""
-    settings, store, manifest = snapshot.settings, snapshot.store, snapshot.manifest
-    xp = device_array_module(resolve_device(settings.device))
-    ids = sample["id"].combine_chunks()
-    clusters = np.array([cluster for cluster, _ in listed])[sample["fragment"].to_numpy()]
-    search = BestPartners(xp.asarray(vectors), clusters, memory_budget=settings.memory_budget // 4)
-    winners = _Winners(len(ids)), _Winners(len(ids))
-    # A batch is held as read, gathered and on the device; with the float64 of its norms that is
-    # well below a quarter of the budget.
-    most = settings.memory_budget // 32 // (4 * manifest.dim)
-    rows = max(1, min(_TILE_ROWS[xp.__name__], most))
-    with track("comparing a sample", snapshot.rows, "rows") as advance:
-        for batch in _batches(store, listed, rows, manifest.dim, settings.memory_budget // 8):
-            rank = np.empty(len(batch.ids), dtype=np.int64)
-            rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
-            own = _matches(ids, batch.ids)
-            found = search.add(xp.asarray(batch.vectors), batch.clusters, rank, own)
-            for kept, new in zip(winners, found, strict=True):
-                kept.take(new, batch)
-            advance(len(batch.ids))
-    within, across = winners
-    columns = [
-        *(ids, clusters, within.ids, within.scores),
-        *(across.ids, across.clusters, across.scores),
-    ]
-    schema = schemas.missed(manifest.id_type)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema).sort_by("id")
+class _Side:
+    """For each query the best row so far; of equally good ones that with the lowest id.
 
-
-class _Winners:
-    """For each query the best row so far; of equally good ones that with the lowest id."""
+    Attributes:
+        sure: of shape (q,), bool: no row of a kept group is better than the one from before.
+    """
 
     def __init__(self, queries: int) -> None:
         self.ids: list[Any] = [None] * queries
         self.clusters: list[int | None] = [None] * queries
         self.scores: list[float | None] = [None] * queries
+        self.groups = [NO_GROUP] * queries
+        self.sure = np.zeros(queries, dtype=bool)
 
-    def take(self, found: Found, batch: "_Batch") -> None:
+    @classmethod
+    def known(cls, ids: pa.Array, former: pa.Table, name: str) -> "_Side":
+        """What was found for queries before, as far as the row found is still there."""
+        side = cls(len(ids))
+        cluster = "cluster" if name == "within" else "across_cluster"
+        columns = (f"{name}_id", cluster, f"{name}_score", f"{name}_group")
+        rows = zip(*(former[column].to_pylist() for column in columns), strict=True)
+        there = pc.index_in(former["id"], value_set=ids).to_pylist()
+        for query, (id_, cluster_, score, group) in zip(there, rows, strict=True):
+            if query is not None and group is not None:
+                side.sure[query] = True
+                if group != NO_GROUP:
+                    side._set(query, id_, cluster_, score, group)
+        return side
+
+    def known_scores(self, lines: np.ndarray) -> np.ndarray:
+        """Of some queries, -inf where nothing was found."""
+        scores = [self.scores[line] for line in lines.tolist()]
+        return np.array([-np.inf if s is None else s for s in scores], dtype=np.float32)
+
+    def take(self, found: Found, lines: np.ndarray, batch: Batch) -> None:
         """Take in what was found in a batch: rows that score at least as high as all before."""
-        for query, row, score in zip(found.query, found.row, found.score.tolist(), strict=True):
+        query_of = lines[found.query].tolist()
+        for query, row, score in zip(query_of, found.row, found.score.tolist(), strict=True):
             id_ = batch.ids[row].as_py()
             if self.scores[query] != score or id_ < self.ids[query]:
-                self.ids[query] = id_
-                self.clusters[query] = int(batch.clusters[row])
-                self.scores[query] = score
+                self._set(query, id_, int(batch.clusters[row]), score, int(batch.groups[row]))
+
+    def _set(self, query: int, id_: Any, cluster: int, score: float, group: int) -> None:
+        self.ids[query] = id_
+        self.clusters[query] = cluster
+        self.scores[query] = score
+        self.groups[query] = group
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Some rows: ids, (n, d) float32 vectors and the cluster of each, equal ones side by side."""
+class _Pass:
+    """Compares the sample with rows; what is found goes into ``sides``: within, and across."""
 
-    ids: pa.Array
-    vectors: np.ndarray
-    clusters: np.ndarray
+    snapshot: Snapshot
+    sample: pa.Table
+    sides: tuple[_Side, _Side]
+    advance: Advance
 
+    def compare(self, fragments: list[Fragment], lines: np.ndarray, vectors: np.ndarray) -> None:
+        """Look for better partners among the rows of fragments, one batch in memory at a time.
 
-def _read(
-    store: Store, listed: list[_Fragment], columns: list[str], rows: int, budget: int
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Of each fragment its batches, which from a remote store are read ahead."""
-    with read_ahead(
-        listed,
-        lambda fragment: read_batches(store, fragment[1], columns, rows),
-        lambda batch: int(batch.nbytes),
-        threads=store.threads(0, REMOTE_READERS),
-        budget=budget,
-        expected=budget // REMOTE_READERS,
-    ) as sources:
-        yield from sources
-
-
-def _batches(
-    store: Store, listed: list[_Fragment], rows: int, dim: int, budget: int
-) -> Iterator[_Batch]:
-    """The rows of fragments, at least ``rows`` at a time but for the last, and below twice that.
-
-    Fragments may be small, and a product of small matrices is slow.
-    """
-    held: list[tuple[int, pa.RecordBatch]] = []
-    columns = [schemas.ID, schemas.EMBEDDING]
-    read = _read(store, listed, columns, rows, budget)
-    for (cluster, _), parts in zip(listed, read, strict=True):
-        for part in parts:
-            held.append((cluster, part))
-            if sum(len(part) for _, part in held) >= rows:
-                yield _gather(held, dim)
-                held = []
-    if held:
-        yield _gather(held, dim)
-
-
-def _gather(held: list[tuple[int, pa.RecordBatch]], dim: int) -> _Batch:
-    parts = [part for _, part in held]
-    embeddings = pa.chunked_array([part.column(schemas.EMBEDDING) for part in parts])
-    return _Batch(
-        pa.concat_arrays([part.column(schemas.ID) for part in parts]),
-        column_to_vectors(embeddings, dim),
-        np.repeat([cluster for cluster, _ in held], [len(part) for part in parts]),
-    )
+        Args:
+            fragments: where the rows lie.
+            lines: of shape (k,), ascending, which of the sample are compared.
+            vectors: of shape (k, d), theirs.
+        """
+        settings, dim = self.snapshot.settings, self.snapshot.manifest.dim
+        xp = device_array_module(resolve_device(settings.device))
+        compared = self.sample.take(pa.array(lines))
+        ids = compared["id"].combine_chunks()
+        within, across = self.sides
+        search = BestPartners(
+            xp.asarray(vectors),
+            compared["cluster"].to_numpy(),
+            known=(within.known_scores(lines), across.known_scores(lines)),
+            memory_budget=settings.memory_budget // 4,
+        )
+        # A batch is held as read, gathered and on the device; with the float64 of its norms that
+        # is well below a quarter of the budget.
+        most = settings.memory_budget // 32 // (4 * dim)
+        rows = max(1, min(_TILE_ROWS[xp.__name__], most))
+        budget = settings.memory_budget // 8
+        for batch in read_rows(self.snapshot.store, fragments, rows, dim, budget):
+            rank = np.empty(len(batch.ids), dtype=np.int64)
+            rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
+            own = matches(ids, batch.ids)
+            found = search.add(xp.asarray(batch.vectors), batch.clusters, rank, own)
+            for side, new in zip(self.sides, found, strict=True):
+                side.take(new, lines, batch)
+            self.advance(len(batch.ids))
 
 
-def _matches(sample: pa.Array, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the sample are among ``ids``, and where: places in either, (k,) each."""
-    found = pc.index_in(ids, value_set=sample)
-    there = found.is_valid().to_numpy(zero_copy_only=False)
-    return found.drop_null().to_numpy(), np.flatnonzero(there)
+def _table(snapshot: Snapshot, sample: pa.Table, within: _Side, across: _Side) -> pa.Table:
+    columns = [
+        *(sample["id"].combine_chunks(), sample["cluster"].to_numpy(), within.ids, within.scores),
+        *(across.ids, across.clusters, across.scores),
+    ]
+    schema = schemas.missed(snapshot.manifest.id_type)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    table = pa.table(arrays, schema=schema)
+    groups = (sample["group"].to_numpy(), within.groups, across.groups)
+    for name, numbers in zip(GROUPS, groups, strict=True):
+        table = table.append_column(name, pa.array(numbers, pa.int64()))
+    return table.sort_by("id")

@@ -10,7 +10,7 @@ import pytest
 
 from dedup_assets.errors import StaleError
 from dedup_assets.progress import listening
-from dedup_assets.stages import sample_pass
+from dedup_assets.stages import sample_draw, sample_pass
 from dedup_assets.stages.missed import Missed, estimate_missed, find_missed
 from dedup_assets.stages.verify import verify_missed
 from dedup_assets.state.snapshot import Snapshot
@@ -91,7 +91,7 @@ def test_sample_holds_the_rows_of_lowest_hash_and_not_those_of_the_k_means_sampl
     """The rows that k-means was fitted on lie closer to their centroids than others do."""
     drawn = {row[0] for row in rows_of(estimated(results, missed_sample=25))}
     ids, seed = pa.array(names), results.settings.random_state
-    ours = np.argsort(hash_ids(ids, seed + sample_pass.SEED_OFFSET))[:25]
+    ours = np.argsort(hash_ids(ids, seed + sample_draw.SEED_OFFSET))[:25]
     theirs = np.argsort(hash_ids(ids, seed))[:25]
     assert drawn == {names[i] for i in ours}
     assert len(drawn & {names[i] for i in theirs}) < 15
@@ -109,7 +109,7 @@ def test_other_files_batches_and_budgets_give_the_same_table(
     write_inputs(tmp_path / "b" / "in", [names[i] for i in order], mixed[order], files=7)
     other = run_stages(make_settings(tmp_path / "b", n_clusters=7, files_per_partition=2))
     assert other.centroids.content == results.centroids.content
-    monkeypatch.setattr(sample_pass, "_ID_ROWS", 5)
+    monkeypatch.setattr(sample_draw, "_ID_ROWS", 5)
     for rows, budget in ((1, 20_000), (7, 10_000_000), (1000, 10_000_000)):
         monkeypatch.setattr(sample_pass, "_TILE_ROWS", {"numpy": rows})
         other.store.delete(layout.MISSED)
