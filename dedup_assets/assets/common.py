@@ -13,6 +13,7 @@ from dedup_assets.errors import DedupError
 from dedup_assets.progress import LogProgress, listening
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
+from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_layout
 from dedup_assets.store.locks import WHOLE, writing
@@ -91,7 +92,8 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sto
     partitioned = context.assets_def.partitions_def is not None
     keys = list(context.partition_keys) if partitioned else [WHOLE]
     reads = {read: keys if read in SAME_KEYS.get(name, ()) else [WHOLE] for read in READS[name]}
-    with user_errors():
+    with user_errors():  # before anything is written, the lease included
+        refuse_overlaps(settings)
         refuse_other_layout(store)
     with (
         listening(LogProgress(context.log.info)),

@@ -18,7 +18,7 @@ from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
-from dedup_assets.store.packing import pack
+from dedup_assets.store.packing import pack, refuse_other_file
 from dedup_assets.store.sizes import format_bytes
 
 
@@ -32,6 +32,8 @@ def run_and_report(
 ) -> int:
     """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
     started = time.monotonic()
+    if output_zip is not None:
+        refuse_other_file(output_zip, settings.output_access)
     use_instance(settings.output_path)
     for warning in settings.warnings():
         console.print(warning, style="yellow", markup=False)

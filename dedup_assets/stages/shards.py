@@ -81,7 +81,7 @@ def write_shards(settings: Settings, store: Store, eps: str) -> Curated:
     media = None
     clips = clips_folder(settings, manifest)
     if clips is not None:
-        media = MediaFiles(clips, settings.input_access)
+        media = MediaFiles(clips, settings.input_access, allow_links=settings.allow_links)
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, clusters, eps, media, found)
     index_name = layout.shard_index(eps)
