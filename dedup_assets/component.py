@@ -1,6 +1,5 @@
 """The component: what a user writes in YAML for one dataset."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from dedup_assets.errors import SettingsError, shown
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
+from dedup_assets.store.local import absolute_path
 
 
 class SemanticDedup(dg.Component, Settings, dg.Resolvable):
@@ -80,7 +80,7 @@ def rooted(settings: Settings, root: Path) -> Settings:
         SettingsError: a path is not text, which settings are written as.
     """
     paths = {
-        field: _absolute(value, root)
+        field: value if is_remote(value) else absolute_path(value, root)
         for field in ("input_embeddings_path", "output_path", "clips_path")
         if (value := getattr(settings, field)) is not None
     }
@@ -90,8 +90,3 @@ def rooted(settings: Settings, root: Path) -> Settings:
                 f"{field} {shown(path)} is not UTF-8 text; rename the folder, or start elsewhere"
             )
     return settings.model_copy(update=paths)
-
-
-def _absolute(path: str, root: Path) -> str:
-    # Not resolved: where a link points may change while the definitions stay loaded.
-    return path if is_remote(path) else os.path.normpath(root / Path(path).expanduser())

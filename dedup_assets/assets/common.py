@@ -14,6 +14,7 @@ from dedup_assets.graph import PARTITIONED, READS
 from dedup_assets.progress import LogProgress, listening
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
+from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
@@ -75,7 +76,8 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
     keys = [WHOLE] if kind is None else list(context.partition_keys)
     alike = {read for read in READS[name] if kind is not None and PARTITIONED.get(read) == kind}
     reads = {read: keys if read in alike else [WHOLE] for read in READS[name]}
-    with user_errors():
+    with user_errors():  # before anything is written, the lease included
+        refuse_overlaps(settings)
         refuse_other_layout(store)
     with (
         listening(LogProgress(context.log.info)),

@@ -70,6 +70,11 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def is_switch(setting: str) -> bool:
+    """Whether a setting is on or off: its flag takes no value."""
+    return Settings.model_fields[setting].annotation is bool
+
+
 def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
@@ -99,6 +104,9 @@ def add_settings(
             options["metavar"] = "{" + ",".join(choices) + "}"
         if get_origin(field.annotation) is list:
             options["nargs"] = "+"
+        if is_switch(name):
+            options["action"] = "store_true"
+            del options["metavar"]
         parser.add_argument(flag(name), **options)
 
 
@@ -140,7 +148,8 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
     for name in Settings.model_fields:
         if name in vars(arguments):
             value = getattr(arguments, name)
-            flags += [flag(name), *(value if isinstance(value, list) else [value])]
+            values = value if isinstance(value, list) else [value]
+            flags += [flag(name), *(() if is_switch(name) else values)]
     return flags
 
 
@@ -169,7 +178,7 @@ def _metavar(name: str, field: FieldInfo) -> str:
 def _help(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%") + _MORE_HELP.get(name, "")
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
-    if default in (None, []):
+    if default in (None, []) or is_switch(name):
         return text
     value = format_bytes(default) if name == "memory_budget" else default
     return f"{text} Default: {value}."

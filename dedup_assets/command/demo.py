@@ -94,7 +94,7 @@ def _counting(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _removed(store: Store, eps: str) -> pa.Table:
-    with store.fs.open(store.path(layout.unique_ids_part(eps, 0)), "rb") as file:
+    with store.open(layout.unique_ids_part(eps, 0)) as file:
         schema = pq.read_schema(file)
     parts = []
     for name in store.list(layout.unique_ids(eps), ".parquet"):

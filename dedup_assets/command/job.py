@@ -1,7 +1,6 @@
 """What a command is asked to do: by flags, or by a spec and a few flags beside it."""
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,11 @@ from dedup_assets.command.arguments import AUTO, S3_SETTINGS, check_settings, fl
 from dedup_assets.command.settings_file import load_settings
 from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
+from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
+from dedup_assets.stages.overlaps import refuse_overlaps
+from dedup_assets.store.access import Access, check_endpoint, is_object, is_other_url, is_remote
+from dedup_assets.store.local import absolute_path
 
 BESIDE = ("input_zip", "output_zip", "output_path", "replace_shards", "verbose", *S3_SETTINGS)
 """Flags that may be given beside a spec."""
@@ -128,7 +130,11 @@ def _job(
     given = {name: value for name, value in values.items() if name not in RUN_KEYS}
     instead = {"n_clusters": 1} if choose else {}
     settings = rooted(check_settings(parser, given | instead, spell), Path.cwd())
-    output_zip = _output_zip(values, spell, settings) if "output_zip" in values else None
+    output_zip = _output_zip(values["output_zip"], spell) if "output_zip" in values else None
+    try:  # now, before anything is written
+        refuse_overlaps(settings, output_zip, spell)
+    except (SettingsError, OSError) as error:
+        raise SpecError(str(error)) from error
     return Job(
         settings,
         choose,
@@ -153,20 +159,12 @@ def _take_input_zip(values: dict[str, Any], spell: _Spell) -> _Spell:
     return lambda name: spell("input_zip" if name == "input_embeddings_path" else name)
 
 
-def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> str:
-    name, path = spell("output_zip"), str(values["output_zip"]).removeprefix("file://")
+def _output_zip(path: str, spell: _Spell) -> str:
+    name = spell("output_zip")
     _check_suffix(path, name)
-    if is_remote(path) and not is_object(path):
+    if is_other_url(path) or (is_remote(path) and not is_object(path)):
         raise SpecError(f"{name}: must be a local path or s3://bucket/key, got {path!r}")
-    if not is_remote(path):
-        path = os.path.normpath(Path.cwd() / Path(path).expanduser())
-    if _is_below(path, settings.output_path):
-        raise SpecError(
-            f"{name}: must be outside {spell('output_path')}, or it would be packed into itself"
-        )
-    if _is_below(path, settings.input_embeddings_path):
-        raise SpecError(f"{name}: must be outside the input, which it would change")
-    return path
+    return path if is_remote(path) else absolute_path(path, Path.cwd())
 
 
 def _check_suffix(path: str, name: str) -> None:
@@ -174,10 +172,3 @@ def _check_suffix(path: str, name: str) -> None:
         raise SpecError(f"{name}: must hold no NUL character, got {path!r}")
     if not path.lower().endswith(".zip"):
         raise SpecError(f"{name}: must end in .zip, got {path!r}")
-
-
-def _is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies below it, links followed."""
-    if is_remote(path) or is_remote(folder):
-        return f"{path}/".startswith(f"{folder.rstrip('/')}/")
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

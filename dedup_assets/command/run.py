@@ -20,7 +20,7 @@ from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
 from dedup_assets.state.snapshot import Snapshot
-from dedup_assets.store.packing import pack
+from dedup_assets.store.packing import pack, refuse_other_file
 from dedup_assets.store.sizes import format_bytes
 
 
@@ -36,6 +36,8 @@ def run_and_report(
     """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
     started = time.monotonic()
     check_output(settings)
+    if output_zip is not None:
+        refuse_other_file(output_zip, settings.output_access)
     use_instance(settings.output_path)
     for warning in settings.warnings():
         console.print(warning, style="yellow", markup=False)

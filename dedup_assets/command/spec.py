@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from dedup_assets.command.arguments import SECRET, YAML_ONLY
+from dedup_assets.command.arguments import SECRET, YAML_ONLY, is_switch
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import shown
 from dedup_assets.settings import Settings
-from dedup_assets.store.access import Access, is_object, is_remote
+from dedup_assets.store.access import Access, is_object, is_other_url, is_remote
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.local import absolute_path, open_regular, special_kind
+from dedup_assets.store.source import folder_and_name
 from dedup_assets.store.strict_json import MOST_BYTES, JsonError, parse_json
 
 PIPELINES = ("dedup", "semantic-dedup")
@@ -21,8 +23,9 @@ EPS_TO_EXTRACT = 0.01
 """What a spec that does not say otherwise extracts; a run by flags extracts nothing then."""
 
 ALIASES = {"num_clusters": "n_clusters"}
-SWITCHES = ("refit", "replace_shards", "verbose")
-RUN_KEYS = ("input_zip", "output_zip", "time_budget", *SWITCHES)
+_OF_RUN = ("refit", "replace_shards", "verbose")
+SWITCHES = (*_OF_RUN, *(name for name in Settings.model_fields if is_switch(name)))
+RUN_KEYS = ("input_zip", "output_zip", "time_budget", *_OF_RUN)
 """Flags of ``run`` that are no settings."""
 
 KEYS = (*(name for name in Settings.model_fields if name not in YAML_ONLY), *RUN_KEYS)
@@ -71,17 +74,20 @@ def read_spec(source: str, access: Access | None = None) -> Spec:
 
 
 def _read(source: str, access: Access | None) -> bytes:
-    if is_remote(source) and not is_object(source):
+    if is_other_url(source) or (is_remote(source) and not is_object(source)):
         raise SpecError("must be a file, s3://bucket/key or -")
     try:
         if source == "-":
             text = sys.stdin.buffer.read(MOST_BYTES + 1)
         elif is_remote(source):
-            folder, _, name = source.rpartition("/")
+            folder, name = folder_and_name(source)
             with Store(folder, access).open(name) as file:
                 text = file.read(MOST_BYTES + 1)
         else:
-            with Path(source.removeprefix("file://")).expanduser().open("rb") as file:
+            path = absolute_path(source, Path.cwd())
+            if (kind := special_kind(path)) is not None:
+                raise SpecError(f"is {kind}; give a file, or - for the standard input")
+            with open_regular(path) as file:
                 text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise SpecError(f"cannot be read ({error.strerror or error})") from error

@@ -1,5 +1,6 @@
 """List the input, check it as far as footers and ids tell, and write the manifest."""
 
+import os
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 from dedup_assets.errors import InputError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
+from dedup_assets.stages.overlaps import refuse_links_to_output
 from dedup_assets.state.groups import Group, cut_groups, regroup
 from dedup_assets.state.ids import find_duplicate_ids, forget_other_ids
 from dedup_assets.state.manifest import (
@@ -19,10 +21,12 @@ from dedup_assets.state.manifest import (
     write_manifest,
 )
 from dedup_assets.store import schemas
+from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFile, InputFiles
+from dedup_assets.store.local import refuse_outside
 from dedup_assets.store.media import refuse_missing_folder
-from dedup_assets.store.source import Source, open_source
+from dedup_assets.store.source import open_source
 
 
 def input_files(settings: Settings) -> InputFiles:
@@ -86,12 +90,8 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         SettingsError: a column named as the cluster folders.
     """
     files = input_files(settings)
-    clips = files.clips if settings.clips_path is None else settings.clips_path
-    if clips is not None:  # now, rather than after hours
-        source = open_source(clips, settings.input_access)
-        refuse_missing_folder(source)
-        _refuse_inside_clips(source, store)
-    _refuse_nested(files, store)
+    refuse_links_to_output(settings, files.store)
+    _check_clips(settings, files.clips)
     column = store.layout.cluster_column
     if column in settings.carried_columns:
         raise SettingsError(
@@ -141,22 +141,22 @@ def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
         )
 
 
-def _refuse_nested(files: InputFiles, store: Store) -> None:
-    """What a run writes must not be taken for input by the next one."""
-    output, inside = f"{store.url()}/", f"{files.store.url()}/"
-    if files.single is None and (output.startswith(inside) or inside.startswith(output)):
-        raise InputError(
-            f"input_embeddings_path {files.store.url()} and output_path {store.url()} must lie "
-            "beside each other, not one in the other; choose another output_path"
-        )
+def _check_clips(settings: Settings, found: str | None) -> None:
+    """Refuse a clips folder now, rather than after hours.
 
-
-def _refuse_inside_clips(clips: Source, store: Store) -> None:
-    if f"{store.url()}/".startswith(f"{clips.url()}/"):
-        raise InputError(
-            f"output_path {store.url()} must not lie in clips_path {clips.url()}; choose "
-            "another output_path"
-        )
+    Args:
+        settings: they may name one.
+        found: the one of a split pipeline's output, if the input is one.
+    """
+    clips = found if settings.clips_path is None else settings.clips_path
+    if clips is None:
+        return
+    if settings.clips_path is None and not is_remote(clips) and not settings.allow_links:
+        root = settings.input_embeddings_path
+        refuse_outside(clips, os.path.realpath(clips), root)
+    source = open_source(clips, settings.input_access, allow_links=settings.allow_links)
+    refuse_missing_folder(source)
+    refuse_links_to_output(settings, source)
 
 
 def _agree(probed: list[InputFile], settings: Settings) -> InputFile:

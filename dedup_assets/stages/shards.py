@@ -71,10 +71,8 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     listed = require_duplicates(snapshot, eps)
     kept = read_kept(snapshot, eps)
     refuse_shared_keys(kept.ids)
-    media = None
     clips = clips_folder(settings, manifest)
-    if clips is not None:
-        media = MediaFiles(clips, settings.input_access)
+    media = _media(settings, clips)
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, listed, media, found)
     index_name = layout.shard_index(eps)
@@ -122,7 +120,7 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
     if info is None:
         return "not written yet"
     clips = clips_folder(settings, snapshot.manifest)
-    media = MediaFiles(clips, settings.input_access) if clips is not None else None
+    media = _media(settings, clips)
     if info.get("made_from") != _made_from(settings, listed, media):
         return "made from other lists, clips or settings"
     index = read_table(store, layout.shard_index(eps), ["shard"])
@@ -131,6 +129,12 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
     there |= {name.rpartition("/")[0] for name in there}
     lost = sum(name not in there for name in named)
     return f"{lost} of its shards are gone" if lost else ""
+
+
+def _media(settings: Settings, clips: str | None) -> MediaFiles | None:
+    if clips is None:
+        return None
+    return MediaFiles(clips, settings.input_access, allow_links=settings.allow_links)
 
 
 def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str:

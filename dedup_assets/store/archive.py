@@ -9,7 +9,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -104,6 +104,10 @@ class ZipStore:
         folders = {name.partition("/")[0] for name in self._members if "/" in name}
         files = (name for name in self._members if "/" not in name)
         return Entries(sorted(folders), sorted(files))
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """None: a zip with links is refused."""
+        return iter(())
 
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
         """Names of all files below ``folder``, relative to it, with size and CRC."""

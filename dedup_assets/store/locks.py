@@ -95,7 +95,7 @@ def writing(
     """Hold the lease on an asset's keys while the block runs.
 
     Args:
-        store: a local store or one of S3; on others nothing is held.
+        store: where the lease is held, below the root.
         asset: name of the asset.
         keys: partition keys that are written; `WHOLE` for all.
         reads: the keys of other assets that the block reads.
@@ -107,9 +107,6 @@ def writing(
         LockedError: another run writes one of these keys, or rewrites what is read; or, at the
             end, this lease was lost because it could not be renewed in time.
     """
-    if not store.is_local and store.objects is None:
-        yield
-        return
     now = time.time()
     here = (socket.gethostname(), this_machine(), os.getpid())
     lease = Lease(asset, list(keys), run, *here, now, now + lease_s)

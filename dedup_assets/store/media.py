@@ -35,14 +35,17 @@ class MediaFiles:
     """The files of a clips folder by the id that they belong to.
 
     Args:
-        path: a folder, searched recursively; local or a URL of fsspec; it may lie in a zip.
+        path: a folder, searched recursively; local or on S3; it may lie in a zip.
+        allow_links: whether links in a local folder may lead out of it.
 
     Raises:
-        InputError: the folder is missing or empty.
+        InputError: the folder is missing or empty, or has a link that leads out of it.
     """
 
-    def __init__(self, path: str, access: Access | None = None) -> None:
-        self.store = open_source(path, access)
+    def __init__(
+        self, path: str, access: Access | None = None, *, allow_links: bool = False
+    ) -> None:
+        self.store = open_source(path, access, allow_links=allow_links)
         refuse_missing_folder(self.store)
         self.versions = self.store.list_versions("")
         if not self.versions:

@@ -295,7 +295,7 @@ def test_a_path_of_another_protocol_ends_with_code_2(call: Call) -> None:
     flags = ["--output-path", "gs://bucket/out", "--n-clusters", "2"]
     outcome = call("run", "--input-embeddings-path", "in", *flags)
     assert outcome.code == 2
-    assert "--output-path: must be a local path or a URL such as s3://bucket/prefix" in outcome.err
+    assert "--output-path: must be a local path or s3://bucket/prefix" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

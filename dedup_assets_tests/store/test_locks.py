@@ -204,12 +204,6 @@ def test_of_many_at_once_one_holds_each_key(store: Store):
     assert leases(store) == {}
 
 
-def test_stores_without_conditional_writes_hold_nothing():
-    remote = Store("memory://locks")
-    with take(remote, "scores", ["0"]), take(remote, "scores", ["0"]):
-        assert remote.list("") == []
-
-
 def test_a_store_that_hangs_does_not_cost_the_lease(s3: S3Server, monkeypatch: pytest.MonkeyPatch):
     """Requests of a renewal are given up in time for the next one."""
     monkeypatch.setattr("dedup_assets.store.retry._FIRST_WAIT_S", 0.01)
