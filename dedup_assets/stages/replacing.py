@@ -16,7 +16,6 @@ TARS, FILES, NO_MEDIA = "WebDataset tars", "plain media files", "an index of ids
 _BACK = {
     TARS: "set export to shards",
     FILES: "set export to media",
-    NO_MEDIA: "leave clips_path out",
 }
 _ANYWAY = "add --replace-shards (in the Launchpad, replace_shards: true) to replace them"
 
@@ -47,7 +46,7 @@ def refuse_loss(store: Store, eps: str, kind: str, missing: list[Any], clips: st
         return
     index = read_table(store, name, [schemas.ID, "shard"])
     before = _kind_written(index)
-    if before is not None and before != kind:
+    if before not in (None, NO_MEDIA, kind):
         again = "give clips_path again" if kind == NO_MEDIA else _BACK[before]
         raise SettingsError(
             f"{store.url(name)} is of {before}, and this run would replace them by {kind}; "

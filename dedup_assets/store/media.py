@@ -74,20 +74,26 @@ class MediaFiles:
             InputError: two ids may own a file, a file cannot be a member, or two would be one.
         """
         texts = {str(id_): id_ for id_ in (*ids, *others)}
-        keys = {key: text for text in texts if (key := sample_key(text)) != text}
-        return {id_: self._members(id_, texts, keys) for id_ in ids}
+        keys = {text: key for text in texts if (key := sample_key(text)) != text}
+        owners = {key: text for text, key in keys.items()}
+        return {id_: self._members(id_, texts, keys, owners) for id_ in ids}
 
-    def _members(self, id_: Any, texts: dict[str, Any], keys: dict[str, str]) -> Members:
-        text, key = str(id_), sample_key(id_)
+    def _members(
+        self, id_: Any, texts: dict[str, Any], keys: dict[str, str], owners: dict[str, str]
+    ) -> Members:
+        text = str(id_)
+        key = keys.get(text, text)
         exact = self._exact(text)
         by_key = self._by_stem.get(key, []) if key != text else []
         if by_key and key in texts:
             if not exact:
                 raise self._claimed_twice(by_key[0], texts[key], id_)
             by_key = []
-        if exact and text in keys and not self._exact(keys[text]):
-            raise self._claimed_twice(exact[0], id_, texts[keys[text]])
+        if exact and text in owners and not self._exact(owners[text]):
+            raise self._claimed_twice(exact[0], id_, texts[owners[text]])
         found = members(id_, exact, self.store.url())
+        if not by_key:
+            return found
         taken = {extension.lower() for extension in found if found[extension] is not None}
         rest = [name for name in by_key if extension_of(name).lower() not in taken]
         return found | members(id_, rest, self.store.url())

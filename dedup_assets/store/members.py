@@ -5,7 +5,9 @@ into lower case, raises where a sample has one twice, skips names such as ``__a.
 ``__key__``, ``__url__`` and others of this form for itself.
 """
 
+import functools
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,6 +22,7 @@ MOST_BYTES = 255
 """Of a file name, on the file systems in use."""
 
 _MOST_KEY_BYTES, _PREFIX_BYTES, _DIGITS = 200, 160, 32
+_PLAIN = re.compile(f"[A-Za-z0-9_-]{{0,{_MOST_KEY_BYTES}}}")
 _SHOWN, _NAMED = 120, 10
 
 
@@ -31,6 +34,8 @@ def sample_key(id_: Any) -> str:
     name of a file has room for an extension.
     """
     text = str(id_)
+    if _PLAIN.fullmatch(text):
+        return text
     # quote() never encodes these two, whatever it is told is safe.
     key = quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
     if len(key) <= _MOST_KEY_BYTES:
@@ -107,19 +112,29 @@ def members(id_: Any, files: Iterable[str], place: str) -> Members:
 
 def _refusal(key: str, extension: str) -> str | None:
     """Why ``{key}.{extension}`` cannot be the name of a member."""
-    name, lower = f"{key}.{extension}", extension.lower()
-    if not key or not extension:
-        return "it has no name before its first dot, or none after it"
+    if not key:
+        return "the id is empty"
+    if why := _refused(extension):
+        return why
+    if key.startswith("__") and extension.endswith("__"):
+        return "webdataset skips names that begin and end with two underscores"
+    if len(key) + 1 + len(extension.encode()) > MOST_BYTES:
+        return f"the name of the member would be longer than {MOST_BYTES} bytes"
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _refused(extension: str) -> str | None:
+    """Why no member can have an extension; there are few, and samples by the million."""
+    lower = extension.lower()
+    if not extension:
+        return "it has no extension"
     if "/" in extension or ".." in extension:
         return "its extension has a slash, or two dots in a row"
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in extension):
         return "its extension has a control character, or is not UTF-8"
     if lower.startswith("__") and lower.endswith("__"):
         return f"webdataset keeps the name {lower} for itself"
-    if name.startswith("__") and name.endswith("__"):
-        return "webdataset skips names that begin and end with two underscores"
-    if len(name.encode()) > MOST_BYTES:
-        return f"the name of the member would be longer than {MOST_BYTES} bytes"
     return None
 
 

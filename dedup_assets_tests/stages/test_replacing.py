@@ -34,8 +34,6 @@ def again(results: Results, replace: bool = False, **changes: Any) -> bool:
         ("media", "index", "give clips_path again"),
         ("shards", "media", "set export to shards"),
         ("media", "shards", "set export to media"),
-        ("index", "shards", "leave clips_path out"),
-        ("index", "media", "leave clips_path out"),
     ],
 )
 def test_another_kind_of_export_is_refused_and_changes_nothing(
@@ -53,6 +51,14 @@ def test_another_kind_of_export_is_refused_and_changes_nothing(
     assert bytes_of(config.output_path) == files
     assert again(results)
     assert not again(results, True, **other)
+    assert again(results, **other)
+
+
+@pytest.mark.parametrize("after", ["shards", "media"])
+def test_an_index_without_media_is_replaced_since_nothing_is_lost(tmp_path: Path, after: str):
+    results = run_stages(prepare(tmp_path).model_copy(update=KINDS["index"]))
+    other = {"clips_path": str(tmp_path / "clips"), **KINDS[after]}
+    assert not again(results, **other)
     assert again(results, **other)
 
 

@@ -155,7 +155,8 @@ def check_columns(there: list[str], columns: Columns, file: str) -> None:
 
 def carried_field(field: pa.Field) -> pa.Field:
     """The field that a carried column has in our files: another file may hold nulls."""
-    return pa.field(field.name, _without_views(field.type))
+    type_ = _without_views(field.type)
+    return pa.field(field.name, field.type if type_ == field.type else type_)
 
 
 def _without_views(type_: pa.DataType) -> pa.DataType:
