@@ -141,8 +141,10 @@ class BestPartners:
             found[0].extend(bests[0])
             found[1].append(bests[1])
 
-        threads = thread_count() if xp is np else 1
-        step = self._budget // (_BYTES_PER_CELL * len(rows)) // threads
+        step = self._budget // (_BYTES_PER_CELL * len(rows))
+        one_block = len(self._queries) <= min(_MOST_QUERIES, step)
+        threads = thread_count() if xp is np and not one_block else 1
+        step //= threads
         in_threads(compare, self._blocks(max(1, min(_MOST_QUERIES, step))), threads, keep)
         return _collect(found[0], kept), _collect(found[1], kept)
 

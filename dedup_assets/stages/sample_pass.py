@@ -1,5 +1,6 @@
 """The pass behind `dedup_assets.stages.missed`: a sample of rows against all rows, or new ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ GROUPS = ("group", "within_group", "across_group")
 """Columns beside those of `schemas.missed`, as in `Former`."""
 
 _TILE_ROWS = {"numpy": 1024, "cupy": 1 << 14}
+_TILE_QUERIES, _MOST_TILES = 512, 16  # with fewer queries a batch is larger, up to so many times
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Compared:
 def compare_sample(snapshot: Snapshot, size: int, former: Former) -> Compared:
     """Draw ``size`` rows (or all, if fewer) and find their best partners among all rows.
 
-    The table depends on the rows, clusters and ``random_state`` only. A row with its partners in
-    ``former`` is compared with the rows of new groups only: the others it has lost to before.
+    The table depends on the rows, clusters and ``random_state`` only. A row whose partners in
+    ``former`` are both there still is compared with the rows of new groups only.
 
     Raises:
         StaleError: a fragment is missing.
@@ -53,46 +55,62 @@ def compare_sample(snapshot: Snapshot, size: int, former: Former) -> Compared:
     listed = list_fragments(snapshot)
     sample = draw(snapshot, listed, size, former)
     new = [f for f in listed if f.group not in former.groups]
-    kept = [f for f in listed if f.group in former.groups]
     ids = sample["id"].combine_chunks()
-    within, across = (_Side.known(ids, former.table, side) for side in ("within", "across"))
-    lost = np.flatnonzero(~(within.sure & across.sure))
-    lines = np.arange(len(sample)) if new else lost
-    vectors = _read_sample(snapshot, listed, sample, lines)
-    total = count(new) + (count(kept) if len(lost) else 0)
+    within, across = (_Side.from_former(ids, former.table, side) for side in ("within", "across"))
+    known = within.known & across.known
+    lost, others = np.flatnonzero(~known), np.flatnonzero(known if new else np.zeros_like(known))
+    total = (count(listed) if len(lost) else 0) + (count(new) if len(others) else 0)
+    first, second = _Vectors(snapshot, sample, lost), _Vectors(snapshot, sample, others)
+    first.read(listed)
     with track("comparing a sample", total, "rows") as advance:
         run = _Pass(snapshot, sample, (within, across), advance)
-        run.compare(new, lines, vectors)
-        if len(lost) and kept:
-            vectors = vectors[np.searchsorted(lines, lost)]
-            run.compare(kept, lost, vectors)
+        if len(lost):  # it meets the vectors of the others on its way
+            run.compare(first, listed, second.take)
+        else:
+            second.read(listed)
+        if len(others):
+            run.compare(second, new)
     return Compared(_table(snapshot, sample, within, across), len(lost))
 
 
-def _read_sample(
-    snapshot: Snapshot, listed: list[Fragment], sample: pa.Table, lines: np.ndarray
-) -> np.ndarray:
-    """The vectors of some rows of the sample, (k, d) float32."""
-    store, dim = snapshot.store, snapshot.manifest.dim
-    wanted = sample.take(pa.array(lines))
-    ids = wanted["id"].combine_chunks()
-    vectors = np.empty((len(ids), dim), dtype=np.float32)
-    places = set(zip(wanted["cluster"].to_pylist(), wanted["group"].to_pylist(), strict=True))
-    holding = [f for f in listed if (f.cluster, f.group) in places]
-    with track("reading the sample", len(holding), "fragments") as advance:
-        for fragment in holding:
-            for batch in read_rows(store, [fragment], _TILE_ROWS["numpy"], dim, 0):
-                place, row = matches(ids, batch.ids)
-                vectors[place] = batch.vectors[row]
-            advance(1)
-    return vectors
+class _Vectors:
+    """The vectors of some rows of the sample.
+
+    Attributes:
+        lines: of shape (k,), ascending, which rows these are.
+        values: of shape (k, d), float32.
+    """
+
+    def __init__(self, snapshot: Snapshot, sample: pa.Table, lines: np.ndarray) -> None:
+        self._snapshot = snapshot
+        self.lines = lines
+        self.rows = sample.take(pa.array(lines))
+        self.ids = self.rows["id"].combine_chunks()
+        self.values = np.empty((len(lines), snapshot.manifest.dim), dtype=np.float32)
+
+    def read(self, listed: list[Fragment]) -> None:
+        """Take them from the fragments that hold them."""
+        store, dim = self._snapshot.store, self._snapshot.manifest.dim
+        columns = (self.rows[name].to_pylist() for name in ("cluster", "group"))
+        places = set(zip(*columns, strict=True))
+        holding = [f for f in listed if (f.cluster, f.group) in places]
+        with track("reading the sample", len(holding), "fragments") as advance:
+            for fragment in holding:
+                for batch in read_rows(store, [fragment], _TILE_ROWS["numpy"], dim, 0):
+                    self.take(batch)
+                advance(1)
+
+    def take(self, batch: Batch) -> None:
+        """Take those that are rows of a batch."""
+        place, row = matches(self.ids, batch.ids)
+        self.values[place] = batch.vectors[row]
 
 
 class _Side:
     """For each query the best row so far; of equally good ones that with the lowest id.
 
     Attributes:
-        sure: of shape (q,), bool: no row of a kept group is better than the one from before.
+        known: of shape (q,), bool: the best row of the kept groups is known, or that there is none.
     """
 
     def __init__(self, queries: int) -> None:
@@ -100,10 +118,10 @@ class _Side:
         self.clusters: list[int | None] = [None] * queries
         self.scores: list[float | None] = [None] * queries
         self.groups = [NO_GROUP] * queries
-        self.sure = np.zeros(queries, dtype=bool)
+        self.known = np.zeros(queries, dtype=bool)
 
     @classmethod
-    def known(cls, ids: pa.Array, former: pa.Table, name: str) -> "_Side":
+    def from_former(cls, ids: pa.Array, former: pa.Table, name: str) -> "_Side":
         """What was found for queries before, as far as the row found is still there."""
         side = cls(len(ids))
         cluster = "cluster" if name == "within" else "across_cluster"
@@ -112,7 +130,7 @@ class _Side:
         there = pc.index_in(former["id"], value_set=ids).to_pylist()
         for query, (id_, cluster_, score, group) in zip(there, rows, strict=True):
             if query is not None and group is not None:
-                side.sure[query] = True
+                side.known[query] = True
                 if group != NO_GROUP:
                     side._set(query, id_, cluster_, score, group)
         return side
@@ -137,6 +155,10 @@ class _Side:
         self.groups[query] = group
 
 
+def _ignore(batch: Batch) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class _Pass:
     """Compares the sample with rows; what is found goes into ``sides``: within, and across."""
@@ -146,37 +168,39 @@ class _Pass:
     sides: tuple[_Side, _Side]
     advance: Advance
 
-    def compare(self, fragments: list[Fragment], lines: np.ndarray, vectors: np.ndarray) -> None:
+    def compare(
+        self, queries: _Vectors, fragments: list[Fragment], met: Callable[[Batch], None] = _ignore
+    ) -> None:
         """Look for better partners among the rows of fragments, one batch in memory at a time.
 
         Args:
+            queries: what of the sample is compared.
             fragments: where the rows lie.
-            lines: of shape (k,), ascending, which of the sample are compared.
-            vectors: of shape (k, d), theirs.
+            met: called with each batch.
         """
-        settings, dim = self.snapshot.settings, self.snapshot.manifest.dim
+        settings, dim, lines = self.snapshot.settings, self.snapshot.manifest.dim, queries.lines
         xp = device_array_module(resolve_device(settings.device))
-        compared = self.sample.take(pa.array(lines))
-        ids = compared["id"].combine_chunks()
         within, across = self.sides
         search = BestPartners(
-            xp.asarray(vectors),
-            compared["cluster"].to_numpy(),
+            xp.asarray(queries.values),
+            queries.rows["cluster"].to_numpy(),
             known=(within.known_scores(lines), across.known_scores(lines)),
             memory_budget=settings.memory_budget // 4,
         )
         # A batch is held as read, gathered and on the device; with the float64 of its norms that
         # is well below a quarter of the budget.
         most = settings.memory_budget // 32 // (4 * dim)
-        rows = max(1, min(_TILE_ROWS[xp.__name__], most))
+        few = max(1, min(_MOST_TILES, _TILE_QUERIES // len(lines)))
+        rows = max(1, min(few * _TILE_ROWS[xp.__name__], most))
         budget = settings.memory_budget // 8
         for batch in read_rows(self.snapshot.store, fragments, rows, dim, budget):
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
-            own = matches(ids, batch.ids)
+            own = matches(queries.ids, batch.ids)
             found = search.add(xp.asarray(batch.vectors), batch.clusters, rank, own)
             for side, new in zip(self.sides, found, strict=True):
                 side.take(new, lines, batch)
+            met(batch)
             self.advance(len(batch.ids))
 
 

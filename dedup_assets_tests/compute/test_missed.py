@@ -190,3 +190,34 @@ def test_rows_that_are_not_of_length_one_are_refused():
         BestPartners(2 * x, np.arange(3))
     with pytest.raises(ValueError, match="normalise them with compute"):
         BestPartners(x, np.arange(3)).add(2 * x, np.arange(3), np.arange(3), (none, none))
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_search_that_begins_with_what_is_known_finds_what_a_whole_one_does(data: st.DataObject):
+    """Whatever is known already: of equal scores the lowest row wins, known or found."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    n, dim = data.draw(st.integers(2, 40)), data.draw(st.integers(1, 4))
+    x = unit(rng.integers(-1, 3, size=(n, dim)) + 0.5)
+    clusters = rng.integers(0, data.draw(st.integers(1, 4)), n)
+    parts = np.split(rng.permutation(n), [data.draw(st.integers(1, n - 1))])
+    old, new = (np.sort(part) for part in parts)
+    expected = search(x, clusters, old)
+    before = search(x, clusters, old, [old])
+    queries = np.argsort(clusters[old], kind="stable")
+    held_scores = [[-np.inf if s is None else s[1] for s in before[q]] for q in queries]
+    within, across = np.float32(held_scores).T.copy()
+    given_scores = within.copy(), across.copy()
+    partners = BestPartners(x[old][queries], clusters[old][queries], known=(within, across))
+    batch = new[np.argsort(clusters[new], kind="stable")]
+    none = np.empty(0, dtype=int)
+    found = partners.add(x[batch], clusters[batch], np.argsort(np.argsort(batch)), (none, none))
+    after = [list(sides) for sides in before]
+    for side, rows in enumerate(found):
+        for query, row, score in zip(rows.query, rows.row, rows.score.tolist(), strict=True):
+            held = after[queries[query]][side]
+            assert held is None or score >= held[1]
+            if held is None or score > held[1] or batch[row] < held[0]:
+                after[queries[query]][side] = (int(batch[row]), score)
+    assert [tuple(sides) for sides in after] == expected
+    np.testing.assert_array_equal((within, across), given_scores)
