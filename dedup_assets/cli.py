@@ -73,8 +73,15 @@ def _parser() -> argparse.ArgumentParser:
         "--replace-shards",
         action="store_true",
         help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
-        "where tars, plain files and an index without media replace each other.",
+        "where tars and plain files replace each other.",
     )
+    run.add_argument(
+        "--plan",
+        action="store_true",
+        help="Print what a run would make and why, and stop: exit code 0 if there is nothing to "
+        "do, 3 otherwise. Nothing is written.",
+    )
+    run.add_argument("--json", action="store_true", help="With --plan: print one JSON document.")
     run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
     run.set_defaults(command=lambda arguments: _run(run, arguments))
 
@@ -108,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=lambda arguments: _ui(ui, arguments))
 
+    verify = commands.add_parser(
+        "verify", help="compare the files of an output by content with what they were made from"
+    )
+    _add_output(verify)
+    verify.set_defaults(command=lambda arguments: _verify(verify, arguments))
+
     scaffold = commands.add_parser(
         "scaffold", help="print the YAML of a run's settings, for a Dagster project"
     )
@@ -126,12 +139,18 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.job import read_job
     from dedup_assets.command.run import run_and_report
 
+    if arguments.json and not arguments.plan:
+        parser.error("--json goes with --plan")
     job = read_job(parser, arguments)
     settings, console = job.settings, Console()
     if job.choose_clusters:
         from dedup_assets.command.suggest import resolve_clusters
 
         settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+    if arguments.plan:
+        from dedup_assets.command.plan import print_plan
+
+        return print_plan(settings, console, refit=job.refit, as_json=arguments.json)
     return run_and_report(
         settings,
         console,
@@ -192,6 +211,13 @@ def _ui(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.output import open_ui
 
     return open_ui(read_output(parser, arguments), arguments.port)
+
+
+def _verify(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
+    from dedup_assets.command.verify import verify_output
+
+    return verify_output(read_output(parser, arguments), Console())
 
 
 def _scaffold(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

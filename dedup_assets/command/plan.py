@@ -25,8 +25,16 @@ def show_plan(console: Console, work: list[Work]) -> None:
         console.print("everything is current; there is nothing to do")
 
 
-def print_plan(console: Console, work: list[Work], *, as_json: bool) -> int:
-    """Print a plan that is not carried out. Returns 0 if there is nothing to do, else 3."""
+def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
+    """Print what a run would make. Returns 0 if there is nothing to do, else 3."""
+    check_output(settings)
+    store = settings.open_output()
+    if has_instance(settings.output_path):
+        use_instance(settings.output_path)
+        with open_instance() as instance:
+            work = plan_run(settings, store, instance, refit=refit)
+    else:
+        work = plan_work(settings, store, refit=refit)
     if as_json:
         document = [
             {"asset": w.asset, "keys": list(w.keys), "of": w.of, "reason": w.reason} for w in work

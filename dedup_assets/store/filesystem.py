@@ -327,7 +327,7 @@ def _open_s3(access: Access) -> S3Objects:
 
 def _version(found: os.stat_result) -> str:
     """Size, and when it was written."""
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size} {found.st_mtime}"
 
 
 def size_of(version: str) -> int:
