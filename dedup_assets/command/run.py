@@ -57,6 +57,7 @@ def run_and_report(
                 refit=refit,
                 on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
             )
+            store.sweep()  # each asset does, but perhaps none was started
     except DBAPIError as error:
         raise refused_events(os.environ["DAGSTER_HOME"], error) from error
     snapshot = Snapshot(settings, settings.open_output())
