@@ -22,7 +22,7 @@ def show_plan(console: Console, work: list[Work]) -> None:
     for item in work:
         console.print(f"  {item}", soft_wrap=True, markup=False, highlight=False)
     if not work:
-        console.print("everything is current; there is nothing to do")
+        console.print("everything is current; there is nothing to do", soft_wrap=True)
 
 
 def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:

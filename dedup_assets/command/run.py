@@ -62,6 +62,7 @@ def run_and_report(
                 replace_shards=replace_shards,
                 on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
             )
+            store.sweep()  # each asset does, but perhaps none was started
     except DBAPIError as error:
         raise refused_events(os.environ["DAGSTER_HOME"], error) from error
     snapshot = Snapshot(settings, settings.open_output())

@@ -42,6 +42,21 @@ class RunFailedError(DedupError):
     """A run failed; the message says which asset and why."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """How much of an asset a run computed: ``new`` of ``of`` units, at these eps values if any."""
+
+    asset: str
+    new: int
+    of: int
+    unit: str
+    eps: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        at = f" at eps {', '.join(self.eps)}" if self.eps else ""
+        return f"{self.asset} {self.new:,} of {self.of:,} {self.unit}{at}"
+
+
 @dataclass
 class Report:
     """What a run did, read from its Dagster events.
@@ -54,13 +69,18 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def recomputed(self) -> list[tuple[str, int, int, str]]:
-        """For each asset that ran: how many of its parts were computed, of how many, their unit."""
-        return [
-            (asset, *count(self.metadata[asset]))
-            for asset, count in _PARTS.items()
-            if asset in self.metadata
-        ]
+    def keys(self) -> set[tuple[str, str | None]]:
+        """The assets and partition keys that were materialized."""
+        return {(a, entry["partition"]) for a, found in self.metadata.items() for entry in found}
+
+    def recomputed(self) -> list[Part]:
+        """Of each asset that ran, how much was computed."""
+        parts = []
+        for asset, count in _PARTS.items():
+            if entries := self.metadata.get(asset):
+                eps = [e["partition"] for e in entries if asset in CURATION and count([e])[0]]
+                parts.append(Part(asset, *count(entries), eps=tuple(eps)))
+        return parts
 
 
 _Entries = list[dict[str, Any]]
@@ -71,10 +91,11 @@ def _total(entries: _Entries, name: str) -> int:
 
 
 def _whole(unit: str) -> Callable[[_Entries], tuple[int, int, str]]:
-    """Of an asset that is made whole or found to be current."""
+    """Of an asset that is made whole, found to be current, or has nothing to make."""
 
     def count(entries: _Entries) -> tuple[int, int, str]:
-        return sum(not entry.get("reused", True) for entry in entries), len(entries), unit
+        made = [entry["reused"] for entry in entries if entry.get("sampled") != 0]
+        return made.count(False), len(made), unit
 
     return count
 

@@ -14,11 +14,13 @@ from dedup_assets.component import build_definitions
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets_tests.assets.helpers import (
+    KEYS,
     clip_ids,
     contents,
     failure,
     make_settings,
     materialized,
+    metadata_of,
     near_duplicates,
     run_curation,
     run_scoring,
@@ -46,6 +48,20 @@ def rewrite(path: Path, change: Any) -> None:
     pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
 
 
+def after_listing(monkeypatch: pytest.MonkeyPatch, output: Path, change: Any) -> None:
+    """Change a list as soon as it is written, before the checks read it.
+
+    What was changed earlier has another size than the ledger says, and is written again.
+    """
+
+    def list_and_change(*arguments: Any) -> Any:
+        found = list_duplicates(*arguments)
+        rewrite(first_part_with_rows(output), change)
+        return found
+
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", list_and_change)
+
+
 def first_part_with_rows(output: Path) -> Path:
     parts = sorted((output / f"extraction/unique_ids_{EPS}.parquet").iterdir())
     return next(part for part in parts if pq.read_table(part).num_rows)
@@ -60,10 +76,13 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 
 def test_lost_removal_fails_the_conservation_check_and_no_shards_are_written(
-    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+    scored: Settings,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / "output"
-    rewrite(first_part_with_rows(output), lambda table: table.slice(1))
+    after_listing(monkeypatch, output, lambda table: table.slice(1))
     (output / f"shards/eps={EPS}/index.parquet").unlink()
     result = run_curation(scored, instance, EPS)
     assert not result.success
@@ -74,7 +93,10 @@ def test_lost_removal_fails_the_conservation_check_and_no_shards_are_written(
 
 
 def test_wrong_match_fails_the_check_on_removed_ids_and_stops_the_shards(
-    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+    scored: Settings,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A removal whose match is not in its cluster would be a clip lost for nothing."""
 
@@ -82,7 +104,7 @@ def test_wrong_match_fails_the_check_on_removed_ids_and_stops_the_shards(
         ids = ["no-such-clip", *table["max_id"].to_pylist()[1:]]
         return table.set_column(1, table.schema.field("max_id"), [ids])
 
-    rewrite(first_part_with_rows(tmp_path / "output"), point_elsewhere)
+    after_listing(monkeypatch, tmp_path / "output", point_elsewhere)
     result = run_curation(scored, instance, EPS)
     assert set(failed_checks(result)) == {"removed_have_match"}
     assert materialized(result) == [("duplicate_ids", EPS)]
@@ -100,15 +122,60 @@ def test_shard_that_holds_other_clips_fails_its_check(
     assert "1 shards hold others" in failed_checks(result)["shards_hold_kept"]
 
 
-def test_unreadable_part_file_fails_naming_it_and_what_to_do(
-    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path
+@pytest.mark.parametrize("damage", ["cut", "gone", "one row less"])
+def test_damaged_part_file_is_written_again_from_the_ledger(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path, damage: str
 ) -> None:
     part = first_part_with_rows(tmp_path / "output")
-    part.write_bytes(part.read_bytes()[:100])
+    whole = part.read_bytes()
+    match damage:
+        case "cut":
+            part.write_bytes(whole[:100])
+        case "gone":
+            part.unlink()
+        case "one row less":
+            rewrite(part, lambda table: table.slice(1))
+    result = run_curation(scored, instance, EPS)
+    assert result.success
+    assert part.read_bytes() == whole
+    metadata = metadata_of(instance, scored, "duplicate_ids", EPS)
+    assert metadata["lists"] - metadata["reused_clusters"] == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_pruning_table_is_written_again_from_the_ledger(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path, damage: str
+) -> None:
+    table = tmp_path / "output/extraction/semdedup_pruning_tables/cluster_1.parquet"
+    whole = table.read_bytes()
+    table.unlink() if damage == "gone" else table.write_bytes(whole[:100])
+    assert run_curation(scored, instance, EPS).success, "only the ledger is read"
+    assert run_scoring(scored, instance, only=["pairwise_scores"]).success
+    assert table.read_bytes() == whole
+    metadata = metadata_of(instance, scored, "pairwise_scores", KEYS[0])
+    assert (metadata["reused_clusters"], metadata["rows_compared"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "extraction/scores/2-3.parquet",
+        f"extraction/duplicates/{EPS}.parquet",
+        "clustering_results/partitions/2-3.parquet",
+        "embeddings/manifest.parquet",
+    ],
+)
+def test_unreadable_file_fails_naming_it_and_what_to_do(
+    scored: Settings, instance: dg.DagsterInstance, tmp_path: Path, name: str
+) -> None:
+    """Of the size that it had, so only reading it shows that it is damaged."""
+    path = tmp_path / "output" / name
+    path.write_bytes(b"\0" * path.stat().st_size)
     asset, message = failure(run_curation(scored, instance, EPS))
     assert asset == "duplicate_ids"
-    assert str(part) in message
+    assert str(path) in message
     assert "delete it and materialize again" in message
+    assert "\n" not in message
 
 
 def test_changed_summary_is_written_again(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.command.settings_file import load_settings
+from dedup_assets.graph import SCORING
 from dedup_assets.settings import Settings
 from dedup_assets_tests.assets.helpers import (
     clip_ids,
@@ -118,14 +119,16 @@ def test_run_says_rows_counts_places_and_time(runs: Runs) -> None:
     assert runs.first.returncode == 0, runs.first.stderr
     assert runs.first.stderr == ""
     assert "60 rows of 8 dimensions in 1 file, 6 clusters" in out
+    assert "60 rows of 8 dimensions in 1 file, 6 clusters" in runs.no_eps.stdout
     counted = summary(runs.output, "0.05")
     assert counted["total"] == "60"
     row = next(line for line in out.splitlines() if "0.05" in line and "%" in line)
     for column in ("kept", "removed", "rejected"):
         assert counted[column] in row
-    for stage in ("embeddings", "centroids", "cluster_partitions", "pairwise_scores"):
-        assert f" {stage} " in out
-    assert "curated_shards (eps 0.05)" in out
+    for stage in SCORING:
+        assert f"│ {stage} " in runs.no_eps.stdout
+        assert f"│ {stage} " not in out
+    assert "│ curated_shards (eps 0.05) " in out
     assert "shards/eps=0.05" in out
     assert f"dedup-assets ui {runs.output}" in out
 
@@ -137,31 +140,53 @@ def test_eps_to_extract_is_added_to_the_thresholds(runs: Runs) -> None:
 
 def test_eps_after_the_histogram_compares_nothing_again(runs: Runs) -> None:
     for name, state in runs.without_eps.items():
-        if (
-            name.startswith(("embeddings", "clustering_results", PRUNING))
-            and "manifest" not in name
-        ):
-            assert runs.after_first[name] == state, name
+        assert name == "settings.json" or runs.after_first[name] == state, name
 
 
 def test_second_run_says_that_everything_was_current_and_writes_nothing_again(runs: Runs) -> None:
     assert runs.again.returncode == 0
     assert "everything was current; nothing was computed again" in runs.again.stdout
-    may_be_rewritten = {
-        "settings.json",
-        "embeddings/manifest.parquet",
-        *_summaries(runs.after_again),
-    }
     for name, (time, data) in runs.after_first.items():
         assert runs.after_again[name][1] == data, name
-        assert name in may_be_rewritten or runs.after_again[name][0] == time, name
+        assert name == "settings.json" or runs.after_again[name][0] == time, name
     assert runs.after_again.keys() == runs.after_first.keys()
+
+
+def test_plan_is_printed_before_what_is_in_it_runs(runs: Runs) -> None:
+    assert _plan(runs.no_eps) == [
+        "embeddings: not listed yet",
+        "centroids: not fitted yet",
+        "cluster_partitions (6 of 6 keys): follows embeddings",
+        "pairwise_scores (6 of 6 keys): follows embeddings",
+        "missed_by_clustering: follows embeddings",
+        "similarity_histogram: follows embeddings",
+    ]
+    assert _plan(runs.first) == [
+        "duplicate_ids (0.05): not listed yet",
+        "curated_shards (0.05): follows duplicate_ids",
+    ]
+    assert _plan(runs.again) == []
+    assert "everything is current; there is nothing to do" in runs.again.stdout
+    assert _plan(runs.new_eps) == ["duplicate_ids (0.001): not listed yet"]
+
+
+def test_run_says_in_one_line_what_it_computed_unless_that_was_everything(runs: Runs) -> None:
+    assert _computed(runs.no_eps) == []
+    assert _computed(runs.first) == [
+        "computed duplicate_ids 6 of 6 lists at eps 0.05, curated_shards 1 of 1 sets at eps 0.05; "
+        "the rest was current"
+    ]
+    assert _computed(runs.again) == ["everything was current; nothing was computed again"]
+    assert _computed(runs.new_eps) == [
+        "computed duplicate_ids 6 of 6 lists at eps 0.001; the rest was current"
+    ]
 
 
 def test_new_eps_computes_only_that_one(runs: Runs) -> None:
     assert runs.new_eps.returncode == 0
-    assert "the rest was current" in runs.new_eps.stdout
-    assert "pairwise_scores" not in runs.new_eps.stdout.split("computed")[1].split(";")[0]
+    assert "│ duplicate_ids (eps 0.001) " in runs.new_eps.stdout
+    for stage in (*SCORING, "duplicate_ids (eps 0.05)", "curated_shards (eps 0.05)"):
+        assert f"│ {stage} " not in runs.new_eps.stdout
     old = ("clustering_results", PRUNING, "extraction/unique_ids_0.05", "shards")
     for name, state in runs.after_again.items():
         if name.startswith(old):
@@ -169,6 +194,7 @@ def test_new_eps_computes_only_that_one(runs: Runs) -> None:
     new = set(runs.after_new_eps) - set(runs.after_again)
     assert new == {
         "extraction/dedup_summary_0.001.csv",
+        "extraction/duplicates/0.001.parquet",
         *(f"extraction/unique_ids_0.001.parquet/part.{i}.parquet" for i in range(6)),
     }
 
@@ -293,5 +319,12 @@ def test_command_line_of_the_documentation_runs_as_written(tmp_path: Path) -> No
     assert looks_finished(output)
 
 
-def _summaries(files: Contents) -> set[str]:
-    return {name for name in files if name.endswith(".csv")}
+def _plan(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """The first lines that are indented; nothing else is before the first table."""
+    before = result.stdout.partition("Time")[0].splitlines()
+    return [line.strip() for line in before if line.startswith("  ")]
+
+
+def _computed(result: subprocess.CompletedProcess[str]) -> list[str]:
+    lines = result.stdout.splitlines()
+    return [line for line in lines if line.startswith(("computed", "everything was"))]
