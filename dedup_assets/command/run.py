@@ -6,12 +6,8 @@ import time
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from dedup_assets.command.output import (
-    open_instance,
-    refused_events,
-    use_instance,
-    write_defs,
-)
+from dedup_assets.command.instance import open_instance, refused_events, use_instance
+from dedup_assets.command.output import write_defs
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress

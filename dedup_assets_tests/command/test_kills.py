@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dedup_assets.command import output as output_module
-from dedup_assets.command.output import use_instance
+from dedup_assets.command import instance
+from dedup_assets.command.instance import use_instance
 from dedup_assets.store.locks import FILE
 from dedup_assets_tests.kills.places import Local, Place, remote
 from dedup_assets_tests.kills.rounds import (
@@ -129,7 +129,7 @@ def test_a_kill_leaves_no_half_configuration_of_dagster(
         use_instance(str(tmp_path))
     use_instance(str(tmp_path))
     found = (tmp_path / ".dagster" / "dagster.yaml").read_text()
-    assert found == output_module._INSTANCE_YAML
+    assert found == instance._INSTANCE_YAML
 
 
 def the_lease(place: Place, output: str) -> tuple[str, dict[str, Any]]:
