@@ -17,6 +17,7 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import DedupError
+from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, check_endpoint, is_remote
 
 _BUDGET = "10m"
@@ -107,13 +108,20 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.run import run_and_report
 
     job = read_job(parser, arguments)
-    settings, console = job.settings, Console()
-    if job.choose_clusters:
+    console = Console()
+
+    def choose(settings: Settings) -> Settings:
         from dedup_assets.command.suggest import resolve_clusters
 
-        settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+        return resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+
     return run_and_report(
-        settings, console, verbose=job.verbose, refit=job.refit, output_zip=job.output_zip
+        job.settings,
+        console,
+        verbose=job.verbose,
+        refit=job.refit,
+        output_zip=job.output_zip,
+        complete=choose if job.choose_clusters else None,
     )
 
 

@@ -26,7 +26,7 @@ class LockedError(DedupError):
 
 
 class StorageError(DedupError):
-    """A remote store refused a request, or kept failing."""
+    """A store refused a request, kept failing, or holds a damaged file."""
 
 
 def first_line(error: BaseException) -> str:
