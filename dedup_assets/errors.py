@@ -1,8 +1,16 @@
 """Errors a user can act on: one line with the rule, the value, the place and the next step."""
 
+from collections.abc import Iterable
+
+LONGEST_VALUE = 200
+LONGEST_MESSAGE = 2_000
+
 
 class DedupError(Exception):
-    """Base of every error that the user, not the program, has to mend."""
+    """Base of every error that the user can fix."""
+
+    def __str__(self) -> str:
+        return shorten(super().__str__(), LONGEST_MESSAGE)
 
 
 class SettingsError(DedupError):
@@ -33,3 +41,23 @@ def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def shorten(value: object, longest: int = LONGEST_VALUE) -> str:
+    """A value for a message: in one line, and without its middle where it is long."""
+    text = " ".join(str(value).splitlines())
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3]}... ({len(text):,} characters) ...{text[-longest // 3 :]}"
+
+
+def shown(value: object) -> str:
+    """An id, a name or a value, quoted, for a message."""
+    return shorten(repr(value))
+
+
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Some names for a message: the first ones, and how many more there are."""
+    found = [shorten(name, LONGEST_VALUE // 2) for name in names]
+    more = f" and {len(found) - most:,} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

@@ -9,15 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from sqlalchemy.exc import DBAPIError
+from dagster import DagsterInvalidInvocationError
+from dagster_shared.check import CheckError
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shorten
 from dedup_assets.store import layout
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.fingerprints import fingerprint
 
 _GUARD = ".dedup-assets.lock"
 _CONFIG = "dagster.yaml"
+
+_SPECIAL = set("?%*[")
+"""Dagster writes the path of its database into a URL as it is, and looks for its configuration by a
+pattern: where it does not find it, telemetry is on."""
+
+_DAMAGED = {"SQLITE_ERROR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_SCHEMA"}
+"""Codes of SQLite for a file that is no database, or lacks a table or a column."""
 
 _INSTANCE_YAML = """\
 # Dagster instance of this output folder. It stores its events next to this file.
@@ -32,7 +41,7 @@ def use_instance(output: str) -> None:
     """Point Dagster at ``DAGSTER_HOME``, or if that is unset at ``<output>/.dagster``.
 
     Raises:
-        SettingsError: ``DAGSTER_HOME`` is no folder.
+        SettingsError: ``DAGSTER_HOME`` is not a folder that Dagster can use.
     """
     home = os.environ.get("DAGSTER_HOME")
     if home and not Path(home).is_dir():
@@ -41,6 +50,11 @@ def use_instance(output: str) -> None:
             f"the events in {own_instance(output)}"
         )
     folder = Path(home).absolute() if home else own_instance(output)
+    if wrong := sorted(_SPECIAL & set(str(folder))):
+        raise SettingsError(
+            f"Dagster cannot keep its events in {folder}: the path holds {wrong[0]}, by which it "
+            "does not find its dagster.yaml or its database; set DAGSTER_HOME to another folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _GUARD).touch()
@@ -52,25 +66,86 @@ def use_instance(output: str) -> None:
             f"{folder} cannot be written ({error.strerror}); the events of runs go there: choose "
             "another output_path, or set DAGSTER_HOME to a folder of yours"
         ) from error
-    except DBAPIError as error:
-        raise refused_events(folder, error) from error
+    except SQLAlchemyError as error:
+        raise _refused(folder, error) from error
     os.environ["DAGSTER_HOME"] = str(folder)  # Dagster wants it absolute
 
 
-def open_instance() -> dg.DagsterInstance:
-    """The instance of `use_instance`. One process at a time: the first one makes its tables."""
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance of `use_instance`. One process at a time: the first one makes its tables.
+
+    Raises:
+        SettingsError: its configuration or its database cannot be used.
+    """
     # Halves the events that a run over many partitions starts with. Not for the UI: Dagster does
     # not mark partitions as failed then.
     os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
-    with _alone(Path(os.environ["DAGSTER_HOME"])):
-        return dg.DagsterInstance.get()
+    folder = Path(os.environ["DAGSTER_HOME"])
+    with _alone(folder):
+        instance = _open(folder)
+    try:
+        with instance:
+            yield instance
+    except SQLAlchemyError as error:
+        raise _refused(folder, error) from error
 
 
-def refused_events(folder: str | Path, error: DBAPIError) -> SettingsError:
-    """What to say where Dagster's database cannot be written."""
+def _open(folder: Path) -> dg.DagsterInstance:
+    try:
+        instance = dg.DagsterInstance.get()
+        _touch_tables(instance)
+    except SQLAlchemyError as error:
+        raise _refused(folder, error) from error
+    except (DagsterInvalidInvocationError, CheckError) as error:
+        if "instance migrate" not in str(error):
+            raise _unusable(folder, error) from error
+        raise _damaged(folder, error) from error
+    except Exception as error:  # of any kind, since a configuration names classes to load
+        raise _unusable(folder, error) from error
+    return instance
+
+
+def _touch_tables(instance: dg.DagsterInstance) -> None:
+    """Ask the three databases for what a run needs; each makes its tables at the first time."""
+    asset = dg.AssetKey("none")
+    instance.get_runs(limit=1)
+    instance.get_run_tags(["none"])
+    instance.all_instigator_state()
+    instance.get_dynamic_partitions("none")
+    instance.get_asset_records([asset])
+    instance.event_log_storage.get_event_tags_for_asset(asset)
+    check = dg.AssetCheckKey(asset, "none")
+    instance.event_log_storage.get_latest_asset_check_execution_by_key([check])
+
+
+def _refused(folder: Path, error: SQLAlchemyError) -> SettingsError:
+    """What to say where Dagster's database fails."""
+    why = getattr(error, "orig", None) or error
+    if isinstance(error, NoSuchTableError) or getattr(why, "sqlite_errorname", "") in _DAMAGED:
+        return _damaged(folder, why)
     return SettingsError(
-        f"Dagster cannot write its events to {folder} ({error.orig}); free space there, or set "
+        f"Dagster cannot write its events to {folder} ({shorten(why)}); free space there, or set "
         "DAGSTER_HOME to another folder, and run again"
+    )
+
+
+def _unusable(folder: Path, error: Exception) -> SettingsError:
+    errors = getattr(error, "errors", None)
+    why = errors[0].message if errors else f"{type(error).__name__}: {error}"
+    for value in (' Value "', ", instead got", ". Expected:"):  # it may be a secret, or is long
+        why = why.partition(value)[0]
+    return SettingsError(
+        f"Dagster cannot use {folder / _CONFIG} ({shorten(why)}); correct it, or set DAGSTER_HOME "
+        "to another folder"
+    )
+
+
+def _damaged(folder: Path, why: object) -> SettingsError:
+    return SettingsError(
+        f"Dagster's database in {folder} is damaged or of another version ({shorten(why)}); move "
+        "that folder away or delete it, or set DAGSTER_HOME to another one: lost with it is what "
+        "Dagster shows of earlier runs, and no result"
     )
 
 
@@ -87,10 +162,7 @@ def _make_instance(folder: Path) -> None:
     aside.mkdir()
     (aside / _CONFIG).write_text(_INSTANCE_YAML)
     with dg.DagsterInstance.from_config(str(aside)) as instance:
-        # Each of the three databases gets its tables when it is first asked for something.
-        instance.get_runs_count()
-        instance.get_dynamic_partitions("")
-        instance.all_instigator_state()
+        _touch_tables(instance)
     for part in ("history", "schedules", _CONFIG):
         if not (folder / part).exists():
             (aside / part).replace(folder / part)
@@ -109,8 +181,7 @@ def own_instance(output: str) -> Path:
     """Where an output's events go: below it, or else below the user's state folder."""
     if not is_remote(output):
         output = str(Path(output).absolute())
-        # Dagster writes the path of its database into a URL as it is.
-        if not set(output) & set("?%"):
+        if not _SPECIAL & set(output):
             return Path(output, layout.INSTANCE)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     readable = re.sub(r"[^A-Za-z0-9]+", "-", output.rpartition("://")[2]).strip("-")[-100:]

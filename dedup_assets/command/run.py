@@ -1,14 +1,12 @@
 """``dedup-assets run``: the graph on an instance on disk, then what came out."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
 
-from dedup_assets.command.instance import open_instance, refused_events, use_instance
+from dedup_assets.command.instance import open_instance, use_instance
 from dedup_assets.command.output import write_defs
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
@@ -74,17 +72,14 @@ def _run(
         console.print(warning, style="yellow", markup=False)
     with _writable(settings):
         write_defs(settings, settings.open_output())
-    try:
-        with open_instance() as instance, listening(show_progress(console)):
-            report = run_graph(
-                settings,
-                instance,
-                verbose=verbose,
-                refit=refit,
-                on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
-            )
-    except DBAPIError as error:
-        raise refused_events(os.environ["DAGSTER_HOME"], error) from error
+    with open_instance() as instance, listening(show_progress(console)):
+        report = run_graph(
+            settings,
+            instance,
+            verbose=verbose,
+            refit=refit,
+            on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+        )
     show_report(console, settings, report, time.monotonic() - started)
     if output_zip is not None:
         with listening(show_progress(console)):
