@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +18,8 @@ from dedup_assets.command.arguments import (
     parse_settings,
 )
 from dedup_assets.command.durations import parse_duration
-from dedup_assets.errors import DedupError
+from dedup_assets.command.terminal import guarded_output
+from dedup_assets.errors import DedupError, SettingsError, shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, check_endpoint, is_remote
 
@@ -36,16 +39,30 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Returns 0, 1 for a failed run, 130 if interrupted; exits with 2
     for wrong arguments.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    if argv is None and not sys.warnoptions:  # what libraries tell programmers
+        warnings.simplefilter("ignore")
+    name = "dedup-assets"
     try:
-        return arguments.command(arguments)
+        with guarded_output():
+            arguments = _parser().parse_args(argv)
+            name = f"{name} {arguments.name}"
+            _refuse_deleted_directory()
+            return arguments.command(arguments)
     except DedupError as error:
-        print(f"dedup-assets {arguments.name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _refuse_deleted_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "the working directory does not exist any more; change to one that does"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
     ui.add_argument("--output-s3-profile-name", metavar="NAME", help="As for run.")
     ui.add_argument("--output-s3-endpoint-url", metavar="URL", type=_endpoint, help="As for run.")
-    ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
+    ui.add_argument("--port", type=_port, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=_ui)
     return parser
 
@@ -155,6 +172,12 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, got {shown(text)}")
+    return int(text)
 
 
 def _endpoint(text: str) -> str:

@@ -11,7 +11,7 @@ from dagster import BetaWarning, PreviewWarning
 from dedup_assets.assets import build_assets
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
@@ -58,7 +58,9 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
         values = [getattr(settings, field) for settings in datasets]
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
-            raise SettingsError(f"each dataset needs its own {field}, and two have {repeated!r}")
+            raise SettingsError(
+                f"each dataset needs its own {field}, and two have {shown(repeated)}"
+            )
 
 
 def _definitions(settings: Settings) -> dg.Definitions:

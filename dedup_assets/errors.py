@@ -1,16 +1,18 @@
 """Errors a user can act on: one line with the rule, the value, the place and the next step."""
 
+import re
 from collections.abc import Iterable
 
 LONGEST_VALUE = 200
 LONGEST_MESSAGE = 2_000
+_LONG_WORD = re.compile(r"\S{500,}")
 
 
 class DedupError(Exception):
     """Base of every error that the user can fix."""
 
     def __str__(self) -> str:
-        return shorten(super().__str__(), LONGEST_MESSAGE)
+        return one_line(super().__str__())
 
 
 class SettingsError(DedupError):
@@ -43,9 +45,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def one_line(message: object) -> str:
+    """A message in one line, with what is long in it shortened, wherever it came from."""
+    text = " ".join(str(message).splitlines())
+    return shorten(_LONG_WORD.sub(lambda word: shorten(word[0]), text), LONGEST_MESSAGE)
+
+
 def shorten(value: object, longest: int = LONGEST_VALUE) -> str:
-    """A value for a message: in one line, and without its middle where it is long."""
-    text = " ".join(str(value).splitlines())
+    """A value for a message, without its middle where it is long."""
+    text = str(value)
     if len(text) <= longest:
         return text
     return f"{text[: longest * 2 // 3]}... ({len(text):,} characters) ...{text[-longest // 3 :]}"

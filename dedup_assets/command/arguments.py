@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from dedup_assets.errors import one_line, shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.sizes import format_bytes
 
@@ -59,7 +60,7 @@ class OneLineParser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def flag(field: str) -> str:
@@ -144,7 +145,7 @@ def describe(error: Any, spell: Any = str) -> str:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
     if "got " in message or error["type"] in ("missing", "extra_forbidden"):
         return f"{name}: {message}"
-    return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}, got {shown(error['input'])}"
 
 
 def _metavar(name: str, field: FieldInfo) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from dedup_assets.command.arguments import AUTO, check_settings, flag, given_values
 from dedup_assets.command.spec import RUN_KEYS, SpecError, read_spec
 from dedup_assets.component import rooted
+from dedup_assets.errors import shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
 
@@ -125,7 +126,7 @@ def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> st
     name, path = spell("output_zip"), str(values["output_zip"]).removeprefix("file://")
     _check_suffix(path, name)
     if is_remote(path) and not is_object(path):
-        raise SpecError(f"{name}: must be a local path or s3://bucket/key, got {path!r}")
+        raise SpecError(f"{name}: must be a local path or s3://bucket/key, got {shown(path)}")
     if not is_remote(path):
         path = os.path.normpath(Path.cwd() / Path(path).expanduser())
     if _is_below(path, settings.output_path):
@@ -139,9 +140,9 @@ def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> st
 
 def _check_suffix(path: str, name: str) -> None:
     if "\0" in path:
-        raise SpecError(f"{name}: must hold no NUL character, got {path!r}")
+        raise SpecError(f"{name}: must hold no NUL character, got {shown(path)}")
     if not path.lower().endswith(".zip"):
-        raise SpecError(f"{name}: must end in .zip, got {path!r}")
+        raise SpecError(f"{name}: must end in .zip, got {shown(path)}")
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -16,6 +16,7 @@ from dedup_assets.assets.common import (
 from dedup_assets.assets.curated_shards import NO_MEDIA
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
+from dedup_assets.errors import listed
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import stale_eps
@@ -145,7 +146,7 @@ def _what_next(console: Console, settings: Settings, report: Report) -> None:
     stale = stale_eps(settings, settings.open_output())
     if stale:
         console.print(
-            f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "
+            f"[yellow]the lists at eps {listed(stale)} are of an earlier configuration or "
             "input: run them again, or delete them[/]"
         )
     for entry in report.metadata.get(CURATED_SHARDS, []):

@@ -12,7 +12,7 @@ from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
-from dedup_assets.progress import listening
+from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.store.locks import COMMAND, WHOLE, writing
 from dedup_assets.store.packing import pack
@@ -80,7 +80,8 @@ def _run(
             refit=refit,
             on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
         )
-    show_report(console, settings, report, time.monotonic() - started)
+    with listening(show_progress(console)), track("reporting"):
+        show_report(console, settings, report, time.monotonic() - started)
     if output_zip is not None:
         with listening(show_progress(console)):
             packed = pack(settings.open_output(), output_zip, settings.output_access)

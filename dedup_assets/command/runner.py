@@ -29,6 +29,7 @@ from dedup_assets.component import build_definitions
 from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
 from dedup_assets.partitions import register_eps
+from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -108,10 +109,11 @@ def run_graph(
         # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
         # killed run taken, and the next run would wait for ever.
         settings = settings.model_copy(update={"device": "cpu"})
-    definitions = build_definitions(settings)
     report = Report()
-    register_eps(instance, settings)
-    end_abandoned_runs(instance, settings)
+    with track("preparing the run"):
+        definitions = build_definitions(settings)
+        register_eps(instance, settings)
+        end_abandoned_runs(instance, settings)
     scoring = definitions.resolve_job_def(scoring_job_name(settings))
     curation = definitions.resolve_job_def(curation_job_name(settings))
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
@@ -119,9 +121,9 @@ def run_graph(
     if on_half is not None:
         on_half("up to the similarity histogram")
     _execute(scoring, instance, config | fit, report, tags=all_clusters_tags(settings))
-    for eps in settings.eps_thresholds:
+    for number, eps in enumerate(settings.eps_thresholds, start=1):
         if on_half is not None:
-            on_half(f"eps {eps}")
+            on_half(f"eps {eps} ({number:,} of {len(settings.eps_thresholds):,})")
         keys = eps_assets(settings, eps)
         _execute(curation, instance, config, report, partition_key=eps, asset_selection=keys)
     return report

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, get_origin
 
 from dedup_assets.command.arguments import SECRET, YAML_ONLY
 from dedup_assets.command.durations import parse_duration
+from dedup_assets.errors import shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import Access, is_object, is_remote
 from dedup_assets.store.filesystem import Store
@@ -56,7 +57,7 @@ def read_spec(source: str, access: Access | None = None) -> Spec:
         raise SpecError(f"must be a JSON object with pipeline and args, got {_kind(document)}")
     for key in document:
         if key not in ("pipeline", "args"):
-            raise SpecError(f"unknown key {key!r}{_hint(key, ('pipeline', 'args'))}")
+            raise SpecError(f"unknown key {shown(key)}{_hint(key, ('pipeline', 'args'))}")
     if "pipeline" not in document or document["pipeline"] not in PIPELINES:
         given = json.dumps(document["pipeline"]) if "pipeline" in document else "nothing"
         raise SpecError(f"pipeline must be {' or '.join(map(json.dumps, PIPELINES))}, got {given}")
@@ -107,7 +108,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise SpecError(f"key {key!r} is given twice")
+            raise SpecError(f"key {shown(key)} is given twice")
         found[key] = value
     return found
 
@@ -125,13 +126,15 @@ def _checked(args: dict[str, Any]) -> Spec:
         if name in SECRET:
             side = name.partition("_")[0]
             raise SpecError(
-                f"{key!r} is no key of a spec, since it may hold secrets: put credentials into "
-                f"the environment, or into a profile that {side}_s3_profile_name names"
+                f"{shown(key)} is no key of a spec, since it may hold secrets: put credentials "
+                f"into the environment, or into a profile that {side}_s3_profile_name names"
             )
         if name not in KEYS:
-            raise SpecError(f"unknown key {key!r} in args{_hint(name, (*KEYS, *ALIASES))}")
+            raise SpecError(f"unknown key {shown(key)} in args{_hint(name, (*KEYS, *ALIASES))}")
         if name in keys:
-            raise SpecError(f"{keys[name]!r} and {key!r} in args are the same; give one of them")
+            raise SpecError(
+                f"{shown(keys[name])} and {shown(key)} in args are the same; give one of them"
+            )
         keys[name] = key
         if value is not None:
             values[name] = _value(name, key, value)

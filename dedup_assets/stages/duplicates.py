@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import canonical_eps, is_removed
-from dedup_assets.errors import IntegrityError, SettingsError, StaleError
+from dedup_assets.errors import IntegrityError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.commits import count_rejected
@@ -56,8 +56,8 @@ def checked_eps(key: str, dataset: str) -> str:
     """
     partitions = f"{dataset}/eps"
     way_out = (
-        f"delete the partition {key!r} of {partitions} (in the UI: the menu beside Materialize on "
-        "the asset's page, Delete partitions)"
+        f"delete the partition {shown(key)} of {partitions} (in the UI: the menu beside "
+        "Materialize on the asset's page, Delete partitions)"
     )
     try:
         eps = canonical_eps(key)
@@ -65,7 +65,8 @@ def checked_eps(key: str, dataset: str) -> str:
         raise SettingsError(f"{error}; {way_out}") from None
     if eps != key:
         raise SettingsError(
-            f"eps partition {key!r} must be spelled {eps!r}; {way_out} and add {eps!r}"
+            f"eps partition {shown(key)} must be spelled {shown(eps)}; {way_out} and add "
+            f"{shown(eps)}"
         )
     return eps
 
@@ -158,12 +159,7 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
         StaleError: they are not.
     """
     clusters = current_scores(settings, store)
-    parts = store.map(functools.partial(_part_found, store, eps), clusters)
-    whole = read_summary(store, eps) is not None and all(
-        found == part_fingerprint(cluster, eps)
-        for cluster, found in zip(clusters, parts, strict=True)
-    )
-    if not whole:
+    if not _is_current(store, eps, clusters):
         raise StaleError(
             f"the duplicates at eps {eps} are missing or stale; materialize duplicate_ids for "
             f"partition {eps}"
@@ -173,15 +169,28 @@ def current_duplicates(settings: Settings, store: Store, eps: str) -> list[Clust
 
 def stale_eps(settings: Settings, store: Store) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
+    found = map(layout.eps_of_summary, store.list(layout.EXTRACTION, ".csv"))
+    values = [eps for eps in found if eps is not None]
+    try:
+        clusters = current_scores(settings, store) if values else []
+    except StaleError:
+        return values
     stale = []
-    for name in store.list(layout.EXTRACTION, ".csv"):
-        eps = layout.eps_of_summary(name)
-        if eps is not None:
-            try:
-                current_duplicates(settings, store, eps)
-            except StaleError:
+    with track("checking the lists", len(values), "eps values") as advance:
+        for eps in values:
+            if not _is_current(store, eps, clusters):
                 stale.append(eps)
+            advance(1)
     return stale
+
+
+def _is_current(store: Store, eps: str, clusters: list[Cluster]) -> bool:
+    """Whether the lists at ``eps`` are whole and made from these scores."""
+    parts = store.map(functools.partial(_part_found, store, eps), clusters)
+    return read_summary(store, eps) is not None and all(
+        found == part_fingerprint(cluster, eps)
+        for cluster, found in zip(clusters, parts, strict=True)
+    )
 
 
 def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
@@ -213,6 +222,6 @@ def _write_summary(store: Store, result: Duplicates) -> None:
 
 def _delete_beyond(settings: Settings, store: Store, eps: str) -> None:
     for name in store.list(layout.unique_ids(eps), ".parquet"):
-        number = name.removeprefix("part.").removesuffix(".parquet")
-        if number.isdigit() and int(number) >= settings.n_clusters:
+        number = layout.number_in(name, "part.", ".parquet")
+        if number is not None and number >= settings.n_clusters:
             store.delete(f"{layout.unique_ids(eps)}/{name}")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from dedup_assets.compute.thresholds import score_threshold
 
 _BAR_WIDTH = 0.01
+_MOST_MARKED = 24
 _COUNT, _ECDF, _EPS = "#4c78a8", "#e45756", "#2a9d4a"
 
 
@@ -19,7 +20,7 @@ def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
     Args:
         table: rows of `schemas.HISTOGRAM`.
         rows: rows of all clusters, for the title.
-        eps_values: canonical eps values to mark.
+        eps_values: canonical eps values to mark; of many, some from the least to the greatest.
 
     Returns:
         A PNG.
@@ -47,7 +48,7 @@ def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
     share.step(table["score_high"].to_numpy(), table["ecdf"].to_numpy(), color=_ECDF, where="post")
     share.set_ylim(0, 1.02)
     share.set_ylabel("share of clips at or below (ECDF)", color=_ECDF)
-    for row, eps in enumerate(eps_values):
+    for row, eps in enumerate(_spread(eps_values)):
         threshold = float(score_threshold(eps))
         axes.axvline(threshold, color=_EPS, linestyle="--", linewidth=1.2)
         share.annotate(
@@ -64,3 +65,11 @@ def draw(table: pa.Table, rows: int, eps_values: list[str]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _spread(eps_values: list[str]) -> list[str]:
+    if len(eps_values) <= _MOST_MARKED:
+        return eps_values
+    ascending = sorted(eps_values, key=float)
+    places = np.linspace(0, len(ascending) - 1, _MOST_MARKED).round().astype(int)
+    return [ascending[place] for place in places]

@@ -221,11 +221,13 @@ def _score_batch(
 
     def keep(task: _Task, read_ids: pa.Array) -> None:
         ids[task.number] = read_ids
+        read_one(1)
 
     # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
     remote = min(REQUESTS, max(2, settings.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
-    in_threads(read, batch, threads, keep)
+    with track("reading clusters", len(batch), "clusters") as read_one:
+        in_threads(read, batch, threads, keep)
     counted = _Counted(advance)
     xp = device_array_module(resolve_device(settings.device))
     best = best_earlier_matches(
@@ -248,7 +250,8 @@ def _score_batch(
         info = {"fingerprint": task.fingerprint, "cluster": task.number}
         write_table(store, layout.scores(task.number), table, info)
 
-    in_threads(write, batch, threads, lambda task, nothing: None)
+    with track("writing scores", len(batch), "clusters") as written:
+        in_threads(write, batch, threads, lambda task, nothing: written(1))
 
 
 class _Counted:
@@ -323,6 +326,6 @@ def _rank_key(settings: Settings, table: pa.Table, spec: str) -> RankKey:
 def _delete_beyond(settings: Settings, store: Store) -> None:
     """Delete tables of clusters that are no more, left by a larger ``n_clusters``."""
     for name in store.list(layout.SCORES, ".parquet"):
-        number = name.removeprefix("cluster_").removesuffix(".parquet")
-        if number.isdigit() and int(number) >= settings.n_clusters:
+        number = layout.number_in(name, "cluster_", ".parquet")
+        if number is not None and number >= settings.n_clusters:
             store.delete(f"{layout.SCORES}/{name}")

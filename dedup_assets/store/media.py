@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 from urllib.parse import quote
 
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, shown
 from dedup_assets.store.access import Access
 from dedup_assets.store.source import Source, open_source
 
@@ -73,8 +73,8 @@ class MediaFiles:
                 extension = name.rpartition("/")[2].partition(".")[2]
                 if extension in found:
                     raise InputError(
-                        f"id {id_!r} has two media files, {found[extension]} and {name}, below "
-                        f"{self.store.url()}; leave one of them"
+                        f"id {shown(id_)} has two media files, {found[extension]} and {name}, "
+                        f"below {self.store.url()}; leave one of them"
                     )
                 found[extension] = name
         return found

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets.stages.histogram import Histogram, build_histogram, shown_eps
+from dedup_assets.stages.plot import _spread
 from dedup_assets.store import layout
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import Results, bytes_of, make_settings, run_stages, write_inputs
@@ -75,3 +77,13 @@ def test_shown_eps_hold_the_configured_ones_ascending(results: Results):
     shown = shown_eps(results.settings)
     assert "0.01234" in shown
     assert [float(eps) for eps in shown] == sorted({float(eps) for eps in shown})
+
+
+def test_of_many_eps_values_the_picture_marks_some_from_the_first_to_the_last():
+    """5,000 labels took 40 seconds, and covered each other."""
+    many = [canonical_eps(i / 100_000) for i in range(5_000)]
+    marked = _spread(many[::-1])
+    assert len(marked) == 24
+    assert (marked[0], marked[-1]) == ("0", "0.04999")
+    assert set(marked) < set(many)
+    assert _spread(["0.5", "0.1"]) == ["0.5", "0.1"]
