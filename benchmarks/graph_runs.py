@@ -19,7 +19,7 @@ from benchmarks.child import peak_memory_mib
 from benchmarks.empty_graph import run_empty_graph
 from benchmarks.stages import Stopwatch, call_stages, stages_timed_in_place
 from dedup_assets.assets import build_assets
-from dedup_assets.command.output import open_instance, use_instance
+from dedup_assets.command.instance import open_instance, use_instance
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.settings_file import write_settings
 from dedup_assets.command.terminal import TerminalProgress

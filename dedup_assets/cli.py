@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +19,9 @@ from dedup_assets.command.arguments import (
     parse_settings,
 )
 from dedup_assets.command.durations import parse_duration
-from dedup_assets.errors import DedupError
+from dedup_assets.command.terminal import guarded_output
+from dedup_assets.errors import DedupError, SettingsError, shown
+from dedup_assets.settings import Settings
 
 _BUDGET = "10m"
 _OUTPUT = "out"
@@ -39,16 +43,30 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Returns 0, 1 for a failed run, 130 if interrupted; exits with 2
     for wrong arguments.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    if argv is None and not sys.warnoptions:  # what libraries tell programmers
+        warnings.simplefilter("ignore")
+    name = "dedup-assets"
     try:
-        return arguments.command(arguments)
+        with guarded_output():
+            arguments = _parser().parse_args(argv)
+            name = f"{name} {arguments.name}"
+            _refuse_deleted_directory()
+            return arguments.command(arguments)
     except DedupError as error:
-        print(f"dedup-assets {arguments.name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _refuse_deleted_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "the working directory does not exist any more; change to one that does"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     ui = commands.add_parser("ui", help="open what a run materialized in the Dagster UI")
     _add_output(ui)
-    ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
+    ui.add_argument("--port", type=_port, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=lambda arguments: _ui(ui, arguments))
 
     verify = commands.add_parser(
@@ -137,27 +155,28 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.job import read_job
-    from dedup_assets.command.run import run_and_report
+    from dedup_assets.command.run import RunOptions, run_and_report
 
     if arguments.json and not arguments.plan:
         parser.error("--json goes with --plan")
     job = read_job(parser, arguments)
-    settings, console = job.settings, Console()
-    if job.choose_clusters:
+    console = Console()
+
+    def choose(settings: Settings) -> Settings:
         from dedup_assets.command.suggest import resolve_clusters
 
-        settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+        return resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+
     if arguments.plan:
         from dedup_assets.command.plan import print_plan
 
+        settings = choose(job.settings) if job.choose_clusters else job.settings
         return print_plan(settings, console, refit=job.refit, as_json=arguments.json)
     return run_and_report(
-        settings,
+        job.settings,
         console,
-        verbose=job.verbose,
-        refit=job.refit,
-        replace_shards=job.replace_shards,
-        output_zip=job.output_zip,
+        RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip),
+        complete=choose if job.choose_clusters else None,
     )
 
 
@@ -191,6 +210,12 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, got {shown(text)}")
+    return int(text)
 
 
 def _spec(arguments: argparse.Namespace) -> int:

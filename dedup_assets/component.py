@@ -58,7 +58,9 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
         values = [getattr(settings, field) for settings in datasets]
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
-            raise SettingsError(f"each dataset needs its own {field}, and two have {repeated!r}")
+            raise SettingsError(
+                f"each dataset needs its own {field}, and two have {shown(repeated)}"
+            )
 
 
 def _definitions(settings: Settings) -> dg.Definitions:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from dedup_assets.errors import shown
+from dedup_assets.errors import one_line, shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.sizes import format_bytes
 
@@ -67,7 +67,7 @@ class OneLineParser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def is_switch(setting: str) -> bool:

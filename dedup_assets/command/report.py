@@ -8,7 +8,7 @@ from rich.console import Console
 from dedup_assets.automation import eps_assets
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
-from dedup_assets.errors import StaleError
+from dedup_assets.errors import StaleError, listed
 from dedup_assets.graph import PARTITIONED, SCORING
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
@@ -157,7 +157,7 @@ def _what_next(console: Console, snapshot: Snapshot) -> None:
     stale = stale_eps(snapshot)
     if stale:
         console.print(
-            f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "
+            f"[yellow]the lists at eps {listed(stale)} are of an earlier configuration or "
             "input: run them again, or delete them[/]"
         )
     eps = settings.eps_to_extract

@@ -31,6 +31,7 @@ from dedup_assets.graph import (
     SIMILARITY_HISTOGRAM,
 )
 from dedup_assets.partitions import register_eps
+from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work
 from dedup_assets.state.ranges import cluster_ranges
@@ -143,11 +144,12 @@ def run_graph(
         # killed run taken, and the next run would wait for ever.
         settings = settings.model_copy(update={"device": "cpu"})
     report = Report()
-    register_eps(instance, settings)
-    end_abandoned_runs(instance, settings)
-    if not work:
-        return report
-    definitions = build_definitions(settings)
+    with track("preparing the run"):
+        register_eps(instance, settings)
+        end_abandoned_runs(instance, settings)
+        if not work:
+            return report
+        definitions = build_definitions(settings)
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
     scoring = [item for item in work if item.asset in SCORING]
     if scoring:
@@ -158,11 +160,11 @@ def run_graph(
         launch = _launched(settings, options, CENTROIDS, refit=refit)
         _execute(job, instance, config | launch, report, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
-    for eps in settings.eps_thresholds:
+    for number, eps in enumerate(settings.eps_thresholds, start=1):
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
         if assets:
             if on_half is not None:
-                on_half(f"eps {eps}")
+                on_half(f"eps {eps} ({number:,} of {len(settings.eps_thresholds):,})")
             options = {"asset_selection": [asset_key(settings, name) for name in assets]}
             launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
             _execute(job, instance, config | launch, report, partition_key=eps, **options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, SettingsError, StaleError, shown
+from dedup_assets.errors import InputError, SettingsError, StaleError, listed, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_links_to_output
@@ -95,8 +95,8 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     column = store.layout.cluster_column
     if column in settings.carried_columns:
         raise SettingsError(
-            f"metadata_fields cannot hold {column!r}: readers of the output make a column of that "
-            f"name from its folders {column}=0, ...; name yours otherwise in the input"
+            f"metadata_fields cannot hold {shown(column)}: readers of the output make a column of "
+            f"that name from its folders {column}=0, ...; name yours otherwise in the input"
         )
     manifest = survey_embeddings(settings)
     if settings.n_clusters > manifest.rows:
@@ -165,14 +165,14 @@ def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
     for file in probed[1:]:
         if file.id_type != reference.id_type:
             raise InputError(
-                f"id column {settings.id_field!r} is {reference.id_type} in {reference.name} and "
-                f"{file.id_type} in {file.name}; write all files with one type"
+                f"id column {shown(settings.id_field)} is {reference.id_type} in {reference.name} "
+                f"and {file.id_type} in {file.name}; write all files with one type"
             )
         for ours, theirs in zip(reference.metadata, file.metadata, strict=True):
             if ours.type != theirs.type:
                 raise InputError(
-                    f"column {ours.name!r} is {ours.type} in {reference.name} and {theirs.type} "
-                    f"in {file.name}; write all files with one type"
+                    f"column {shown(ours.name)} is {ours.type} in {reference.name} and "
+                    f"{theirs.type} in {file.name}; write all files with one type"
                 )
     return reference
 
@@ -181,14 +181,14 @@ def _check_rank_columns(file: InputFile, settings: Settings) -> None:
     for spec in settings.rank_by:
         name = spec.rpartition(":")[0]
         if name in (settings.embedding_field, schemas.EMBEDDING):
-            raise InputError(f"rank_by cannot take {name!r}: an embedding has no order")
+            raise InputError(f"rank_by cannot take {shown(name)}: an embedding has no order")
         if name not in file.metadata.names:
             continue
         type_ = file.metadata.field(name).type
         if pa.types.is_nested(type_) or pa.types.is_null(type_):
             raise InputError(
-                f"rank_by cannot take {name!r}: it has type {type_}, which has no order; name a "
-                "column of numbers, text or times"
+                f"rank_by cannot take {shown(name)}: it has type {type_}, which has no order; name "
+                "a column of numbers, text or times"
             )
 
 
@@ -226,8 +226,8 @@ def _refuse_duplicate_ids(
     count, examples = find_duplicate_ids(files, store, groups, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
-        listed = ", ".join(shown(key) for key in examples)
+        named = listed(repr(key) for key in examples)
         raise InputError(
-            f"ids must be unique, and {count} occur more than once: {listed} ({shown(first)} in "
+            f"ids must be unique, and {count} occur more than once: {named} ({shown(first)} in "
             f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
         )

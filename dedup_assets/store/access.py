@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 
 S3 = "s3://"
 RETRIES = 8
@@ -107,7 +107,7 @@ def check_endpoint(url: str) -> str:
         raise ValueError("must hold no user name or password: put them into the credentials")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must look like https://host:port, got {url!r}")
+        raise ValueError(f"must look like https://host:port, got {shown(url)}")
     return url
 
 

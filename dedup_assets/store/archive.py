@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from dedup_assets.errors import InputError, StaleError, first_line
+from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.rangefile import Window
 from dedup_assets.store.s3 import ChangedError, Entries
@@ -321,7 +321,8 @@ class ZipStore:
 
     def _refused(self, info: zipfile.ZipInfo, why: str) -> InputError:
         return InputError(
-            f"{self._url} is refused: member {info.orig_filename!r} {why}; make the zip without it"
+            f"{self._url} is refused: member {shown(info.orig_filename)} {why}; make the zip "
+            "without it"
         )
 
     def _damaged(self, why: str) -> InputError:

@@ -301,7 +301,7 @@ class Store:
             return
         for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
             host, process, _ = leftover.name.rsplit("-", 2)
-            ours = host == socket.gethostname() and process.isdigit()
+            ours = host == socket.gethostname() and process.isascii() and process.isdigit()
             if ours and not is_alive(int(process)):
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, shown
 from dedup_assets.store.access import Access
 from dedup_assets.store.formats import jsonl, npy, parquet
 from dedup_assets.store.formats.rows import Batch as Batch
@@ -90,7 +90,7 @@ class InputFiles:
                 there = f"holds no {EXTENSIONS[kind or 'parquet']} file{others}"
             raise InputError(
                 f"input_embeddings_path {self.store.url()} {there}; point it at the folder of "
-                f"embeddings (columns {self.id_field!r} and {self.embedding_field!r})"
+                f"embeddings (columns {shown(self.id_field)} and {shown(self.embedding_field)})"
             )
         for name in found:
             self._refuse_bytes(name)

@@ -163,6 +163,12 @@ def eps_of_summary(name: str) -> str | None:
     return name.removeprefix(prefix).removesuffix(suffix) if is_summary else None
 
 
+def number_in(name: str, before: str, after: str = "") -> int | None:
+    """The number of a cluster in a name, if it has one; digits of other scripts are none."""
+    number = re.fullmatch(f"{re.escape(before)}([0-9]{{1,9}}){re.escape(after)}", name)
+    return int(number[1]) if number else None
+
+
 def shards(eps: str) -> str:
     return f"{SHARDS}/eps={eps}"
 

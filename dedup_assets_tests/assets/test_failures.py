@@ -1,6 +1,7 @@
 """What stops a run, what a retry may mend, and what the blocking checks find on disk."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -212,17 +213,28 @@ def test_programming_error_is_tried_once(
     assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
 
 
-def test_full_disk_is_not_retried(
-    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP, errno.ENOTDIR],
+)
+def test_faults_that_last_are_not_retried(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     settings = make_settings(tmp_path)
 
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", full)
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", fail)
     result = run_curation(settings, instance, EPS)
-    assert "No space left on device" in failure(result)[1]
+    assert os.strerror(number) in failure(result)[1]
+    assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
+
+
+def test_a_name_that_is_too_long_is_tried_once(tmp_path: Path, instance: dg.DagsterInstance):
+    settings = make_settings(tmp_path, input_embeddings_path=str(tmp_path / ("x" * 300)))
+    result = run_scoring(settings, instance)
+    assert "File name too long" in failure(result)[1]
     assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
 
 

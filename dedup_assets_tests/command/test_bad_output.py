@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dedup_assets.command.output import use_instance
+from dedup_assets.command.instance import use_instance
 from dedup_assets.errors import SettingsError
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, listed, shown
 
 FLOATS = (pa.float16(), pa.float32(), pa.float64())
 
@@ -143,13 +143,13 @@ def check_columns(there: list[str], columns: Columns, file: str) -> None:
     for field in columns.wanted():
         if field not in there:
             raise InputError(
-                f"{file} has no column {field!r}; it has {', '.join(there)}; set "
+                f"{file} has no column {shown(field)}; it has {listed(there)}; set "
                 "id_field, embedding_field and metadata_fields to columns of the input"
             )
         if there.count(field) > 1:
             raise InputError(
-                f"{file} has {there.count(field)} columns {field!r}; write it again with one, or "
-                "with another name for the others"
+                f"{file} has {there.count(field)} columns {shown(field)}; write it again with one, "
+                "or with another name for the others"
             )
 
 
@@ -196,7 +196,9 @@ def id_type(type_: pa.DataType, name: str, field: str) -> pa.DataType:
         return pa.string()
     if pa.types.is_integer(type_):
         return type_
-    raise InputError(f"id column {field!r} of {name} has type {type_}; it must be text or integers")
+    raise InputError(
+        f"id column {shown(field)} of {name} has type {type_}; it must be text or integers"
+    )
 
 
 def _vectors(column: pa.Array, dim: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
