@@ -19,8 +19,9 @@ from benchmarks.child import peak_memory_mib
 from benchmarks.empty_graph import run_empty_graph
 from benchmarks.stages import Stopwatch, call_stages, stages_timed_in_place
 from dedup_assets.assets import build_assets
-from dedup_assets.command.output import open_instance, use_instance, write_defs
+from dedup_assets.command.instance import open_instance, use_instance
 from dedup_assets.command.runner import run_graph
+from dedup_assets.command.settings_file import write_settings
 from dedup_assets.command.terminal import TerminalProgress
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
@@ -31,7 +32,7 @@ def graph(settings: dict[str, Any], profile: str | None = None) -> dict[str, Any
     """The graph through Dagster, as the command runs it."""
     parsed = Settings.model_validate(settings)
     use_instance(parsed.output_path)
-    write_defs(parsed, Store(parsed.output_path))
+    write_settings(parsed, Store(parsed.output_path))
     watch, clock = Stopwatch(), Stopwatch()
     with open_instance() as instance, stages_timed_in_place(watch):
         before = peak_memory_mib()

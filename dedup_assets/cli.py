@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -10,20 +12,26 @@ from rich.console import Console
 from dedup_assets import __version__
 from dedup_assets.command.arguments import (
     INPUT_SETTINGS,
+    S3_SETTINGS,
     OneLineParser,
     add_settings,
     given_flags,
     parse_settings,
 )
 from dedup_assets.command.durations import parse_duration
-from dedup_assets.errors import DedupError
-from dedup_assets.store.access import Access, check_endpoint, is_remote
+from dedup_assets.command.terminal import guarded_output
+from dedup_assets.errors import DedupError, SettingsError, shown
+from dedup_assets.settings import Settings
 
 _BUDGET = "10m"
 _OUTPUT = "out"
 _SPEC_HELP = (
     "Job spec in JSON, a file or - for the standard input, instead of the flags of settings; "
     "dedup-assets spec --schema describes it."
+)
+_S3_SPEC_HELP = (
+    "Job spec whose args name the S3 profiles and endpoints, unless flags do; a file or - for the "
+    "standard input."
 )
 _ZIP_HELP = (
     "Pack everything below the output folder into this ZIP file when the run has ended; local or "
@@ -35,16 +43,30 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Returns 0, 1 for a failed run, 130 if interrupted; exits with 2
     for wrong arguments.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    if argv is None and not sys.warnoptions:  # what libraries tell programmers
+        warnings.simplefilter("ignore")
+    name = "dedup-assets"
     try:
-        return arguments.command(arguments)
+        with guarded_output():
+            arguments = _parser().parse_args(argv)
+            name = f"{name} {arguments.name}"
+            _refuse_deleted_directory()
+            return arguments.command(arguments)
     except DedupError as error:
-        print(f"dedup-assets {arguments.name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _refuse_deleted_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "the working directory does not exist any more; change to one that does"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +87,19 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Fit the centroids again; with --n-clusters auto, choose their number again too.",
     )
+    run.add_argument(
+        "--replace-shards",
+        action="store_true",
+        help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
+        "where tars and plain files replace each other.",
+    )
+    run.add_argument(
+        "--plan",
+        action="store_true",
+        help="Print what a run would make and why, and stop: exit code 0 if there is nothing to "
+        "do, 3 otherwise. Nothing is written.",
+    )
+    run.add_argument("--json", action="store_true", help="With --plan: print one JSON document.")
     run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
     run.set_defaults(command=lambda arguments: _run(run, arguments))
 
@@ -94,26 +129,54 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     ui = commands.add_parser("ui", help="open what a run materialized in the Dagster UI")
-    ui.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
-    ui.add_argument("--output-s3-profile-name", metavar="NAME", help="As for run.")
-    ui.add_argument("--output-s3-endpoint-url", metavar="URL", type=_endpoint, help="As for run.")
-    ui.add_argument("--port", type=int, default=3000, help="Default: 3000, on this machine only.")
-    ui.set_defaults(command=_ui)
+    _add_output(ui)
+    ui.add_argument("--port", type=_port, default=3000, help="Default: 3000, on this machine only.")
+    ui.set_defaults(command=lambda arguments: _ui(ui, arguments))
+
+    verify = commands.add_parser(
+        "verify", help="compare the files of an output by content with what they were made from"
+    )
+    _add_output(verify)
+    verify.set_defaults(command=lambda arguments: _verify(verify, arguments))
+
+    scaffold = commands.add_parser(
+        "scaffold", help="print the YAML of a run's settings, for a Dagster project"
+    )
+    _add_output(scaffold)
+    scaffold.set_defaults(command=lambda arguments: _scaffold(scaffold, arguments))
     return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
+    parser.add_argument("--spec", metavar="FILE", help=_S3_SPEC_HELP)
+    add_settings(parser, only=S3_SETTINGS)
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.job import read_job
-    from dedup_assets.command.run import run_and_report
+    from dedup_assets.command.run import RunOptions, run_and_report
 
+    if arguments.json and not arguments.plan:
+        parser.error("--json goes with --plan")
     job = read_job(parser, arguments)
-    settings, console = job.settings, Console()
-    if job.choose_clusters:
+    console = Console()
+
+    def choose(settings: Settings) -> Settings:
         from dedup_assets.command.suggest import resolve_clusters
 
-        settings = resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+        return resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
+
+    if arguments.plan:
+        from dedup_assets.command.plan import print_plan
+
+        settings = choose(job.settings) if job.choose_clusters else job.settings
+        return print_plan(settings, console, refit=job.refit, as_json=arguments.json)
     return run_and_report(
-        settings, console, verbose=job.verbose, refit=job.refit, output_zip=job.output_zip
+        job.settings,
+        console,
+        RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip),
+        complete=choose if job.choose_clusters else None,
     )
 
 
@@ -149,11 +212,10 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _endpoint(text: str) -> str:
-    try:
-        return check_endpoint(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, got {shown(text)}")
+    return int(text)
 
 
 def _spec(arguments: argparse.Namespace) -> int:
@@ -169,13 +231,26 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(Path(arguments.folder).absolute(), Console(), verbose=arguments.verbose)
 
 
-def _ui(arguments: argparse.Namespace) -> int:
+def _ui(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
     from dedup_assets.command.output import open_ui
 
-    remote = is_remote(arguments.output)
-    output = arguments.output if remote else str(Path(arguments.output).absolute())
-    access = Access(arguments.output_s3_profile_name, arguments.output_s3_endpoint_url)
-    return open_ui(output, arguments.port, access)
+    return open_ui(read_output(parser, arguments), arguments.port)
+
+
+def _verify(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
+    from dedup_assets.command.verify import verify_output
+
+    return verify_output(read_output(parser, arguments), Console())
+
+
+def _scaffold(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.job import read_output
+    from dedup_assets.command.scaffold import component_yaml
+
+    print(component_yaml(read_output(parser, arguments)), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The component: what a user writes in YAML for one dataset."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from dagster import BetaWarning, PreviewWarning
 from dedup_assets.assets import build_assets
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
+from dedup_assets.store.local import absolute_path
 
 
 class SemanticDedup(dg.Component, Settings, dg.Resolvable):
@@ -58,7 +58,9 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
         values = [getattr(settings, field) for settings in datasets]
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
-            raise SettingsError(f"each dataset needs its own {field}, and two have {repeated!r}")
+            raise SettingsError(
+                f"each dataset needs its own {field}, and two have {shown(repeated)}"
+            )
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
@@ -74,15 +76,19 @@ def _definitions(settings: Settings) -> dg.Definitions:
 
 
 def rooted(settings: Settings, root: Path) -> Settings:
-    """The settings with relative local paths made absolute from ``root``."""
+    """The settings with relative local paths made absolute from ``root``.
+
+    Raises:
+        SettingsError: a path is not text, which settings are written as.
+    """
     paths = {
-        field: _absolute(value, root)
+        field: value if is_remote(value) else absolute_path(value, root)
         for field in ("input_embeddings_path", "output_path", "clips_path")
         if (value := getattr(settings, field)) is not None
     }
+    for field, path in paths.items():
+        if path != path.encode(errors="replace").decode():
+            raise SettingsError(
+                f"{field} {shown(path)} is not UTF-8 text; rename the folder, or start elsewhere"
+            )
     return settings.model_copy(update=paths)
-
-
-def _absolute(path: str, root: Path) -> str:
-    # Not resolved: where a link points may change while the definitions stay loaded.
-    return path if is_remote(path) else os.path.normpath(root / Path(path).expanduser())

@@ -1,8 +1,18 @@
 """Errors a user can act on: one line with the rule, the value, the place and the next step."""
 
+import re
+from collections.abc import Iterable
+
+LONGEST_VALUE = 200
+LONGEST_MESSAGE = 2_000
+_LONG_WORD = re.compile(r"\S{500,}")
+
 
 class DedupError(Exception):
-    """Base of every error that the user, not the program, has to mend."""
+    """Base of every error that the user can fix."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class SettingsError(DedupError):
@@ -26,10 +36,36 @@ class LockedError(DedupError):
 
 
 class StorageError(DedupError):
-    """A remote store refused a request, or kept failing."""
+    """A store refused a request, kept failing, or holds a damaged file."""
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def one_line(message: object) -> str:
+    """A message in one line, with what is long in it shortened, wherever it came from."""
+    text = " ".join(str(message).splitlines())
+    return shorten(_LONG_WORD.sub(lambda word: shorten(word[0]), text), LONGEST_MESSAGE)
+
+
+def shorten(value: object, longest: int = LONGEST_VALUE) -> str:
+    """A value for a message, without its middle where it is long."""
+    text = str(value)
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3]}... ({len(text):,} characters) ...{text[-longest // 3 :]}"
+
+
+def shown(value: object) -> str:
+    """An id, a name or a value, quoted, for a message."""
+    return shorten(repr(value))
+
+
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Some names for a message: the first ones, and how many more there are."""
+    found = [shorten(name, LONGEST_VALUE // 2) for name in names]
+    more = f" and {len(found) - most:,} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

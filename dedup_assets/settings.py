@@ -7,7 +7,15 @@ import dagster as dg
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dedup_assets.compute.thresholds import canonical_eps
-from dedup_assets.store.access import RETRIES, Access, check_endpoint, check_options, is_remote
+from dedup_assets.store.access import (
+    RETRIES,
+    S3,
+    Access,
+    check_endpoint,
+    check_options,
+    is_other_url,
+    is_remote,
+)
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.schemas import COSINE_DISTANCE, EMBEDDING, ID, L2_DISTANCE
 from dedup_assets.store.sizes import parse_bytes
@@ -24,7 +32,8 @@ class Settings(dg.Model):
     """Settings of one dataset."""
 
     # Storage options may hold secrets, and pydantic would repeat what it does not accept.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    # Neither JSON nor a sum knows infinity.
+    model_config = ConfigDict(hide_input_in_errors=True, allow_inf_nan=False)
 
     dataset: str = Field(
         default="dedup",
@@ -117,6 +126,11 @@ class Settings(dg.Model):
         description="Folder of the clips' media files; none: clips/ of input_embeddings_path, if "
         "that is the output folder of a split pipeline, or else an index of ids only.",
     )
+    allow_links: bool = Field(
+        default=False,
+        description="Follow symbolic links in the clips folder that lead out of it, to any file "
+        "that you can read; they are refused otherwise.",
+    )
     samples_per_shard: int = Field(default=10_000, ge=1, description="Clips in one tar.")
     export: Literal["shards", "media"] = Field(
         default="shards", description="WebDataset tars, or a folder of plain media files."
@@ -198,15 +212,12 @@ class Settings(dg.Model):
     @field_validator("input_embeddings_path", "output_path", "clips_path")
     @classmethod
     def _local_or_s3(cls, value: str | None) -> str | None:
-        if "\0" in (value or ""):
+        path = value or ""
+        if "\0" in path:
             raise ValueError(f"must hold no NUL character, got {value!r}")
-        protocol, separator, rest = (value or "").partition("://")
-        nowhere = not rest.strip("/") or (protocol == "s3" and not _BUCKET.match(rest))
-        if separator and (protocol not in ("s3", "file") or nowhere):
-            raise ValueError(
-                f"must be a local path or a URL such as s3://bucket/prefix, got {value!r}"
-            )
-        return value.removeprefix("file://") if value is not None else None
+        if is_other_url(path) or (is_remote(path) and not _BUCKET.match(path.removeprefix(S3))):
+            raise ValueError(f"must be a local path or s3://bucket/prefix, got {value!r}")
+        return value
 
     @field_validator("input_s3_endpoint_url", "output_s3_endpoint_url")
     @classmethod

@@ -112,6 +112,14 @@ def write_inputs(
     return folder
 
 
+ODD_NAMES = [
+    *("run::2", "a::b::c", "{id}", "[b]", "50%20off", "what?", "a#b", "a\nb", "a\tb", "~", "~x"),
+    *("*", "a*", "$HOME", "a b", " a ", "'", '"', "\\", "`id`", ";", "&", "|", "<>", "!", "a=1"),
+    *("file:", "s3:", "-x", "@", "ünï", "{{ 1 }}", "{#", "{%", "[!a]", "a,b", "a.", "\x7f", "\x01"),
+]
+"""Names that a URL, a pattern, a shell or a template would take for something else."""
+
+
 def make_settings(tmp_path: Path, **options: Any) -> Settings:
     """Settings over ``tmp_path/in`` and ``tmp_path/out``."""
     # memory_budget may be set below the least that a user may ask for, so that little data spills.

@@ -115,7 +115,7 @@ def test_jobs_are_named_after_the_dataset_and_hold_its_two_halves(tmp_path: Path
 
     assert assets("small_scoring") == {
         *("embeddings", "centroids", "cluster_partitions", "pairwise_scores"),
-        "similarity_histogram",
+        *("missed_by_clustering", "similarity_histogram"),
     }
     assert assets("small_curation") == {"duplicate_ids", "curated_shards"}
 

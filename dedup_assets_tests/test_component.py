@@ -75,7 +75,7 @@ def test_two_datasets_in_yaml_load_side_by_side(project: Project) -> None:
         }
     )
     keys = {spec.key for spec in definitions.resolve_all_asset_specs()}
-    assert len(keys) == 14
+    assert len(keys) == 16
     assert {key.path[0] for key in keys} == {"films", "sport"}
     repository = definitions.get_repository_def()
     assert set(repository.get_top_level_resources()) >= {"films_store", "sport_store"}

@@ -18,10 +18,11 @@ LAYERS = [
     {"component", "cli", "command"},
     {"assets", "checks", "automation", "partitions", "resources"},
     {"stages"},
+    {"state"},
     {"settings"},
     {"store", "video"},
     {"compute"},
-    {"errors", "progress"},
+    {"errors", "graph", "progress"},
 ]
 """From the top; a module may import its own layer and those below."""
 

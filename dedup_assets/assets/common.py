@@ -9,16 +9,25 @@ import dagster as dg
 import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
-from dedup_assets.errors import DedupError
+from dedup_assets.errors import DedupError, one_line
 from dedup_assets.graph import PARTITIONED, READS
-from dedup_assets.progress import LogProgress, listening
+from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
+from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.guard import refuse_other_layout
+from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.locks import WHOLE, writing
 from dedup_assets.store.schemas import DESCRIPTIONS
+
+_LASTING = {
+    *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+    *(errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EMLINK, errno.EXDEV),
+    *(errno.EINVAL, errno.EFBIG, errno.ENODEV, errno.ENXIO, errno.ENOTSUP),
+    *(errno.EILSEQ, errno.EOVERFLOW, errno.ETXTBSY, errno.ENOSYS),
+}
+"""Faults that the same request finds again, however late it comes."""
 
 INTERRUPTED = "interrupted"
 """Description of the failure of a step that a signal stopped."""
@@ -75,13 +84,17 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
     keys = [WHOLE] if kind is None else list(context.partition_keys)
     alike = {read for read in READS[name] if kind is not None and PARTITIONED.get(read) == kind}
     reads = {read: keys if read in alike else [WHOLE] for read in READS[name]}
-    with user_errors():
+    with user_errors():  # before anything is written, the lease included
+        refuse_overlaps(settings)
         refuse_other_layout(store)
     with (
         listening(LogProgress(context.log.info)),
+        track(name),
         user_errors(),
         writing(store, name, keys, reads=reads, run=context.run.run_id),
     ):
+        # Under the lease: another dataset's run cannot write its manifest between look and write.
+        refuse_other_dataset(store, settings.dataset)
         yield Snapshot(settings, store)
 
 
@@ -96,14 +109,14 @@ def user_errors() -> Iterator[None]:
     except (DedupError, DeviceError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             text = f"{error}; free space there or choose another output_path, and run again"
-            raise dg.Failure(description=text, allow_retries=False) from error
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+            raise dg.Failure(description=one_line(text), allow_retries=False) from error
+        if error.errno in _LASTING:
+            raise dg.Failure(description=one_line(error), allow_retries=False) from error
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
+        text = one_line(f"{type(error).__name__}: {error}")
         raise dg.Failure(description=text, allow_retries=False) from error
 
 

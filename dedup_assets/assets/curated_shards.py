@@ -12,17 +12,29 @@ from dedup_assets.store.sizes import format_bytes
 NO_MEDIA = "none: clips_path is not set, so only the index of kept ids was written"
 
 
+class CuratedShardsConfig(dg.Config):
+    """Launch configuration of `curated_shards`."""
+
+    replace_shards: bool = False
+
+
 def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CURATED_SHARDS, {"webdataset"}),
         partitions_def=eps_partitions_def(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
-    def curated_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        """The clips kept at this eps, as WebDataset shards to train on."""
+    def curated_shards(
+        context: dg.AssetExecutionContext, config: CuratedShardsConfig
+    ) -> dg.MaterializeResult[None]:
+        """The clips kept at this eps, as WebDataset shards to train on.
+
+        A run after which a kept clip has no media that it has now, or another kind of it, is
+        refused. Launch with `replace_shards: true` to replace what is there all the same.
+        """
         with stage(context, settings) as snapshot:
             eps = checked_eps(context.partition_key, settings.dataset)
-            curated = write_shards(snapshot, eps)
+            curated = write_shards(snapshot, eps, replace_shards=config.replace_shards)
         store = snapshot.store
         media = f"from {curated.clips}"
         if curated.clips is None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from dedup_assets.errors import one_line, shown
 from dedup_assets.settings import Settings
 from dedup_assets.store.sizes import format_bytes
 
@@ -23,8 +24,15 @@ YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_st
 SECRET = {"input_storage_options", "output_storage_options"}
 _UNSHOWN = SECRET | {"input_s3_endpoint_url", "output_s3_endpoint_url"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
+_MOST_SHOWN = 240
 AUTO = "auto"
 """Instead of a number of clusters."""
+
+S3_SETTINGS = (
+    *("input_s3_profile_name", "output_s3_profile_name"),
+    *("input_s3_endpoint_url", "output_s3_endpoint_url"),
+)
+"""How either side is reached; no secrets."""
 
 INPUT_SETTINGS = (
     *(
@@ -59,7 +67,12 @@ class OneLineParser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def is_switch(setting: str) -> bool:
+    """Whether a setting is on or off: its flag takes no value."""
+    return Settings.model_fields[setting].annotation is bool
 
 
 def flag(field: str) -> str:
@@ -91,6 +104,9 @@ def add_settings(
             options["metavar"] = "{" + ",".join(choices) + "}"
         if get_origin(field.annotation) is list:
             options["nargs"] = "+"
+        if is_switch(name):
+            options["action"] = "store_true"
+            del options["metavar"]
         parser.add_argument(flag(name), **options)
 
 
@@ -132,19 +148,22 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
     for name in Settings.model_fields:
         if name in vars(arguments):
             value = getattr(arguments, name)
-            flags += [flag(name), *(value if isinstance(value, list) else [value])]
+            values = value if isinstance(value, list) else [value]
+            flags += [flag(name), *(() if is_switch(name) else values)]
     return flags
 
 
 def describe(error: Any, spell: Any = str) -> str:
     """One validation error as ``name: rule, got value``."""
     name = spell(str(error["loc"][0])) if error["loc"] else "settings"
+    if not name.isprintable() or len(name) > _MOST_SHOWN:  # an unknown key of a file
+        name = shown(name)
     message = error["msg"].removeprefix("Value error, ")
     if error["loc"] and error["loc"][0] in _UNSHOWN:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
-    if "got " in message or error["type"] in ("missing", "extra_forbidden"):
-        return f"{name}: {message}"
-    return f"{name}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    if "got " not in message and error["type"] not in ("missing", "extra_forbidden"):
+        message = f"{message[0].lower()}{message[1:]}, got {shown(error['input'])}"
+    return f"{name}: {message if len(message) <= _MOST_SHOWN else message[:_MOST_SHOWN] + '...'}"
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
@@ -159,10 +178,10 @@ def _metavar(name: str, field: FieldInfo) -> str:
 def _help(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%") + _MORE_HELP.get(name, "")
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
-    if default in (None, []):
+    if default in (None, []) or is_switch(name):
         return text
-    shown = format_bytes(default) if name == "memory_budget" else default
-    return f"{text} Default: {shown}."
+    value = format_bytes(default) if name == "memory_budget" else default
+    return f"{text} Default: {value}."
 
 
 def _choices(field: FieldInfo) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from dedup_assets.command.run import run_and_report
+from dedup_assets.command.run import RunOptions, run_and_report
 from dedup_assets.command.terminal import make_table, show_progress
 from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
@@ -37,7 +37,7 @@ def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
         _embed(folder)
     console.print("[bold]3[/] running the graph")
     settings = demo_settings(folder)
-    run_and_report(settings, console, verbose=verbose)
+    run_and_report(settings, console, RunOptions(verbose=verbose))
     store = settings.open_output()
     for eps in EPS_VALUES:
         _show(console, eps, recall_and_precision(truth, _removed(store, eps)))
@@ -94,7 +94,7 @@ def _counting(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _removed(store: Store, eps: str) -> pa.Table:
-    with store.fs.open(store.path(layout.unique_ids_part(eps, 0)), "rb") as file:
+    with store.open(layout.unique_ids_part(eps, 0)) as file:
         schema = pq.read_schema(file)
     parts = []
     for name in store.list(layout.unique_ids(eps), ".parquet"):

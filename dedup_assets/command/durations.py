@@ -3,6 +3,8 @@
 import math
 import re
 
+from dedup_assets.errors import shown
+
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -12,11 +14,12 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: it is none of these, or not above zero.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    whole = re.fullmatch(r"(\d+(\.\d+)?|(\d+(\.\d+)?\s*[smh]\s*)+)", text.strip().lower())
+    number = r"[0-9]+(\.[0-9]+)?"
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)\s*([smh]?)", text.strip().lower())
+    whole = re.fullmatch(rf"({number}|({number}\s*[smh]\s*)+)", text.strip().lower())
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if whole is None or not 0 < seconds < math.inf:
-        raise ValueError(f"a time must look like 10m, 90s or 2h, got {text!r}")
+        raise ValueError(f"a time must look like 10m, 90s or 2h, got {shown(text)}")
     return seconds
 
 

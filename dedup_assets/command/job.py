@@ -1,23 +1,22 @@
-"""What one run is asked to do: by flags, or by a spec and a few flags beside it."""
+"""What a command is asked to do: by flags, or by a spec and a few flags beside it."""
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dedup_assets.command.arguments import AUTO, check_settings, flag, given_values
-from dedup_assets.command.spec import RUN_KEYS, SpecError, read_spec
+from dedup_assets.command.arguments import AUTO, S3_SETTINGS, check_settings, flag, given_values
+from dedup_assets.command.settings_file import load_settings
+from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
+from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.store.access import Access, check_endpoint, is_object, is_remote
+from dedup_assets.stages.overlaps import refuse_overlaps
+from dedup_assets.store.access import Access, check_endpoint, is_object, is_other_url, is_remote
+from dedup_assets.store.local import absolute_path
 
-BESIDE = (
-    *("input_zip", "output_zip", "output_path", "verbose"),
-    *("input_s3_profile_name", "output_s3_profile_name"),
-    *("input_s3_endpoint_url", "output_s3_endpoint_url"),
-)
+BESIDE = ("input_zip", "output_zip", "output_path", "replace_shards", "verbose", *S3_SETTINGS)
 """Flags that may be given beside a spec."""
 
 _REQUIRED = tuple(name for name, field in Settings.model_fields.items() if field.is_required())
@@ -40,6 +39,7 @@ class Job:
     choose_clusters: bool
     time_budget: float | None
     refit: bool
+    replace_shards: bool
     verbose: bool
     output_zip: str | None
 
@@ -64,12 +64,7 @@ def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, 
     alien = [flag(name) for name in flags if name not in BESIDE]
     if alien:
         raise SpecError(f"{', '.join(alien)} cannot be given beside a spec; write it into its args")
-    endpoint = flags.get("input_s3_endpoint_url")
-    try:
-        access = Access(flags.get("input_s3_profile_name"), endpoint and check_endpoint(endpoint))
-    except ValueError as error:
-        raise SpecError(f"{flag('input_s3_endpoint_url')}: {error}") from None
-    spec = read_spec(source, access)
+    spec = _read_spec(source, flags)
 
     def spell(name: str) -> str:
         return flag(name) if name in flags else f"args.{spec.keys.get(name, name)}"
@@ -78,6 +73,44 @@ def _job_of_spec(parser: argparse.ArgumentParser, source: str, flags: dict[str, 
         if spec.values.get(name, value) != value:
             raise SpecError(f"{flag(name)} and args.{spec.keys[name]} differ; give one of them")
     return _job(parser, {**spec.values, **flags}, spell, of_spec=True)
+
+
+def _read_spec(source: str, flags: dict[str, Any]) -> Spec:
+    """A spec, reached as the flags beside it say."""
+    endpoint = flags.get("input_s3_endpoint_url")
+    try:
+        access = Access(flags.get("input_s3_profile_name"), endpoint and check_endpoint(endpoint))
+    except ValueError as error:
+        raise SpecError(f"{flag('input_s3_endpoint_url')}: {error}") from None
+    return read_spec(source, access)
+
+
+def read_output(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Settings:
+    """The settings of the output folder that a command was given, with the S3 access it was given.
+
+    Profiles and endpoints come from flags, else from the spec, else from the folder's own settings.
+    Ends the process with exit code 2 if a flag or the spec breaks its rule.
+
+    Raises:
+        SettingsError: the folder is not one of ``dedup-assets run``.
+    """
+    given = given_values(arguments)
+    keys: dict[str, str] = {}
+    if arguments.spec is not None:
+        try:
+            spec = _read_spec(arguments.spec, given)
+        except SpecError as error:
+            parser.error(f"--spec {arguments.spec}: {error}")
+        keys = {name: f"args.{spec.keys[name]}" for name in S3_SETTINGS if name in spec.values}
+        given = {name: spec.values[name] for name in keys} | given
+    spelled = {"output_path": "OUTPUT"} | keys | {n: flag(n) for n in given_values(arguments)}
+    whatever = {"input_embeddings_path": "/", "n_clusters": 1}
+    asked = check_settings(
+        parser, {**whatever, "output_path": arguments.output, **given}, lambda name: spelled[name]
+    )
+    asked = rooted(asked, Path.cwd())
+    settings = load_settings(asked.output_path, asked.output_access)
+    return settings.model_copy(update={name: getattr(asked, name) for name in given})
 
 
 def _job(
@@ -97,12 +130,17 @@ def _job(
     given = {name: value for name, value in values.items() if name not in RUN_KEYS}
     instead = {"n_clusters": 1} if choose else {}
     settings = rooted(check_settings(parser, given | instead, spell), Path.cwd())
-    output_zip = _output_zip(values, spell, settings) if "output_zip" in values else None
+    output_zip = _output_zip(values["output_zip"], spell) if "output_zip" in values else None
+    try:  # now, before anything is written
+        refuse_overlaps(settings, output_zip, spell)
+    except (SettingsError, OSError) as error:
+        raise SpecError(str(error)) from error
     return Job(
         settings,
         choose,
         values.get("time_budget"),
         values.get("refit", False),
+        values.get("replace_shards", False),
         values.get("verbose", False),
         output_zip,
     )
@@ -121,20 +159,12 @@ def _take_input_zip(values: dict[str, Any], spell: _Spell) -> _Spell:
     return lambda name: spell("input_zip" if name == "input_embeddings_path" else name)
 
 
-def _output_zip(values: dict[str, Any], spell: _Spell, settings: Settings) -> str:
-    name, path = spell("output_zip"), str(values["output_zip"]).removeprefix("file://")
+def _output_zip(path: str, spell: _Spell) -> str:
+    name = spell("output_zip")
     _check_suffix(path, name)
-    if is_remote(path) and not is_object(path):
+    if is_other_url(path) or (is_remote(path) and not is_object(path)):
         raise SpecError(f"{name}: must be a local path or s3://bucket/key, got {path!r}")
-    if not is_remote(path):
-        path = os.path.normpath(Path.cwd() / Path(path).expanduser())
-    if _is_below(path, settings.output_path):
-        raise SpecError(
-            f"{name}: must be outside {spell('output_path')}, or it would be packed into itself"
-        )
-    if _is_below(path, settings.input_embeddings_path):
-        raise SpecError(f"{name}: must be outside the input, which it would change")
-    return path
+    return path if is_remote(path) else absolute_path(path, Path.cwd())
 
 
 def _check_suffix(path: str, name: str) -> None:
@@ -142,10 +172,3 @@ def _check_suffix(path: str, name: str) -> None:
         raise SpecError(f"{name}: must hold no NUL character, got {path!r}")
     if not path.lower().endswith(".zip"):
         raise SpecError(f"{name}: must end in .zip, got {path!r}")
-
-
-def _is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies below it, links followed."""
-    if is_remote(path) or is_remote(folder):
-        return f"{path}/".startswith(f"{folder.rstrip('/')}/")
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

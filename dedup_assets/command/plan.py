@@ -7,6 +7,8 @@ from rich.console import Console
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.automation import eps_assets
+from dedup_assets.command.instance import has_instance, open_instance, use_instance
+from dedup_assets.command.settings_file import check_output
 from dedup_assets.graph import CURATION, PARTITIONED, READS
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_work
@@ -22,11 +24,19 @@ def show_plan(console: Console, work: list[Work]) -> None:
     for item in work:
         console.print(f"  {item}", soft_wrap=True, markup=False, highlight=False)
     if not work:
-        console.print("everything is current; there is nothing to do")
+        console.print("everything is current; there is nothing to do", soft_wrap=True)
 
 
-def print_plan(console: Console, work: list[Work], *, as_json: bool) -> int:
-    """Print a plan that is not carried out. Returns 0 if there is nothing to do, else 3."""
+def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
+    """Print what a run would make. Returns 0 if there is nothing to do, else 3."""
+    check_output(settings)
+    store = settings.open_output()
+    if has_instance(settings.output_path):
+        use_instance(settings.output_path)
+        with open_instance() as instance:
+            work = plan_run(settings, store, instance, refit=refit)
+    else:
+        work = plan_run(settings, store, None, refit=refit)
     if as_json:
         document = [
             {"asset": w.asset, "keys": list(w.keys), "of": w.of, "reason": w.reason} for w in work
@@ -38,12 +48,12 @@ def print_plan(console: Console, work: list[Work], *, as_json: bool) -> int:
 
 
 def plan_run(
-    settings: Settings, store: Store, instance: dg.DagsterInstance, *, refit: bool = False
+    settings: Settings, store: Store, instance: dg.DagsterInstance | None, *, refit: bool = False
 ) -> list[Work]:
     """What a run has to start: what is missing or stale, and what this instance knows nothing of.
 
     The UI shows the events of the instance, so what is current and not among them is looked at
-    once more, which costs little.
+    once more, which costs little. Without an instance nothing is recorded.
 
     Raises:
         InputError: the input cannot be listed.
@@ -59,7 +69,7 @@ def _identity(item: Work) -> tuple[str, tuple[str, ...]]:
     return item.asset, item.keys if item.asset in CURATION else ()
 
 
-def _unrecorded(settings: Settings, instance: dg.DagsterInstance) -> list[Work]:
+def _unrecorded(settings: Settings, instance: dg.DagsterInstance | None) -> list[Work]:
     """What the instance has no materialization of."""
     found = []
     reason = "current, and not recorded in this Dagster instance"
@@ -68,18 +78,16 @@ def _unrecorded(settings: Settings, instance: dg.DagsterInstance) -> list[Work]:
         match PARTITIONED.get(name):
             case "clusters":
                 keys = tuple(cluster_ranges(settings))
-                lacking = tuple(
-                    k for k in keys if k not in instance.get_materialized_partitions(key)
-                )
-                if lacking:
+                recorded = instance.get_materialized_partitions(key) if instance else ()
+                if lacking := tuple(k for k in keys if k not in recorded):
                     found.append(Work(name, reason, lacking, len(keys)))
             case "eps":
-                recorded = instance.get_materialized_partitions(key)
+                recorded = instance.get_materialized_partitions(key) if instance else ()
                 found += [
                     Work(name, reason, (eps,), 1)
                     for eps in settings.eps_thresholds
                     if key in eps_assets(settings, eps) and eps not in recorded
                 ]
-            case None if instance.get_latest_materialization_event(key) is None:
+            case None if not (instance and instance.get_latest_materialization_event(key)):
                 found.append(Work(name, reason))
     return found

@@ -5,9 +5,12 @@ from typing import Any
 
 from rich.console import Console
 
+from dedup_assets.automation import eps_assets
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
-from dedup_assets.errors import StaleError
+from dedup_assets.errors import StaleError, listed
+from dedup_assets.graph import PARTITIONED, SCORING
+from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import read_summary, stale_eps
 from dedup_assets.stages.embeddings import clips_folder
@@ -15,6 +18,7 @@ from dedup_assets.stages.histogram import found_histogram, shown_eps
 from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.stages.scores import warn_of_size
 from dedup_assets.stages.verify import verify_fit, verify_missed
+from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.tables import count_rows
@@ -23,7 +27,7 @@ from dedup_assets.store.tables import count_rows
 def show_report(console: Console, snapshot: Snapshot, report: Report, seconds: float) -> None:
     """Print what an output holds after a run: rows, eps values, where things are, and the time."""
     settings, manifest = snapshot.settings, snapshot.manifest
-    _stages(console, report, seconds)
+    _stages(console, settings, report, seconds)
     console.print(
         f"\n{manifest.rows:,} rows of {manifest.dim} dimensions in "
         f"{_count(len(manifest.files), 'file')}, {_count(settings.n_clusters, 'cluster')}"
@@ -39,16 +43,23 @@ def show_report(console: Console, snapshot: Snapshot, report: Report, seconds: f
     _what_next(console, snapshot)
 
 
-def _stages(console: Console, report: Report, seconds: float) -> None:
+def _stages(console: Console, settings: Settings, report: Report, seconds: float) -> None:
     rows = [[name, took] for name, took in report.seconds.items()]
     rows.append(["total, including Dagster", seconds])
     console.print(make_table("Time", ["step", "seconds"], rows))
-    current = report.recomputed()
-    computed = [f"{name} {new:,} of {of:,} {unit}" for name, new, of, unit in current if new]
+    parts = report.recomputed()
+    computed = [str(part) for part in parts if part.new]
     if not computed:
         console.print("everything was current; nothing was computed again")
-    elif any(new < of for _, new, of, _ in current) or len(report.metadata) < len(current):
-        console.print(f"computed {', '.join(computed)}; the rest was current")
+    elif len(report.keys()) < _keys_of_graph(settings) or any(p.new < p.of for p in parts):
+        console.print(f"computed {', '.join(computed)}; the rest was current", soft_wrap=True)
+
+
+def _keys_of_graph(settings: Settings) -> int:
+    """How many assets and partition keys a run makes where nothing is there yet."""
+    at_eps = sum(len(eps_assets(settings, eps)) for eps in settings.eps_thresholds)
+    kinds = [PARTITIONED.get(name) for name in SCORING]
+    return at_eps + sum(len(cluster_ranges(settings)) if kind else 1 for kind in kinds)
 
 
 def _warnings(snapshot: Snapshot) -> list[str]:
@@ -146,7 +157,7 @@ def _what_next(console: Console, snapshot: Snapshot) -> None:
     stale = stale_eps(snapshot)
     if stale:
         console.print(
-            f"[yellow]the lists at eps {', '.join(stale)} are of an earlier configuration or "
+            f"[yellow]the lists at eps {listed(stale)} are of an earlier configuration or "
             "input: run them again, or delete them[/]"
         )
     eps = settings.eps_to_extract

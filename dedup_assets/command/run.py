@@ -1,69 +1,114 @@
 """``dedup-assets run``: the graph on an instance on disk, then what came out."""
 
-import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
 
-from dedup_assets.command.output import (
-    open_instance,
-    refused_events,
-    use_instance,
-    write_defs,
-)
+from dedup_assets.command.instance import open_instance, use_instance
 from dedup_assets.command.plan import plan_run, show_plan
 from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
+from dedup_assets.command.settings_file import check_output, write_settings
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
-from dedup_assets.progress import listening
+from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.state.snapshot import Snapshot
-from dedup_assets.store.packing import pack
+from dedup_assets.store.locks import COMMAND, WHOLE, writing
+from dedup_assets.store.packing import pack, refuse_other_file
 from dedup_assets.store.sizes import format_bytes
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is told beside its settings.
+
+    Attributes:
+        verbose: show Dagster's log.
+        refit: fit the centroids again.
+        replace_shards: replace curated clips also where media would be lost.
+        output_zip: path or URL that the results are packed into.
+    """
+
+    verbose: bool = False
+    refit: bool = False
+    replace_shards: bool = False
+    output_zip: str | None = None
 
 
 def run_and_report(
     settings: Settings,
     console: Console,
+    options: RunOptions,
     *,
-    verbose: bool,
-    refit: bool = False,
-    output_zip: str | None = None,
+    complete: Callable[[Settings], Settings] | None = None,
 ) -> int:
-    """Run the graph on an instance on disk, say what came out, and pack it if asked to."""
-    started = time.monotonic()
+    """Run the graph on an instance on disk, say what came out, and pack it if asked to.
+
+    No other command works on the output meanwhile.
+
+    Args:
+        settings: of the dataset.
+        console: where to print.
+        options: what else was asked for.
+        complete: chooses what the settings leave open.
+
+    Raises:
+        LockedError: another command works on the output.
+    """
+    check_output(settings)
+    if options.output_zip is not None:
+        refuse_other_file(options.output_zip, settings.output_access)
     use_instance(settings.output_path)
-    for warning in settings.warnings():
-        console.print(warning, style="yellow", markup=False)
+    with ExitStack() as held:
+        with _writable(settings):
+            held.enter_context(writing(settings.open_output(), COMMAND, [WHOLE], reads={}))
+        check_output(settings)  # another dataset's command may have been quicker
+        if complete is not None:
+            settings = complete(settings)
+        return _run(settings, console, options)
+
+
+@contextmanager
+def _writable(settings: Settings) -> Iterator[None]:
+    """Name the output in errors of writing to it."""
     try:
-        write_defs(settings, settings.open_output())
+        yield
     except OSError as error:
         raise SettingsError(
             f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "
             "folder that you may write to"
         ) from error
-    try:
-        with open_instance() as instance, listening(show_progress(console)):
-            store = settings.open_output()
-            work = plan_run(settings, store, instance, refit=refit)
-            show_plan(console, work)
-            report = run_graph(
-                settings,
-                instance,
-                work,
-                verbose=verbose,
-                refit=refit,
-                on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
-            )
-    except DBAPIError as error:
-        raise refused_events(os.environ["DAGSTER_HOME"], error) from error
-    snapshot = Snapshot(settings, settings.open_output())
-    show_report(console, snapshot, report, time.monotonic() - started)
-    if output_zip is not None:
+
+
+def _run(settings: Settings, console: Console, options: RunOptions) -> int:
+    started = time.monotonic()
+    for warning in settings.warnings():
+        console.print(warning, style="yellow", markup=False)
+    store = settings.open_output()
+    with _writable(settings):
+        write_settings(settings, store)
+    with open_instance() as instance, listening(show_progress(console)):
+        with track("planning"):
+            work = plan_run(settings, store, instance, refit=options.refit)
+        show_plan(console, work)
+        report = run_graph(
+            settings,
+            instance,
+            work,
+            verbose=options.verbose,
+            refit=options.refit,
+            replace_shards=options.replace_shards,
+            on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+        )
+    with listening(show_progress(console)), track("reporting"):
+        show_report(console, Snapshot(settings, store), report, time.monotonic() - started)
+    if options.output_zip is not None:
         with listening(show_progress(console)):
-            packed = pack(settings.open_output(), output_zip, settings.output_access)
+            packed = pack(store, options.output_zip, settings.output_access)
         what = f"{packed.files:,} files, {format_bytes(packed.bytes)}"
         console.print(f"packed into:  {packed.url}  ({what})", soft_wrap=True, markup=False)
     return 0

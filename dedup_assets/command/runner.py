@@ -31,6 +31,7 @@ from dedup_assets.graph import (
     SIMILARITY_HISTOGRAM,
 )
 from dedup_assets.partitions import register_eps
+from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work
 from dedup_assets.state.ranges import cluster_ranges
@@ -40,6 +41,21 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 class RunFailedError(DedupError):
     """A run failed; the message says which asset and why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """How much of an asset a run computed: ``new`` of ``of`` units, at these eps values if any."""
+
+    asset: str
+    new: int
+    of: int
+    unit: str
+    eps: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        at = f" at eps {', '.join(self.eps)}" if self.eps else ""
+        return f"{self.asset} {self.new:,} of {self.of:,} {self.unit}{at}"
 
 
 @dataclass
@@ -54,13 +70,18 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def recomputed(self) -> list[tuple[str, int, int, str]]:
-        """For each asset that ran: how many of its parts were computed, of how many, their unit."""
-        return [
-            (asset, *count(self.metadata[asset]))
-            for asset, count in _PARTS.items()
-            if asset in self.metadata
-        ]
+    def keys(self) -> set[tuple[str, str | None]]:
+        """The assets and partition keys that were materialized."""
+        return {(a, entry["partition"]) for a, found in self.metadata.items() for entry in found}
+
+    def recomputed(self) -> list[Part]:
+        """Of each asset that ran, how much was computed."""
+        parts = []
+        for asset, count in _PARTS.items():
+            if entries := self.metadata.get(asset):
+                eps = [e["partition"] for e in entries if asset in CURATION and count([e])[0]]
+                parts.append(Part(asset, *count(entries), eps=tuple(eps)))
+        return parts
 
 
 _Entries = list[dict[str, Any]]
@@ -71,10 +92,11 @@ def _total(entries: _Entries, name: str) -> int:
 
 
 def _whole(unit: str) -> Callable[[_Entries], tuple[int, int, str]]:
-    """Of an asset that is made whole or found to be current."""
+    """Of an asset that is made whole, found to be current, or has nothing to make."""
 
     def count(entries: _Entries) -> tuple[int, int, str]:
-        return sum(not entry.get("reused", True) for entry in entries), len(entries), unit
+        made = [entry["reused"] for entry in entries if entry.get("sampled") != 0]
+        return made.count(False), len(made), unit
 
     return count
 
@@ -109,6 +131,7 @@ def run_graph(
     *,
     verbose: bool = False,
     refit: bool = False,
+    replace_shards: bool = False,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
     """Materialize what a plan names: all clusters up to the histogram, then each configured eps.
@@ -121,42 +144,51 @@ def run_graph(
         # killed run taken, and the next run would wait for ever.
         settings = settings.model_copy(update={"device": "cpu"})
     report = Report()
-    register_eps(instance, settings)
-    end_abandoned_runs(instance, settings)
-    if not work:
-        return report
-    definitions = build_definitions(settings)
+    with track("preparing the run"):
+        register_eps(instance, settings)
+        end_abandoned_runs(instance, settings)
+        if not work:
+            return report
+        definitions = build_definitions(settings)
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
     scoring = [item for item in work if item.asset in SCORING]
     if scoring:
         if on_half is not None:
             on_half("up to the similarity histogram")
-        options = _scoring_options(settings, scoring, refit)
         job = definitions.resolve_job_def(scoring_job_name(settings))
-        _execute(job, instance, config | options.pop("config"), report, **options)
+        options = _scoring_options(settings, scoring)
+        launch = _launched(settings, options, CENTROIDS, refit=refit)
+        _execute(job, instance, config | launch, report, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
-    for eps in settings.eps_thresholds:
+    for number, eps in enumerate(settings.eps_thresholds, start=1):
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
         if assets:
             if on_half is not None:
-                on_half(f"eps {eps}")
-            keys = [asset_key(settings, name) for name in assets]
-            _execute(job, instance, config, report, partition_key=eps, asset_selection=keys)
+                on_half(f"eps {eps} ({number:,} of {len(settings.eps_thresholds):,})")
+            options = {"asset_selection": [asset_key(settings, name) for name in assets]}
+            launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
+            _execute(job, instance, config | launch, report, partition_key=eps, **options)
     return report
 
 
-def _scoring_options(settings: Settings, work: list[Work], refit: bool) -> dict[str, Any]:
-    """Selection, tags and configuration of a run of the scoring job."""
+def _scoring_options(settings: Settings, work: list[Work]) -> dict[str, Any]:
+    """Selection and tags of a run of the scoring job."""
     names = {item.asset for item in work}
     order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}
-    config: dict[str, Any] = {}
-    if CENTROIDS in names:
-        op = "__".join(asset_key(settings, CENTROIDS).path)
-        config = {"ops": {op: {"config": {"refit": refit}}}}
     selection = [asset_key(settings, name) for name in SCORING if name in names]
-    return {"asset_selection": selection, "tags": tags, "config": config}
+    return {"asset_selection": selection, "tags": tags}
+
+
+def _launched(
+    settings: Settings, options: dict[str, Any], name: str, **values: bool
+) -> dict[str, Any]:
+    """Launch configuration of one asset, if it is among those that are selected."""
+    key = asset_key(settings, name)
+    if key not in options["asset_selection"]:
+        return {}
+    return {"ops": {"__".join(key.path): {"config": values}}}
 
 
 def _execute(

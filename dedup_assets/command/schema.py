@@ -14,7 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _NULL = {"type": "null"}
 _BUCKET = r"s3://([A-Za-z0-9._-]+|arn:[^/\0]+)"
-_PATH = rf"^({_BUCKET}(/[^\0]*)?|file://[^\0]*[^/\0][^\0]*|(?!.*://)[^\0]+)$"
+_PATH = rf"^({_BUCKET}(/[^\0]*)?|(?![^\0]*://)[^\0]+)$"
 _ENDPOINT = r"^https?://[^/@]+(/[^@]*)?$"
 _EPS = r"(0(\.[0-9]{1,5}0*)?|\.[0-9]{1,5}0*)"
 _EPS_NUMBER = {"type": "number", "minimum": 0, "maximum": float(EPS_MAX)}
@@ -23,7 +23,7 @@ _INTEGERS = {0: r"^[0-9]+$", 1: r"^0*[1-9][0-9]*$"}
 """Texts of integers that are at least so much."""
 _NUMBER = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 _TIME = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?[smh])+)$"
-_ZIP = rf"^({_BUCKET}/[^\0]+|file://[^\0]+|(?!.*://)[^\0]*)\.[zZ][iI][pP]$"
+_ZIP = rf"^({_BUCKET}/[^\0]+|(?![^\0]*://)[^\0]*)\.[zZ][iI][pP]$"
 _RULES = (
     *("type", "enum", "pattern", "minLength"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
@@ -75,6 +75,12 @@ _OF_RUN: dict[str, dict[str, Any]] = {
     },
     "refit": {
         "description": "Fit the centroids again; with n_clusters auto, choose their number again.",
+        "type": ["boolean", "null"],
+        "default": False,
+    },
+    "replace_shards": {
+        "description": "Replace curated clips of an earlier run also where a kept clip loses its "
+        "media, or where tars, plain files and an index without media replace each other.",
         "type": ["boolean", "null"],
         "default": False,
     },

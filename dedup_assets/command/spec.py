@@ -6,23 +6,26 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_origin
+from typing import Any, get_origin
 
-from dedup_assets.command.arguments import SECRET, YAML_ONLY
+from dedup_assets.command.arguments import SECRET, YAML_ONLY, is_switch
 from dedup_assets.command.durations import parse_duration
+from dedup_assets.errors import shown
 from dedup_assets.settings import Settings
-from dedup_assets.store.access import Access, is_object, is_remote
+from dedup_assets.store.access import Access, is_object, is_other_url, is_remote
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.sizes import format_bytes
+from dedup_assets.store.local import absolute_path, open_regular, special_kind
+from dedup_assets.store.source import folder_and_name
+from dedup_assets.store.strict_json import MOST_BYTES, JsonError, parse_json
 
 PIPELINES = ("dedup", "semantic-dedup")
 EPS_TO_EXTRACT = 0.01
 """What a spec that does not say otherwise extracts; a run by flags extracts nothing then."""
 
 ALIASES = {"num_clusters": "n_clusters"}
-SWITCHES = ("refit", "verbose")
-_MOST_BYTES = 16 << 20
-RUN_KEYS = ("input_zip", "output_zip", "time_budget", *SWITCHES)
+_OF_RUN = ("refit", "replace_shards", "verbose")
+SWITCHES = (*_OF_RUN, *(name for name in Settings.model_fields if is_switch(name)))
+RUN_KEYS = ("input_zip", "output_zip", "time_budget", *_OF_RUN)
 """Flags of ``run`` that are no settings."""
 
 KEYS = (*(name for name in Settings.model_fields if name not in YAML_ONLY), *RUN_KEYS)
@@ -51,14 +54,17 @@ def read_spec(source: str, access: Access | None = None) -> Spec:
     Raises:
         SpecError: there is none, or it breaks a rule of specs; `Settings` checks the values.
     """
-    document = _parse(_read(source, access))
+    try:
+        document = parse_json(_read(source, access))
+    except JsonError as error:
+        raise SpecError(str(error)) from error
     if not isinstance(document, dict):
         raise SpecError(f"must be a JSON object with pipeline and args, got {_kind(document)}")
     for key in document:
         if key not in ("pipeline", "args"):
-            raise SpecError(f"unknown key {key!r}{_hint(key, ('pipeline', 'args'))}")
+            raise SpecError(f"unknown key {shown(key)}{_hint(key, ('pipeline', 'args'))}")
     if "pipeline" not in document or document["pipeline"] not in PIPELINES:
-        given = json.dumps(document["pipeline"]) if "pipeline" in document else "nothing"
+        given = _shown_json(document["pipeline"]) if "pipeline" in document else "nothing"
         raise SpecError(f"pipeline must be {' or '.join(map(json.dumps, PIPELINES))}, got {given}")
     args = document.get("args")
     if not isinstance(args, dict):
@@ -68,52 +74,24 @@ def read_spec(source: str, access: Access | None = None) -> Spec:
 
 
 def _read(source: str, access: Access | None) -> bytes:
-    if is_remote(source) and not is_object(source):
+    if is_other_url(source) or (is_remote(source) and not is_object(source)):
         raise SpecError("must be a file, s3://bucket/key or -")
     try:
         if source == "-":
-            text = sys.stdin.buffer.read(_MOST_BYTES + 1)
+            text = sys.stdin.buffer.read(MOST_BYTES + 1)
         elif is_remote(source):
-            folder, _, name = source.rpartition("/")
+            folder, name = folder_and_name(source)
             with Store(folder, access).open(name) as file:
-                text = file.read(_MOST_BYTES + 1)
+                text = file.read(MOST_BYTES + 1)
         else:
-            with Path(source.removeprefix("file://")).expanduser().open("rb") as file:
-                text = file.read(_MOST_BYTES + 1)
+            path = absolute_path(source, Path.cwd())
+            if (kind := special_kind(path)) is not None:
+                raise SpecError(f"is {kind}; give a file, or - for the standard input")
+            with open_regular(path) as file:
+                text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise SpecError(f"cannot be read ({error.strerror or error})") from error
-    if len(text) > _MOST_BYTES:
-        raise SpecError(f"is larger than {format_bytes(_MOST_BYTES)}; is it a spec?")
     return text
-
-
-def _parse(text: bytes) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
-    except SpecError:
-        raise
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise SpecError(f"wrong JSON in {place}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise SpecError("is no text in UTF-8") from error
-    except RecursionError as error:
-        raise SpecError("is nested too deeply") from error
-    except ValueError as error:
-        raise SpecError("wrong JSON: a number has too many digits") from error
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise SpecError(f"key {key!r} is given twice")
-        found[key] = value
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise SpecError(f"{text} is no JSON number")
 
 
 def _checked(args: dict[str, Any]) -> Spec:
@@ -125,13 +103,14 @@ def _checked(args: dict[str, Any]) -> Spec:
         if name in SECRET:
             side = name.partition("_")[0]
             raise SpecError(
-                f"{key!r} is no key of a spec, since it may hold secrets: put credentials into "
+                f"{key!r} is not a key of a spec, since it may hold secrets: put credentials into "
                 f"the environment, or into a profile that {side}_s3_profile_name names"
             )
         if name not in KEYS:
-            raise SpecError(f"unknown key {key!r} in args{_hint(name, (*KEYS, *ALIASES))}")
+            raise SpecError(f"unknown key {shown(key)} in args{_hint(name, (*KEYS, *ALIASES))}")
         if name in keys:
-            raise SpecError(f"{keys[name]!r} and {key!r} in args are the same; give one of them")
+            both = f"{shown(keys[name])} and {shown(key)}"
+            raise SpecError(f"{both} in args are the same; give one of them")
         keys[name] = key
         if value is not None:
             values[name] = _value(name, key, value)
@@ -143,18 +122,18 @@ def _checked(args: dict[str, Any]) -> Spec:
 def _value(name: str, key: str, value: Any) -> Any:
     if name in SWITCHES:
         if not isinstance(value, bool):
-            raise SpecError(f"args.{key} must be true or false, got {json.dumps(value)}")
+            raise SpecError(f"args.{key} must be true or false, got {_shown_json(value)}")
         return value
     if isinstance(value, bool):
         # Pydantic would take true for 1.
-        raise SpecError(f"args.{key} must not be true or false, got {json.dumps(value)}")
+        raise SpecError(f"args.{key} must not be true or false, got {_shown_json(value)}")
     if name == "time_budget":
         try:
             return parse_duration(str(value))
         except ValueError as error:
             raise SpecError(f"args.{key}: {error}") from None
     if name in RUN_KEYS and not isinstance(value, str):
-        raise SpecError(f"args.{key} must be text, got {json.dumps(value)}")
+        raise SpecError(f"args.{key} must be text, got {_shown_json(value)}")
     if name in Settings.model_fields and get_origin(Settings.model_fields[name].annotation) is list:
         return _as_list(value)
     return value
@@ -165,6 +144,11 @@ def _as_list(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [part for part in value.split(",") if part]
     return value if isinstance(value, list) else [value]
+
+
+def _shown_json(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _hint(key: str, known: Collection[str]) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import Console
 
 from dedup_assets.command.durations import format_duration
-from dedup_assets.command.output import recorded_clusters
+from dedup_assets.command.settings_file import check_output, read_settings
 from dedup_assets.command.terminal import make_table, show_progress
 from dedup_assets.compute.cost import Choice, Prediction
+from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
@@ -62,8 +63,9 @@ def resolve_clusters(
         console: where to print.
         anew: choose even if there was an earlier run.
     """
+    check_output(settings)  # before the machine is measured for minutes
     store = settings.open_output()
-    found = None if anew else recorded_clusters(store, settings.dataset)
+    found = None if anew else _recorded_clusters(store, settings.dataset, console)
     if found is not None:
         with listening(show_progress(console)):
             rows = survey(settings).manifest.rows
@@ -71,8 +73,8 @@ def resolve_clusters(
             _show_reused(console, store, found, rows)
             return settings.model_copy(update={"n_clusters": found})
         console.print(
-            f"n_clusters {found} of {store.url(layout.DEFS)} is more than the {rows:,} rows there "
-            "are; choosing anew",
+            f"n_clusters {found} of {store.url(layout.SETTINGS)} is more than the {rows:,} rows "
+            "there are; choosing anew",
             soft_wrap=True,
             markup=False,
         )
@@ -89,9 +91,19 @@ def _measure(settings: Settings, console: Console) -> Measured:
         return measure(settings, surveyed)
 
 
+def _recorded_clusters(store: Store, dataset: str, console: Console) -> int | None:
+    """The ``n_clusters`` of the last run of a dataset into an output folder, if there was one."""
+    try:
+        last = read_settings(store)
+    except SettingsError as error:
+        console.print(f"{error}; choosing anew", style="yellow", markup=False, soft_wrap=True)
+        return None
+    return last.n_clusters if last is not None and last.dataset == dataset else None
+
+
 def _show_reused(console: Console, store: Store, clusters: int, rows: int) -> None:
     console.print(
-        f"n_clusters {clusters}, as in {store.url(layout.DEFS)}, so that what is there stays "
+        f"n_clusters {clusters}, as in {store.url(layout.SETTINGS)}, so that what is there stays "
         "valid; --refit chooses anew within --time-budget",
         soft_wrap=True,
         markup=False,

@@ -1,7 +1,11 @@
 """What the command shows: progress bars while it works, and tables at the end."""
 
-from collections.abc import Sequence
-from typing import Any
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,8 +20,62 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from dedup_assets.errors import DedupError
 from dedup_assets.progress import Advance, LogProgress
 from dedup_assets.progress import Progress as Listener
+
+
+class OutputError(DedupError):
+    """Standard output cannot be written."""
+
+
+class _Guarded:
+    """A stream whose faults are told apart from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _named_faults():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _named_faults():
+            self._stream.flush()
+
+
+@contextmanager
+def _named_faults() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"standard output cannot be written ({error.strerror}); free space there or send it "
+            "elsewhere, and run again"
+        ) from error
+
+
+@contextmanager
+def guarded_output() -> Iterator[None]:
+    """Let faults of standard output be errors of their own, to the last byte of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    guarded = _Guarded(sys.stdout or io.StringIO())  # none where it is closed
+    try:
+        with redirect_stdout(guarded):
+            try:
+                yield
+            finally:
+                guarded.flush()
+    except OutputError:
+        # Python flushes it again at its end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def show_progress(console: Console) -> Listener:
@@ -47,7 +105,7 @@ class TerminalProgress:
     def start(self, label: str, total: int, unit: str) -> Advance:
         if not self._open:
             self._bars.start()
-        task = self._bars.add_task(label, total=total, unit=unit)
+        task = self._bars.add_task(label, total=total or None, unit=unit)
         self._open.append(task)
         return lambda units: self._bars.advance(task, units)
 

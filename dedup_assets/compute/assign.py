@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
 from dedup_assets.compute.bounds import U64
 from dedup_assets.compute.exact import chunk_rows, fold, pair_dots, squared_norms
 from dedup_assets.compute.nearest import Products, for_each, products, row_chunks
+from dedup_assets.compute.threads import thread_count
+from dedup_assets.compute.tiles import wide_side
 
 _CROWDED = 16  # centroids near the nearest from which a float64 product is cheaper
 
@@ -41,16 +45,18 @@ def nearest_centroids(
         memory_budget: bytes the call may hold beside its arguments and result.
     """
     xp = array_module(x)
-    search = _Nearest(x, centroids, products(xp))
+    threads = thread_count() if xp is np else 1
+    search = _Nearest(x, centroids, products(xp), memory_budget // threads)
     chunks = row_chunks(xp, len(x), *centroids.shape, memory_budget=memory_budget)
     for_each(xp, search.chunk, chunks)
     return search.found
 
 
 class _Nearest:
-    def __init__(self, x: Any, centroids: Any, quick: Products) -> None:
+    def __init__(self, x: Any, centroids: Any, quick: Products, budget: int) -> None:
         xp = array_module(x)
         self._x, self._centroids, self._products = x, centroids, quick
+        self._side = wide_side(x.shape[1], budget)
         self._norms = squared_norms(centroids)
         quick.aim((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
         n = len(x)
@@ -95,9 +101,24 @@ class _Nearest:
     def _near_in_float64(self, x: Any) -> tuple[Any, Any]:
         """Pairs of rows and centroids that a float64 product cannot tell from the nearest."""
         xp = array_module(x)
-        cosine = x.astype(xp.float64) @ (self._centroids / xp.sqrt(self._norms)[:, None]).T
-        bound = 8 * x.shape[1] * U64
-        return xp.nonzero(cosine >= cosine.max(axis=1, keepdims=True) - 2 * bound)
+        margin = 16 * x.shape[1] * U64
+        rows, columns = [], []
+        for top in range(0, len(x), self._side):
+            wide = x[top : top + self._side].astype(xp.float64)
+            best = xp.full(len(wide), -xp.inf)
+            found = []
+            for left in range(0, len(self._centroids), self._side):
+                part = slice(left, left + self._side)
+                unit = self._centroids[part] / xp.sqrt(self._norms[part])[:, None]
+                cosine = wide @ unit.T
+                best = xp.maximum(best, cosine.max(axis=1))
+                row, column = xp.nonzero(cosine >= best[:, None] - margin)
+                found.append((row, column + left, cosine[row, column]))
+            row, column, value = (xp.concatenate(parts) for parts in zip(*found, strict=True))
+            keep = value >= best[row] - margin
+            rows.append(row[keep] + top)
+            columns.append(column[keep])
+        return xp.concatenate(rows), xp.concatenate(columns)
 
     def _decide(self, x: Any, norms: Any, row: Any, column: Any, label: Any) -> None:
         """The highest cosine in the fixed order, then the lowest centroid, into ``label``."""

@@ -74,8 +74,9 @@ class BestPartners:
         self._coarsest = self._row_of_largest_bound()
         nothing = np.full(len(queries), -np.inf, dtype=np.float32)
         within, across = known or (nothing, nothing)
-        self._within = self._xp.array(within, dtype=np.float32)  # a copy: it rises with each batch
-        self._across = self._xp.array(across, dtype=np.float32)
+        # Copies: they rise with each batch.
+        self._within = self._xp.asarray(within.astype(np.float32))
+        self._across = self._xp.asarray(across.astype(np.float32))
 
     def add(
         self, rows: Any, clusters: np.ndarray, rank: np.ndarray, own: tuple[np.ndarray, np.ndarray]

@@ -1,12 +1,17 @@
 """eps, its one spelling, and the similarity threshold that it stands for."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
+from dedup_assets.errors import shorten, shown
+
 EPS_STEP = Decimal("0.00001")
 EPS_MAX = Decimal("0.99999")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
+"""Decimal takes the digits of all scripts, and underscores."""
 
 
 def canonical_eps(value: object) -> str:
@@ -21,14 +26,14 @@ def canonical_eps(value: object) -> str:
     rule = f"eps must be a number from 0 to {EPS_MAX} with at most 5 decimals"
     if isinstance(value, bool):
         raise ValueError(f"{rule}, got {value}")
-    try:
-        eps = Decimal(str(value).strip())
-    except InvalidOperation:
-        raise ValueError(f"{rule}, got {value!r}") from None
+    text = str(value).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{rule}, got {shown(value)}")
+    eps = Decimal(text)
     if not eps.is_finite() or not 0 <= eps <= EPS_MAX:
-        raise ValueError(f"{rule}, got {value}")
+        raise ValueError(f"{rule}, got {shorten(value)}")
     if eps != eps.quantize(EPS_STEP):
-        raise ValueError(f"{rule}, got {value}: round it to a multiple of {EPS_STEP}")
+        raise ValueError(f"{rule}, got {shorten(value)}: round it to a multiple of {EPS_STEP}")
     text = f"{eps.quantize(EPS_STEP):f}".rstrip("0").rstrip(".")
     return text.removeprefix("-") or "0"
 

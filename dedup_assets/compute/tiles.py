@@ -127,7 +127,7 @@ class TileSearch:
         places = xp.flatnonzero(near.any(axis=0))
         # By rank, so that the first of equal maxima is the one that wins.
         places = places[xp.argsort(right.rank_of(columns[places]))]
-        side = _wide_side(dim, self.budget)
+        side = wide_side(dim, self.budget)
         for top in range(0, len(line), side):
             rows = line[top : top + side]
             wide = left.x[rows].astype(xp.float64)
@@ -151,7 +151,7 @@ class TileSearch:
         return score, where
 
 
-def _wide_side(dim: int, memory_budget: int) -> int:
+def wide_side(dim: int, memory_budget: int) -> int:
     """Side of a float64 tile: the largest power of two that fits, at most 1024."""
     side = 1024
     while side > 8 and side * side * _BYTES_PER_WIDE_CELL + side * dim * 24 > memory_budget:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
 from dedup_assets.compute.kmeans import KMeansFit, fit
 from dedup_assets.compute.normalize import REASONS, VALID, unit_rows
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import check_unchanged, input_files
@@ -88,8 +88,8 @@ def raise_invalid(row: RejectedRow) -> None:
         InputError: always.
     """
     raise InputError(
-        f"row {row.row} of {row.file} (id {row.id!r}) is invalid: {row.reason}; mend it, or set "
-        "on_invalid to quarantine to set such rows aside"
+        f"row {row.row} of {row.file} (id {shown(row.id)}) is invalid: {row.reason}; mend it, or "
+        "set on_invalid to quarantine to set such rows aside"
     )
 
 

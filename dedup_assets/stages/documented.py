@@ -9,7 +9,7 @@ from dedup_assets.errors import StaleError, first_line
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import list_columns, read_summary, removed_rows
 from dedup_assets.stages.verify import Verdict
-from dedup_assets.state.lists import read_lists
+from dedup_assets.state.lists import listed_eps, read_lists
 from dedup_assets.state.scores import ScoreLedger, pruning_table, read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
@@ -39,7 +39,7 @@ def verify_documented(snapshot: Snapshot, only: Collection[int] | None = None) -
     store = snapshot.store
     found = snapshot.found_ledgers(snapshot.ranges)
     ledgers = [ledger for ledger in found.values() if ledger is not None]
-    listed = [eps for eps in _listed_eps(store) if read_lists(store, eps) is not None]
+    listed = [eps for eps in listed_eps(store) if read_lists(store, eps) is not None]
     wrong: list[str] = []
     files = 0
     removed = dict.fromkeys(listed, 0)
@@ -98,7 +98,3 @@ def _holds(store: Store, name: str, expected: pa.Table) -> bool:
         if error.errno is not None:
             raise OSError(error.errno, first_line(error), store.url(name)) from error
         return False
-
-
-def _listed_eps(store: Store) -> list[str]:
-    return [name.removesuffix(".parquet") for name in store.list(layout.LIST_LEDGERS, ".parquet")]

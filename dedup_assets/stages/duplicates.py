@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import canonical_eps, is_removed
-from dedup_assets.errors import IntegrityError, SettingsError, StaleError
+from dedup_assets.errors import IntegrityError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.state.commits import count_rejected
 from dedup_assets.state.lists import (
@@ -60,8 +60,8 @@ def checked_eps(key: str, dataset: str) -> str:
     """
     partitions = f"{dataset}/eps"
     way_out = (
-        f"delete the partition {key!r} of {partitions} (in the UI: the menu beside Materialize on "
-        "the asset's page, Delete partitions)"
+        f"delete the partition {shown(key)} of {partitions} (in the UI: the menu beside "
+        "Materialize on the asset's page, Delete partitions)"
     )
     try:
         eps = canonical_eps(key)
@@ -69,7 +69,8 @@ def checked_eps(key: str, dataset: str) -> str:
         raise SettingsError(f"{error}; {way_out}") from None
     if eps != key:
         raise SettingsError(
-            f"eps partition {key!r} must be spelled {eps!r}; {way_out} and add {eps!r}"
+            f"eps partition {shown(key)} must be spelled {shown(eps)}; {way_out} and add "
+            f"{shown(eps)}"
         )
     return eps
 
@@ -187,8 +188,8 @@ class _Lists:
         """Delete the lists of clusters that are no more, then write the ledger."""
         store = self.snapshot.store
         for name in self._sizes:
-            number = name.removeprefix("part.").removesuffix(".parquet")
-            if number.isascii() and number.isdigit() and int(number) not in self.parts:
+            number = layout.number_in(name, "part.", ".parquet")
+            if number is not None and number not in self.parts:
                 store.delete(f"{layout.unique_ids(self.eps)}/{name}")
         ledger = ListLedger(self.fingerprint, self.parts)
         if ledger != self._found:
@@ -256,13 +257,14 @@ def lists_lacking(snapshot: Snapshot, eps: str) -> str:
 
 def stale_eps(snapshot: Snapshot) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
+    found = map(layout.eps_of_summary, snapshot.store.list(layout.EXTRACTION, ".csv"))
+    values = [eps for eps in found if eps is not None]
     stale = []
-    for name in snapshot.store.list(layout.EXTRACTION, ".csv"):
-        eps = layout.eps_of_summary(name)
-        if eps is not None:
-            expected = lists_fingerprint(snapshot.cluster_prints, eps)
-            if not _is_current(snapshot, eps, expected):
+    with track("checking the lists", len(values), "eps values") as advance:
+        for eps in values:
+            if not _is_current(snapshot, eps, lists_fingerprint(snapshot.cluster_prints, eps)):
                 stale.append(eps)
+            advance(1)
     return stale
 
 

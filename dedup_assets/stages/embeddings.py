@@ -1,14 +1,16 @@
 """List the input, check it as far as footers and ids tell, and write the manifest."""
 
+import os
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, SettingsError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError, listed, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
+from dedup_assets.stages.overlaps import refuse_links_to_output
 from dedup_assets.state.groups import Group, cut_groups, regroup
 from dedup_assets.state.ids import find_duplicate_ids, forget_other_ids
 from dedup_assets.state.manifest import (
@@ -19,12 +21,12 @@ from dedup_assets.state.manifest import (
     write_manifest,
 )
 from dedup_assets.store import schemas
+from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFile, InputFiles
+from dedup_assets.store.local import refuse_outside
 from dedup_assets.store.media import refuse_missing_folder
-from dedup_assets.store.source import Source, open_source
-
-_SHOWN_ID = 80  # characters of an id in a message
+from dedup_assets.store.source import open_source
 
 
 def input_files(settings: Settings) -> InputFiles:
@@ -88,17 +90,13 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
         SettingsError: a column named as the cluster folders.
     """
     files = input_files(settings)
-    clips = files.clips if settings.clips_path is None else settings.clips_path
-    if clips is not None:  # now, rather than after hours
-        source = open_source(clips, settings.input_access)
-        refuse_missing_folder(source)
-        _refuse_inside_clips(source, store)
-    _refuse_nested(files, store)
+    refuse_links_to_output(settings, files.store)
+    _check_clips(settings, files.clips)
     column = store.layout.cluster_column
     if column in settings.carried_columns:
         raise SettingsError(
-            f"metadata_fields cannot hold {column!r}: readers of the output make a column of that "
-            f"name from its folders {column}=0, ...; name yours otherwise in the input"
+            f"metadata_fields cannot hold {shown(column)}: readers of the output make a column of "
+            f"that name from its folders {column}=0, ...; name yours otherwise in the input"
         )
     manifest = survey_embeddings(settings)
     if settings.n_clusters > manifest.rows:
@@ -109,7 +107,7 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     manifest = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
     groups = groups_of(settings, manifest)
     _refuse_duplicate_ids(files, store, groups, settings)
-    write_manifest(store, manifest, files.store.url())
+    write_manifest(store, manifest, settings.dataset, files.store.url())
     forget_other_ids(store, groups)
     return manifest
 
@@ -143,22 +141,22 @@ def check_unchanged(files: InputFiles, file: dict[str, Any]) -> None:
         )
 
 
-def _refuse_nested(files: InputFiles, store: Store) -> None:
-    """What a run writes must not be taken for input by the next one."""
-    output, inside = f"{store.url()}/", f"{files.store.url()}/"
-    if files.single is None and (output.startswith(inside) or inside.startswith(output)):
-        raise InputError(
-            f"input_embeddings_path {files.store.url()} and output_path {store.url()} must lie "
-            "beside each other, not one in the other; choose another output_path"
-        )
+def _check_clips(settings: Settings, found: str | None) -> None:
+    """Refuse a clips folder now, rather than after hours.
 
-
-def _refuse_inside_clips(clips: Source, store: Store) -> None:
-    if f"{store.url()}/".startswith(f"{clips.url()}/"):
-        raise InputError(
-            f"output_path {store.url()} must not lie in clips_path {clips.url()}; choose "
-            "another output_path"
-        )
+    Args:
+        settings: they may name one.
+        found: the one of a split pipeline's output, if the input is one.
+    """
+    clips = found if settings.clips_path is None else settings.clips_path
+    if clips is None:
+        return
+    if settings.clips_path is None and not is_remote(clips) and not settings.allow_links:
+        root = settings.input_embeddings_path
+        refuse_outside(clips, os.path.realpath(clips), root)
+    source = open_source(clips, settings.input_access, allow_links=settings.allow_links)
+    refuse_missing_folder(source)
+    refuse_links_to_output(settings, source)
 
 
 def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
@@ -167,14 +165,14 @@ def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
     for file in probed[1:]:
         if file.id_type != reference.id_type:
             raise InputError(
-                f"id column {settings.id_field!r} is {reference.id_type} in {reference.name} and "
-                f"{file.id_type} in {file.name}; write all files with one type"
+                f"id column {shown(settings.id_field)} is {reference.id_type} in {reference.name} "
+                f"and {file.id_type} in {file.name}; write all files with one type"
             )
         for ours, theirs in zip(reference.metadata, file.metadata, strict=True):
             if ours.type != theirs.type:
                 raise InputError(
-                    f"column {ours.name!r} is {ours.type} in {reference.name} and {theirs.type} "
-                    f"in {file.name}; write all files with one type"
+                    f"column {shown(ours.name)} is {ours.type} in {reference.name} and "
+                    f"{theirs.type} in {file.name}; write all files with one type"
                 )
     return reference
 
@@ -183,14 +181,14 @@ def _check_rank_columns(file: InputFile, settings: Settings) -> None:
     for spec in settings.rank_by:
         name = spec.rpartition(":")[0]
         if name in (settings.embedding_field, schemas.EMBEDDING):
-            raise InputError(f"rank_by cannot take {name!r}: an embedding has no order")
+            raise InputError(f"rank_by cannot take {shown(name)}: an embedding has no order")
         if name not in file.metadata.names:
             continue
         type_ = file.metadata.field(name).type
         if pa.types.is_nested(type_) or pa.types.is_null(type_):
             raise InputError(
-                f"rank_by cannot take {name!r}: it has type {type_}, which has no order; name a "
-                "column of numbers, text or times"
+                f"rank_by cannot take {shown(name)}: it has type {type_}, which has no order; name "
+                "a column of numbers, text or times"
             )
 
 
@@ -222,19 +220,14 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
     return expected
 
 
-def _shown(id_: Any) -> str:
-    text = repr(id_)
-    return text if len(text) <= _SHOWN_ID else f"{text[:_SHOWN_ID]}..."
-
-
 def _refuse_duplicate_ids(
     files: InputFiles, store: Store, groups: list[Group], settings: Settings
 ) -> None:
     count, examples = find_duplicate_ids(files, store, groups, settings.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
-        listed = ", ".join(_shown(key) for key in examples)
+        named = listed(repr(key) for key in examples)
         raise InputError(
-            f"ids must be unique, and {count} occur more than once: {listed} ({_shown(first)} in "
+            f"ids must be unique, and {count} occur more than once: {named} ({shown(first)} in "
             f"{' and '.join(places[:3])}); removal by id would lose every copy: make them unique"
         )

@@ -1,4 +1,4 @@
-"""What this machine has left."""
+"""Available memory, of the machine and of its GPU."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,9 +6,12 @@ from typing import Literal
 from dedup_assets.compute.arrays import device_array_module
 
 _MEMORY = Path("/proc/meminfo")
-_LIMITS = (  # of a container
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+_CGROUPS = (  # of a container: its limit, what it has taken, and what of that is files' pages
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (
+        Path("/sys/fs/cgroup/memory"),
+        *("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ),
 )
 
 
@@ -19,12 +22,16 @@ def free_memory() -> int | None:
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
         return None
-    for path in _LIMITS:
+    for folder, limit, taken, pages in _CGROUPS:
         try:
-            free = min(free, int(path.read_text()))
+            room = int((folder / limit).read_text()) - int((folder / taken).read_text())
+            counts = dict(
+                line.split() for line in (folder / "memory.stat").read_text().splitlines()
+            )
         except (OSError, ValueError):  # there is no such limit
             continue
-    return free
+        free = min(free, room + int(counts.get(pages, 0)))
+    return max(0, free)
 
 
 def free_device_memory(device: Literal["cpu", "cuda"]) -> int | None:

@@ -287,8 +287,8 @@ def _stale_fragments(snapshot: Snapshot, commits: dict[str, Commit]) -> Iterator
     for key in commits:
         ours[snapshot.ranges[key]] = True
     for name in snapshot.store.list(layout.CLUSTERS):
-        folder = name.split("/")[0].partition("=")[2]
-        cluster = int(folder) if folder.isdigit() else -1
-        beyond = cluster >= settings.n_clusters
-        if name not in named and (beyond or (cluster >= 0 and ours[cluster])):
+        cluster = layout.number_in(name.split("/")[0], "nearest_cent=")
+        if cluster is None or name in named:
+            continue
+        if cluster >= settings.n_clusters or ours[cluster]:
             yield f"{layout.CLUSTERS}/{name}"

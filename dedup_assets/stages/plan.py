@@ -126,16 +126,24 @@ def _plan_centroids(plan: _Plan, refit: bool) -> None:
     if refit:
         plan.add(CENTROIDS, "refit was asked for")
         return
+    if stale := _stale_centroids(snapshot):
+        plan.add(CENTROIDS, stale)
+    elif plan.before(CENTROIDS):  # the dimension is known only when the input is listed
+        plan.add(CENTROIDS, f"follows {EMBEDDINGS}; current ones stay")
+
+
+def _stale_centroids(snapshot: Snapshot) -> str:
+    """Why the centroids that are there are not current, as far as the manifest tells."""
     try:
         _ = snapshot.manifest
-    except StaleError:  # the dimension is known only when the input is listed
-        plan.add(CENTROIDS, f"follows {EMBEDDINGS}")
-        return
+    except StaleError:
+        return ""
     try:
         _ = snapshot.centroids
     except StaleError as error:
         why = str(error).removeprefix(snapshot.store.url(layout.CENTROIDS))
-        plan.add(CENTROIDS, why.partition(";")[0].partition(" (")[0].strip())
+        return why.partition(";")[0].partition(" (")[0].strip()
+    return ""
 
 
 def _plan_clusters(plan: _Plan) -> None:
@@ -182,8 +190,7 @@ def _plan_unpartitioned(plan: _Plan) -> None:
         (MISSED_BY_CLUSTERING, missed_lacking),
         (SIMILARITY_HISTOGRAM, lambda s: "" if found_histogram(s) else "missing or stale"),
     ):
-        # What clustering misses is shown beside the histogram, and changes nothing in it.
-        earlier = next((a for a in READS[asset] if a in plan.work), None)
+        earlier = plan.before(asset)
         reason = f"follows {earlier}" if earlier is not None else lacking(plan.snapshot)
         if reason:
             plan.add(asset, reason)

@@ -1,4 +1,4 @@
-"""Samples on their way out: WebDataset tars, or plain files."""
+"""Write samples: WebDataset tars, or plain files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.media import MediaFiles, sample_key
+from dedup_assets.store.media import MediaFiles
+from dedup_assets.store.members import Members, sample_key
 
 _AHEAD = 8
 """Clips in memory that come from a remote store; each may be large."""
@@ -15,12 +16,19 @@ _AHEAD = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """A kept clip: its media files by extension, and the JSON that goes with them."""
+    """A kept clip: its `members`, and our JSON, which is one of them."""
 
     id: Any
     key: str
-    media: dict[str, str]
+    members: Members
     record: bytes
+
+    def read(self, media: MediaFiles) -> dict[str, bytes]:
+        """The bytes of each member, by extension."""
+        return {
+            extension: self.record if file is None else media.store.read_bytes(file)
+            for extension, file in self.members.items()
+        }
 
 
 def write_tars(
@@ -35,7 +43,7 @@ def write_tars(
     import webdataset  # takes half a second to import
 
     def read(sample: Sample) -> tuple[Any, dict[str, Any]]:
-        return sample.id, _tar_entry(media, sample)
+        return sample.id, {"__key__": sample.key, **sample.read(media)}
 
     entries = media.store.map(read, samples, ahead=_AHEAD)
     number, following = 0, next(entries, None)
@@ -62,18 +70,6 @@ def write_tars(
         number += 1
 
 
-def _tar_entry(media: MediaFiles, sample: Sample) -> dict[str, Any]:
-    entry: dict[str, Any] = {"__key__": sample.key, "json": sample.record}
-    for extension, name in sample.media.items():
-        entry[file_extension(extension)] = media.store.read_bytes(name)
-    return entry
-
-
-def file_extension(extension: str) -> str:
-    """A clip's own JSON file must not hide ours."""
-    return "source.json" if extension == "json" else extension
-
-
 def write_media(
     settings: Settings,
     store: Store,
@@ -86,11 +82,11 @@ def write_media(
     folder = layout.media_folder(set_print)
 
     def copy(sample: Sample) -> dict[str, Any]:
-        entry = _tar_entry(media, sample)
-        key = entry.pop("__key__")
-        for extension, data in entry.items():
-            store.write_bytes(f"{layout.shards(eps)}/{folder}/{key}.{extension}", data)
-        return index_row(sample.id, folder, None, sum(map(len, entry.values())))
+        data = sample.read(media)
+        for extension, content in data.items():
+            name = f"{folder}/{sample.key}.{extension}"
+            store.write_bytes(f"{layout.shards(eps)}/{name}", content)
+        return index_row(sample.id, folder, None, sum(map(len, data.values())))
 
     either = store if media.store.is_local else media.store
     yield from either.map(copy, samples, ahead=_AHEAD)

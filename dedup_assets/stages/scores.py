@@ -248,12 +248,18 @@ def _score_batch(
     remote = min(REQUESTS, max(2, settings.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
     rows: dict[int, RankedRows] = {}
-    in_threads(
-        lambda task: read_ranked(snapshot, task.number, task.fragments, x[spans[task.number]]),
-        batch,
-        threads,
-        lambda task, read: rows.__setitem__(task.number, read),
-    )
+
+    def hold(task: _Task, read: RankedRows) -> None:
+        rows[task.number] = read
+        advance_read(1)
+
+    with track("reading clusters", len(batch), "clusters") as advance_read:
+        in_threads(
+            lambda task: read_ranked(snapshot, task.number, task.fragments, x[spans[task.number]]),
+            batch,
+            threads,
+            hold,
+        )
     whole = {task.number for task in batch if table_name(task.number) in sizes}
     tables: dict[int, pa.Table] = {}
     in_threads(
@@ -287,8 +293,10 @@ def _score_batch(
             columns, schema=schemas.score_ledger(snapshot.manifest.id_type)
         )
         key.waiting.discard(task.number)
+        advance_written(1)
 
-    in_threads(write, batch, threads, keep)
+    with track("writing scores", len(batch), "clusters") as advance_written:
+        in_threads(write, batch, threads, keep)
 
 
 def _recover(snapshot: Snapshot, task: _Task, rows: RankedRows) -> pa.Table | None:
@@ -409,8 +417,8 @@ def _delete_beyond(snapshot: Snapshot, tables: Iterable[str]) -> None:
     """Delete what is left of other clusters and keys, those of another ``n_clusters``."""
     store = snapshot.store
     for name in tables:
-        number = name.removeprefix("cluster_").removesuffix(".parquet")
-        if number.isascii() and number.isdigit() and int(number) >= snapshot.settings.n_clusters:
+        number = layout.number_in(name, "cluster_", ".parquet")
+        if number is not None and number >= snapshot.settings.n_clusters:
             store.delete(f"{layout.SCORES}/{name}")
     for name in store.list(layout.SCORE_LEDGERS, ".parquet"):
         if name.removesuffix(".parquet") not in snapshot.ranges:

@@ -1,7 +1,6 @@
 """Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,27 +11,22 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.duplicates import removed_mask, require_duplicates
+from dedup_assets.stages.duplicates import require_duplicates
 from dedup_assets.stages.embeddings import clips_folder
-from dedup_assets.stages.samples import (
-    Sample,
-    file_extension,
-    index_row,
-    write_media,
-    write_tars,
-)
+from dedup_assets.stages.kept import METADATA, Kept, read_kept
+from dedup_assets.stages.records import json_values
+from dedup_assets.stages.replacing import kind_of, refuse_loss
+from dedup_assets.stages.samples import Sample, index_row, write_media, write_tars
 from dedup_assets.state.manifest import Manifest
-from dedup_assets.state.scores import read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.media import MediaFiles, sample_key
+from dedup_assets.store.media import MediaFiles
+from dedup_assets.store.members import Members, refuse_shared_keys, sample_key, shown_some
 from dedup_assets.store.tables import read_info, read_table, write_table
 
 VERSION = 1
-_NAMED = 10
-_METADATA = "metadata."  # so that no column of the user hides one of ours
 
 
 @dataclass(frozen=True)
@@ -64,36 +58,44 @@ class Curated:
         return pc.sum(self.index["size"]).as_py() or 0
 
 
-def write_shards(snapshot: Snapshot, eps: str) -> Curated:
+def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) -> Curated:
     """Write the kept clips at ``eps``; nothing if what is there is current.
 
     Raises:
         StaleError: the duplicates at this eps are missing or stale.
-        InputError: a kept clip has no media file (unless skipped), or two of one name.
+        InputError: a kept clip has no media file (unless skipped), or one that cannot be in its
+            sample; or it would lose media that an earlier run wrote.
+        SettingsError: the kind of export would change; neither with ``replace_shards``.
     """
     settings, store, manifest = snapshot.settings, snapshot.store, snapshot.manifest
     listed = require_duplicates(snapshot, eps)
-    kept = kept_rows(snapshot, eps)
-    media = None
+    kept = read_kept(snapshot, eps)
+    refuse_shared_keys(kept.ids)
     clips = clips_folder(settings, manifest)
-    if clips is not None:
-        media = MediaFiles(clips, settings.input_access)
+    media = _media(settings, clips)
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, listed, media, found)
     index_name = layout.shard_index(eps)
-    if (read_info(store, index_name) or {}).get("fingerprint") == set_print:
+    info = {"fingerprint": set_print, "eps": eps, "made_from": _made_from(settings, listed, media)}
+    before = read_info(store, index_name) or {}
+    if before.get("fingerprint") == set_print:
         index = read_table(store, index_name)
-        current = Curated(eps, index, kept.num_rows, len(missing), set_print, True, clips)
+        current = Curated(eps, index, kept.rows.num_rows, len(missing), set_print, True, clips)
         if _is_whole(settings, store, current, found):
-            _mend_missing(store, manifest, current, missing)
+            _restore_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
+            if before != info:  # files of other clips came or went
+                write_table(store, index_name, index, info)
             return current
+    if not replace_shards:
+        kind = kind_of(None if media is None else settings.export)
+        refuse_loss(store, eps, kind, missing, clips)
     if media is None:
-        rows = [index_row(id_, None, None, None) for id_ in kept[schemas.ID].to_pylist()]
+        rows = [index_row(id_, None, None, None) for id_ in kept.ids]
     else:
-        samples = _samples(settings, kept, found)
+        samples = _samples(kept.rows, found)
         write = write_tars if settings.export == "shards" else write_media
-        total = kept.num_rows - len(missing)
+        total = kept.rows.num_rows - len(missing)
         with track(f"writing clips at eps {eps}", total, "clips") as advance:
             rows = []
             for row in write(settings, store, media, eps, set_print, samples):
@@ -101,13 +103,48 @@ def write_shards(snapshot: Snapshot, eps: str) -> Curated:
                 advance(1)
     _write_missing(store, manifest, eps, missing, set_print)
     index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
-    write_table(store, index_name, index, {"fingerprint": set_print, "eps": eps})
+    write_table(store, index_name, index, info)
     _delete_other_sets(store, eps, set_print)
-    return Curated(eps, index, kept.num_rows, len(missing), set_print, False, clips)
+    return Curated(eps, index, kept.rows.num_rows, len(missing), set_print, False, clips)
+
+
+def shards_lacking(snapshot: Snapshot, eps: str) -> str:
+    """Why the kept clips at ``eps`` have to be looked at; empty if they are written and whole.
+
+    Raises:
+        StaleError: the duplicates at this eps are missing or stale.
+    """
+    settings, store = snapshot.settings, snapshot.store
+    listed = require_duplicates(snapshot, eps)
+    info = read_info(store, layout.shard_index(eps))
+    if info is None:
+        return "not written yet"
+    clips = clips_folder(settings, snapshot.manifest)
+    media = _media(settings, clips)
+    if info.get("made_from") != _made_from(settings, listed, media):
+        return "made from other lists, clips or settings"
+    index = read_table(store, layout.shard_index(eps), ["shard"])
+    named = pc.unique(index["shard"].drop_null()).to_pylist()
+    there = set(store.list(layout.shards(eps)))
+    there |= {name.rpartition("/")[0] for name in there}
+    lost = sum(name not in there for name in named)
+    return f"{lost} of its shards are gone" if lost else ""
+
+
+def _media(settings: Settings, clips: str | None) -> MediaFiles | None:
+    if clips is None:
+        return None
+    return MediaFiles(clips, settings.input_access, allow_links=settings.allow_links)
+
+
+def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str:
+    """Digest of all that can change the set; unlike its fingerprint it needs no look at the ids."""
+    files = sorted(media.versions.items()) if media is not None else None
+    return _set_fingerprint(settings, listed, files)
 
 
 def _is_whole(
-    settings: Settings, store: Store, current: Curated, found: dict[Any, dict[str, str]]
+    settings: Settings, store: Store, current: Curated, found: dict[Any, Members]
 ) -> bool:
     there = set(store.list(layout.shards(current.eps)))
     if settings.export == "shards":
@@ -115,87 +152,42 @@ def _is_whole(
     folder = layout.media_folder(current.fingerprint)
     return there.issuperset(
         f"{folder}/{sample_key(id_)}.{extension}"
-        for id_, files in found.items()
-        for extension in ("json", *map(file_extension, files))
+        for id_, members in found.items()
+        for extension in members
     )
-
-
-def kept_rows(snapshot: Snapshot, eps: str) -> pa.Table:
-    """Kept clips by id: ``id, cluster, score`` (null without an earlier clip), metadata."""
-    store = snapshot.store
-    parts = []
-    with track("reading kept clips", snapshot.rows, "rows") as advance:
-        for key, ledger in snapshot.ledgers.items():
-            table = read_scores(store, ledger, _COLUMNS)
-            kept = _kept_of(table, eps)
-            parts.append(_with_metadata(snapshot, kept, key))
-            advance(table.num_rows)
-    return pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
-
-
-_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
-
-
-def _kept_of(table: pa.Table, eps: str) -> pa.Table:
-    rows = table.filter(pc.invert(removed_mask(table, eps)))
-    first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-    return pa.table(
-        {
-            schemas.ID: rows[schemas.ID],
-            schemas.CLUSTER: rows[schemas.CLUSTER],
-            schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
-        }
-    )
-
-
-def _with_metadata(snapshot: Snapshot, table: pa.Table, key: str) -> pa.Table:
-    """The kept rows of a partition key with the columns that are carried along."""
-    settings, store = snapshot.settings, snapshot.store
-    columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
-    names = [
-        layout.fragment(cluster, fragment["fragment"])
-        for cluster, fragments in snapshot.fragments([key]).items()
-        for fragment in fragments
-    ]
-    if not columns or not names:
-        return table
-    wanted = [schemas.ID, *columns]
-    source = pa.concat_tables(store.map(lambda name: read_table(store, name, wanted), names))
-    source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
-    for column in columns:
-        table = table.append_column(_METADATA + column, source[column])
-    return table
 
 
 def _match_media(
-    settings: Settings, kept: pa.Table, media: MediaFiles | None
-) -> tuple[dict[Any, dict[str, str]], list[Any]]:
-    """Media files of each kept id, and the ids that have none."""
+    settings: Settings, kept: Kept, media: MediaFiles | None
+) -> tuple[dict[Any, Members], list[Any]]:
+    """The members of each kept id with media, and the ids that have none."""
     if media is None:
         return {}, []
-    found = {id_: media.of(id_) for id_ in kept[schemas.ID].to_pylist()}
-    missing = [id_ for id_, files in found.items() if not files]
+    found = media.match(kept.ids, kept.others)
+    missing = [id_ for id_, members in found.items() if not any(members.values())]
     if missing and settings.missing_media == "fail":
-        named = ", ".join(repr(id_) for id_ in missing[:_NAMED])
         raise InputError(
             f"{len(missing)} of {len(found)} kept clips have no media file below "
-            f"{media.store.url()}: {named}{' ...' if len(missing) > _NAMED else ''}; add the "
-            "files, or set missing_media to skip"
+            f"{media.store.url()}: {shown_some(missing)}; add the files, or set missing_media to "
+            "skip"
         )
-    return {id_: files for id_, files in found.items() if files}, missing
+    return {id_: members for id_, members in found.items() if any(members.values())}, missing
 
 
 def _fingerprint(
     settings: Settings,
     listed: str,
     media: MediaFiles | None,
-    found: dict[Any, dict[str, str]],
+    found: dict[Any, Members],
 ) -> str:
-    files = (
-        sorted((name, media.versions[name]) for f in found.values() for name in f.values())
-        if media
-        else None
-    )
+    files = None
+    if media is not None:
+        names = (name for members in found.values() for name in members.values() if name)
+        files = sorted((name, media.versions[name]) for name in names)
+    return _set_fingerprint(settings, listed, files)
+
+
+def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str]] | None) -> str:
     return fingerprint(
         "shards",
         VERSION,
@@ -207,36 +199,21 @@ def _fingerprint(
     )
 
 
-def _samples(
-    settings: Settings, kept: pa.Table, found: dict[Any, dict[str, str]]
-) -> Iterator[Sample]:
+def _samples(kept: pa.Table, found: dict[Any, Members]) -> Iterator[Sample]:
+    metadata = [name for name in kept.column_names if name.startswith(METADATA)]
     for batch in kept.to_batches(max_chunksize=1024):
-        for row in batch.to_pylist():
-            media = found.get(row[schemas.ID])
-            if media is None:
+        ids, clusters, scores = (
+            json_values(batch[name]) for name in (schemas.ID, schemas.CLUSTER, schemas.SCORE)
+        )
+        columns = {name.removeprefix(METADATA): json_values(batch[name]) for name in metadata}
+        for i, id_ in enumerate(ids):
+            if id_ not in found:
                 continue
-            record: dict[str, Any] = {
-                "id": row.pop(schemas.ID),
-                "cluster": row.pop(schemas.CLUSTER),
-                "score": row.pop(schemas.SCORE),
-            }
-            if row:
-                record["metadata"] = {
-                    k.removeprefix(_METADATA): _json_value(v) for k, v in row.items()
-                }
+            record: dict[str, Any] = {"id": id_, "cluster": clusters[i], "score": scores[i]}
+            if columns:
+                record["metadata"] = {name: values[i] for name, values in columns.items()}
             text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-            yield Sample(record["id"], sample_key(record["id"]), media, text.encode())
-
-
-def _json_value(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_json_value(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _json_value(v) for k, v in value.items()}
-    return value
+            yield Sample(id_, sample_key(id_), found[id_], text.encode())
 
 
 def _write_missing(
@@ -250,7 +227,9 @@ def _write_missing(
         store.delete(name)
 
 
-def _mend_missing(store: Store, manifest: Manifest, current: Curated, missing: list[Any]) -> None:
+def _restore_missing(
+    store: Store, manifest: Manifest, current: Curated, missing: list[Any]
+) -> None:
     """Write the list of missing media again if it is of a set whose run was stopped."""
     found = read_info(store, layout.missing_media(current.eps))
     expected = {"fingerprint": current.fingerprint, "eps": current.eps} if missing else None
@@ -264,9 +243,3 @@ def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
         folder = name.split("/")[0] if "/" in name else None
         if folder is not None and folder != set_print:
             store.delete(f"{layout.shards(eps)}/{name}")
-
-
-def shards_lacking(snapshot: Snapshot, eps: str) -> str:
-    """Temporary."""
-    info = read_info(snapshot.store, layout.shard_index(eps))
-    return "" if info else "not written yet"

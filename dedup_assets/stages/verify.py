@@ -1,16 +1,19 @@
 """What the product promises about its artifacts, checked on the artifacts themselves."""
 
 import functools
+import itertools
 import tarfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import score_threshold
-from dedup_assets.errors import StaleError
+from dedup_assets.errors import InputError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import read_summary, removed_mask, require_duplicates
 from dedup_assets.stages.missed import find_missed
@@ -19,7 +22,8 @@ from dedup_assets.state.scores import read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
-from dedup_assets.store.filesystem import Store
+from dedup_assets.store.filesystem import Store, size_of
+from dedup_assets.store.members import JSON, members, sample_key, stem_of
 from dedup_assets.store.tables import count_rows, read_table
 
 SAMPLE = 200
@@ -97,7 +101,7 @@ def verify_removed(snapshot: Snapshot, eps: str) -> Verdict:
 
 
 def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
-    """The index names each kept id once, and each tar holds the samples that the index names."""
+    """The index names each kept id once, and each shard holds the samples that it names."""
     store = snapshot.store
     require_duplicates(snapshot, eps)
     index = read_table(store, layout.shard_index(eps))
@@ -118,9 +122,9 @@ def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
     surplus = len(listed) - (kept - lacking)
     wrong_shards = 0
     with track("checking shards", len(index), "clips") as advance:
-        for shard, keys in _keys_by_shard(index):
-            wrong_shards += shard.endswith(".tar") and not _shard_holds(store, eps, shard, keys)
-            advance(len(keys))
+        for shard, samples in _samples_by_shard(index):
+            wrong_shards += not _shard_holds(store, eps, shard, samples)
+            advance(len(samples))
     passed = lacking == surplus == wrong_shards == 0
     text = f"the index names {len(listed)} ids for {kept} kept ones"
     if not passed:
@@ -219,21 +223,67 @@ def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:
     return int((~(there & right_score & other & (stated >= score_threshold(eps)))).sum())
 
 
-def _keys_by_shard(index: pa.Table) -> Iterator[tuple[str, list[str]]]:
-    """The keys of each shard, in the order of the index, which is by shard and offset."""
+_Sample = tuple[Any, int | None, int]
+"""An id, where its sample begins in a tar, and its size."""
+
+
+def _samples_by_shard(index: pa.Table) -> Iterator[tuple[str, list[_Sample]]]:
+    """The samples of each shard, in the order of the index, which is by shard and offset."""
     placed = index.filter(index["shard"].is_valid())
     runs = pc.run_end_encode(placed["shard"].combine_chunks()) if placed.num_rows else None
     start = 0
     for end, shard in zip(runs.run_ends, runs.values, strict=True) if runs else ():
-        keys = placed["key"].slice(start, end.as_py() - start)
-        yield shard.as_py(), keys.to_pylist()
+        part = placed.slice(start, end.as_py() - start)
+        columns = (part[name].to_pylist() for name in (schemas.ID, "offset", "size"))
+        yield shard.as_py(), list(zip(*columns, strict=True))
         start = end.as_py()
 
 
-def _shard_holds(store: Store, eps: str, shard: str, expected: list[str]) -> bool:
+def _shard_holds(store: Store, eps: str, shard: str, expected: list[_Sample]) -> bool:
+    """Whether a shard has the samples that the index names, each whole, and nothing else."""
     name = f"{layout.shards(eps)}/{shard}"
+    if not shard.endswith(".tar"):
+        return _folder_holds(store.list_versions(name), expected)
     if not store.exists(name):
         return False
-    with store.open(name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        found = [member.name.partition(".")[0] for member in tar]
-    return list(dict.fromkeys(found)) == expected
+    try:
+        with store.open(name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            found = list(_samples_of(tar))
+    except tarfile.TarError:
+        return False
+    return len(found) == len(expected) and all(
+        have[1:] == want[1:] and _is_sample(want[0], have[0])
+        for have, want in zip(found, expected, strict=True)
+    )
+
+
+def _samples_of(tar: tarfile.TarFile) -> Iterator[tuple[list[str], int, int]]:
+    """Names of the members of each sample, where it begins and its size; of other files too."""
+    for _, group in itertools.groupby(tar, lambda member: stem_of(member.name)):
+        members = list(group)
+        last = members[-1]
+        end = last.offset_data + -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        names = [member.name if member.isreg() else "" for member in members]
+        yield names, members[0].offset, end - members[0].offset
+
+
+def _folder_holds(files: dict[str, str], expected: list[_Sample]) -> bool:
+    """The same of plain files: ``files`` are names and versions."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        found[name.partition(".")[0]].append(name)
+    return len(found) == len(expected) and all(
+        _is_sample(id_, names := found.get(sample_key(id_), []))
+        and sum(size_of(files[name]) for name in names) == size
+        for id_, _, size in expected
+    )
+
+
+def _is_sample(id_: Any, found: list[str]) -> bool:
+    """Whether these can be the members of the sample of an id, by their names."""
+    key = sample_key(id_)
+    try:
+        expected = members(id_, [name for name in found if name != f"{key}.{JSON}"], "")
+    except InputError:
+        return False
+    return sorted(found) == sorted(f"{key}.{extension}" for extension in expected)

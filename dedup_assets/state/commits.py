@@ -1,5 +1,6 @@
 """The ledger of the shuffle: for each partition key the groups done, and the fragments made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,9 +152,18 @@ def missing_fragment(store: Store, path: str) -> StaleError:
 
 def count_rejected(store: Store, groups: list[Group]) -> int:
     """Invalid rows of the current input that were set aside, counted from their files."""
+    return sum(store.map(lambda name: count_rows(store, name), _rejected(store, groups)))
+
+
+def rejected_ids(store: Store, groups: list[Group]) -> Iterator[pa.ChunkedArray]:
+    """The ids of these rows, but for nulls."""
+    for name in _rejected(store, groups):
+        yield read_table(store, name, [schemas.ID])[schemas.ID].drop_null()
+
+
+def _rejected(store: Store, groups: list[Group]) -> list[str]:
     there = set(store.list(layout.REJECTED))
-    names = [layout.rejected(g.name) for g in groups if f"{g.name}.parquet" in there]
-    return sum(store.map(lambda name: count_rows(store, name), names))
+    return [layout.rejected(g.name) for g in groups if f"{g.name}.parquet" in there]
 
 
 def write_commit(store: Store, key: str, commit: Commit) -> None:

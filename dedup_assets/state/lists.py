@@ -47,6 +47,11 @@ def read_lists(store: Store, eps: str) -> ListLedger | None:
     return ListLedger(info_of(table.schema)["fingerprint"], parts)
 
 
+def listed_eps(store: Store) -> list[str]:
+    """The eps values that something was listed at, current or not."""
+    return [name.removesuffix(".parquet") for name in store.list(layout.LIST_LEDGERS, ".parquet")]
+
+
 def write_lists(store: Store, eps: str, ledger: ListLedger) -> None:
     """Commit the lists at ``eps``, which are there by now."""
     rows: list[dict[str, Any]] = [

@@ -49,8 +49,8 @@ class Manifest:
         return sum(file["bytes"] for file in self.files)
 
 
-def write_manifest(store: Store, manifest: Manifest, place: str) -> None:
-    """Commit the manifest; ``place`` is where the input lies."""
+def write_manifest(store: Store, manifest: Manifest, dataset: str, place: str) -> None:
+    """Commit the manifest of a dataset; ``place`` is where the input lies."""
     carried = pa.schema([pa.field("id", manifest.id_type), *manifest.metadata])
     write_table(
         store,
@@ -64,6 +64,7 @@ def write_manifest(store: Store, manifest: Manifest, place: str) -> None:
             "input": place,
             "clips": manifest.clips,
             "groups": manifest.group_of,
+            "dataset": dataset,
         },
     )
 

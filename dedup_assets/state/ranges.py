@@ -1,6 +1,6 @@
 """Partition keys: ranges of clusters, zero-padded, such as ``000-007``."""
 
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 from dedup_assets.settings import MAX_PARTITION_KEYS, Settings
 
 
@@ -27,7 +27,7 @@ def clusters_of(settings: Settings, keys: list[str]) -> dict[str, range]:
     for key in keys:
         if key not in ranges:
             raise SettingsError(
-                f"partition {key!r} is obsolete: n_clusters={settings.n_clusters} makes the keys "
-                f"{next(iter(ranges))} to {list(ranges)[-1]}; materialize those"
+                f"partition {shown(key)} is obsolete: n_clusters={settings.n_clusters} makes the "
+                f"keys {next(iter(ranges))} to {list(ranges)[-1]}; materialize those"
             )
     return {key: ranges[key] for key in keys}

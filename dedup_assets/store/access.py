@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from dedup_assets.errors import SettingsError
+from dedup_assets.errors import SettingsError, shown
 
+S3 = "s3://"
 RETRIES = 8
 _TOKEN_VARIABLE = "AWS_SESSION_TOKEN"
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _CONNECTIONS = 32
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
@@ -24,7 +25,7 @@ class Access:
         profile: a named profile of the AWS configuration files.
         endpoint_url: of an S3-compatible store.
         retries: how often a request is tried again after a fault that may pass.
-        options: passed to fsspec. They may hold secrets: never shown, logged or written.
+        options: passed to s3fs. They may hold secrets: never shown, logged or written.
     """
 
     profile: str | None = None
@@ -32,14 +33,12 @@ class Access:
     retries: int = RETRIES
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def storage_options(self, protocol: str) -> dict[str, Any]:
-        """Arguments for fsspec's file system of a protocol; a local one takes none.
+    def s3_options(self) -> dict[str, Any]:
+        """Arguments for s3fs.
 
         Raises:
             SettingsError: the environment names an endpoint with a password.
         """
-        if protocol not in ("s3", "s3a"):
-            return {}
         for variable in _ENDPOINT_VARIABLES:
             if "@" in os.environ.get(variable, ""):  # it would be in errors of boto
                 raise SettingsError(
@@ -61,6 +60,19 @@ class Access:
         return options
 
     @property
+    def known_endpoint(self) -> str | None:
+        """The endpoint, as far as settings and environment name one."""
+        client = self.options.get("client_kwargs")
+        named = (
+            self.options.get("endpoint_url"),
+            client.get("endpoint_url") if isinstance(client, Mapping) else None,
+            self.endpoint_url,
+            *(os.environ.get(variable) for variable in _ENDPOINT_VARIABLES),
+        )
+        found = next((str(url) for url in named if url), None)
+        return None if found is None else found.rstrip("/").lower()
+
+    @property
     def session_token(self) -> str | None:
         """Where a session token comes from, if the credentials have one."""
         if self.options.get("token"):
@@ -70,14 +82,19 @@ class Access:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URL such as ``s3://bucket/prefix``."""
-    return "://" in path and not path.startswith("file://")
+    """Whether a path is on S3: ``s3://bucket/prefix``."""
+    return path.startswith(S3)
+
+
+def is_other_url(path: str) -> bool:
+    """Whether a path is a URL of something else than S3, and not a local path."""
+    return "://" in path and not is_remote(path)
 
 
 def is_object(path: str) -> bool:
     """Whether a path is a URL of S3 with a bucket and a key."""
-    bucket, _, key = path.removeprefix("s3://").partition("/")
-    return path.startswith("s3://") and bool(bucket and key)
+    bucket, _, key = path.removeprefix(S3).partition("/")
+    return is_remote(path) and bool(bucket and key)
 
 
 def check_endpoint(url: str) -> str:
@@ -90,7 +107,7 @@ def check_endpoint(url: str) -> str:
         raise ValueError("must hold no user name or password: put them into the credentials")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must look like https://host:port, got {url!r}")
+        raise ValueError(f"must look like https://host:port, got {shown(url)}")
     return url
 
 

@@ -9,11 +9,11 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from dedup_assets.errors import InputError, StaleError, first_line
+from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.rangefile import Window
 from dedup_assets.store.s3 import ChangedError, Entries
@@ -104,6 +104,10 @@ class ZipStore:
         folders = {name.partition("/")[0] for name in self._members if "/" in name}
         files = (name for name in self._members if "/" not in name)
         return Entries(sorted(folders), sorted(files))
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """None: a zip with links is refused."""
+        return iter(())
 
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
         """Names of all files below ``folder``, relative to it, with size and CRC."""
@@ -317,7 +321,8 @@ class ZipStore:
 
     def _refused(self, info: zipfile.ZipInfo, why: str) -> InputError:
         return InputError(
-            f"{self._url} is refused: member {info.orig_filename!r} {why}; make the zip without it"
+            f"{self._url} is refused: member {shown(info.orig_filename)} {why}; make the zip "
+            "without it"
         )
 
     def _damaged(self, why: str) -> InputError:

@@ -2,22 +2,20 @@
 
 import contextlib
 import errno
-import glob
 import itertools
 import os
-import shutil
 import socket
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
-
-import fsspec
+from typing import IO, TypeVar, cast
 
 from dedup_assets.store import layout as layouts
-from dedup_assets.store.access import Access
+from dedup_assets.store.access import S3, Access, is_remote
+from dedup_assets.store.local import open_regular, refuse_outside, stat_of
 from dedup_assets.store.remotefile import RemoteFile
 from dedup_assets.store.s3 import Entries, Info, S3Objects
 
@@ -39,23 +37,31 @@ class Store:
     """Files below one root.
 
     Args:
-        root: a folder, or a URL of fsspec such as ``s3://bucket/prefix``.
-        access: credentials and endpoint for a URL.
+        root: ``s3://bucket/prefix``, or else a local path, whatever characters it has.
+        access: credentials and endpoint for S3.
         layout: how the names of `dedup_assets.store.layout` are spelled below the root.
+        allow_links: whether links below a local root may lead out of it.
     """
 
     version_is_content = False
 
     def __init__(
-        self, root: str, access: Access | None = None, layout: str = layouts.COSMOS_CURATE
+        self,
+        root: str,
+        access: Access | None = None,
+        layout: str = layouts.COSMOS_CURATE,
+        *,
+        allow_links: bool = True,
     ) -> None:
-        access = access or Access()
         self.layout = layouts.LAYOUTS[layout]
-        options = access.storage_options(fsspec.utils.get_protocol(root))
-        self.fs, path = fsspec.core.url_to_fs(root, **options)
-        self.root = path.rstrip("/") or "/"
-        self.is_local = "file" in _protocols(self.fs)
-        self._objects = S3Objects(self.fs, access.retries) if "s3" in _protocols(self.fs) else None
+        self.is_local = not is_remote(root)
+        self._allow_links = allow_links
+        self._objects: S3Objects | None = None
+        if self.is_local:
+            self.root = str(Path(root).absolute())
+        else:
+            self.root = root.removeprefix(S3).rstrip("/")
+            self._objects = _open_s3(access or Access())
 
     @property
     def objects(self) -> S3Objects | None:
@@ -69,13 +75,13 @@ class Store:
     def url(self, name: str = "") -> str:
         """What a user can paste elsewhere: a plain path, or a URL with its protocol."""
         path = self.path(name)
-        return path if self.is_local else self.fs.unstrip_protocol(path)
+        return path if self.is_local else f"{S3}{path}"
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name, or for the root whether it has any."""
         path = self.path(name)
         if self._objects is None:
-            return bool(self.fs.exists(path))
+            return Path(path).exists()
         if name and self._objects.info(path) is not None:
             return True
         return not name and self._objects.has_any(path)
@@ -85,13 +91,15 @@ class Store:
         folder, _, name = start.rpartition("/")
         base = f"{self.root}/{folder}"
         if self.is_local:
-            return any(Path(base).glob(f"{glob.escape(name)}*"))
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                return any(path.name.startswith(name) for path in Path(base).iterdir())
+            return False
         return any(path[len(base) + 1 :].startswith(name) for path, _ in self._found(base))
 
     def is_file(self) -> bool:
         """Whether the root is a file."""
         if self._objects is None:
-            return bool(self.fs.isfile(self.root))
+            return Path(self.root).is_file()
         return "/" in self.root and self._objects.info(self.root) is not None
 
     def open(self, name: str) -> IO[bytes]:
@@ -99,10 +107,15 @@ class Store:
 
         Raises:
             FileNotFoundError: there is no such file.
+            InputError: it is a pipe, a device or a socket, or it is outside the root and links
+                are not allowed.
         """
+        path = self.path(name)
         if self._objects is not None:
-            return RemoteFile(self._objects, self.path(name))  # type: ignore[return-value]
-        return self.fs.open(self.path(name), "rb")
+            return RemoteFile(self._objects, path)  # type: ignore[return-value]
+        if not self._allow_links:
+            refuse_outside(path, os.path.realpath(path), self.root)
+        return open_regular(path)
 
     def read_bytes(self, name: str) -> bytes:
         with self.open(name) as file:
@@ -119,12 +132,7 @@ class Store:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, prefix="dedup-assets-") as spooled:
             file = cast(IO[bytes], spooled)
             yield file
-            if self._objects is not None:
-                self._objects.upload(self.path(name), file)
-            else:
-                file.seek(0)
-                with self.fs.open(self.path(name), "wb") as target:
-                    shutil.copyfileobj(file, target, _IN_MEMORY_BYTES)
+            cast(S3Objects, self._objects).upload(self.path(name), file)
 
     def write_bytes(self, name: str, data: bytes) -> None:
         with self.write(name) as file:
@@ -162,14 +170,9 @@ class Store:
             return self._objects.entries(self.root)
         names: dict[bool, list[str]] = {True: [], False: []}
         try:
-            if self.is_local:  # fsspec looks at each file, and there may be millions
-                with os.scandir(self.root) as found:
-                    for entry in found:
-                        names[entry.is_dir()].append(entry.name)
-            else:
-                for details in self.fs.ls(self.root, detail=True):
-                    is_folder = details["type"] == "directory"
-                    names[is_folder].append(details["name"].rstrip("/").rpartition("/")[2])
+            with os.scandir(self.root) as found:
+                for entry in found:
+                    names[entry.is_dir()].append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return Entries([], [])
         folders = (name for name in names[True] if name != TEMPORARY)
@@ -193,20 +196,22 @@ class Store:
             for path, info in self._objects.list(base):
                 yield path, info.version
             return
-        self.fs.invalidate_cache(base)
-        try:
-            found = self._find_local(base) if self.is_local else self.fs.find(base, detail=True)
-        except FileNotFoundError:
-            return
-        for path, details in found.items():
-            yield path, version_of(details)
+        for path, _ in self._walk(base):
+            with contextlib.suppress(FileNotFoundError):  # deleted just now
+                found = stat_of(path)
+                if not stat.S_ISDIR(found.st_mode):
+                    yield path, _version(found)
 
-    def _find_local(self, base: str) -> dict[str, dict[str, Any]]:
-        """Files below ``base``, links to folders followed, each folder once on a way down.
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Symbolic links below a local root: the path of each, and where it leads to."""
+        if self.is_local:
+            yield from ((path, real) for path, real in self._walk(self.root) if real is not None)
 
-        fsspec takes a link to a folder for a file, so all below it would silently be left out.
+    def _walk(self, base: str) -> Iterator[tuple[str, str | None]]:
+        """Files and linked folders below ``base``, and for a link where it leads to.
+
+        Links to folders are followed, each folder once on a way down.
         """
-        found = {}
         above = {base: {os.path.realpath(base)}}
         for folder, folders, files in os.walk(base, followlinks=True):
             for name in list(folders):
@@ -214,11 +219,18 @@ class Store:
                 real = os.path.realpath(path)
                 if real in above[folder]:
                     folders.remove(name)  # a link to where it lies itself
+                elif Path(path).is_symlink():
+                    yield path, self._allowed(path, real)
                 above[path] = above[folder] | {real}
             for name in files:
-                with contextlib.suppress(FileNotFoundError):  # deleted just now
-                    found[f"{folder}/{name}"] = self.fs.info(f"{folder}/{name}")
-        return found
+                path = f"{folder}/{name}"
+                is_link = Path(path).is_symlink()
+                yield path, self._allowed(path, os.path.realpath(path)) if is_link else None
+
+    def _allowed(self, path: str, real: str) -> str:
+        if not self._allow_links:
+            refuse_outside(path, real, self.root)
+        return real
 
     def size(self, name: str) -> int:
         """Bytes of a file.
@@ -228,7 +240,7 @@ class Store:
         """
         if self._objects is not None:
             return self._info(name).size
-        return int(self.fs.info(self.path(name))["size"])
+        return Path(self.path(name)).stat().st_size
 
     def version(self, name: str) -> str:
         """A text that changes when the content of the file does.
@@ -238,7 +250,7 @@ class Store:
         """
         if self._objects is not None:
             return self._info(name).version
-        return version_of(self.fs.info(self.path(name)))
+        return _version(Path(self.path(name)).stat())
 
     def _info(self, name: str) -> Info:
         info = self._objects.info(self.path(name)) if self._objects is not None else None
@@ -278,12 +290,10 @@ class Store:
         if self._objects is not None:
             self._objects.delete(self.path(name))
             return
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.path(name))
-        if self.is_local:
-            parent = Path(self.path(name)).parent
-            with contextlib.suppress(OSError):  # it is not empty
-                parent.rmdir()
+        path = Path(self.path(name))
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty
+            path.parent.rmdir()
 
     def sweep(self) -> None:
         """Delete what processes of this host that are gone left half-written."""
@@ -291,7 +301,7 @@ class Store:
             return
         for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
             host, process, _ = leftover.name.rsplit("-", 2)
-            ours = host == socket.gethostname() and process.isdigit()
+            ours = host == socket.gethostname() and process.isascii() and process.isdigit()
             if ours and not is_alive(int(process)):
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use
@@ -309,19 +319,20 @@ def _in_folder(folder: Path, act: Callable[[], _T]) -> _T:
     return act()
 
 
-def version_of(info: dict[str, Any]) -> str:
-    """Size, and what the file system knows of the content: its ETag, or when it was written."""
-    changed = info.get("ETag") or info.get("mtime") or info.get("LastModified")
-    return f"{info['size']} {changed}"
+def _open_s3(access: Access) -> S3Objects:
+    from s3fs import S3FileSystem  # takes half a second to import
+
+    return S3Objects(S3FileSystem(**access.s3_options()), access.retries)
+
+
+def _version(found: os.stat_result) -> str:
+    """Size, and when it was written."""
+    return f"{found.st_size} {found.st_mtime}"
 
 
 def size_of(version: str) -> int:
     """Bytes of a file, which every version begins with."""
     return int(version.partition(" ")[0])
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def is_alive(process: int) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, shown
 from dedup_assets.store.access import Access
 from dedup_assets.store.formats import jsonl, npy, parquet
 from dedup_assets.store.formats.rows import Batch as Batch
 from dedup_assets.store.formats.rows import Columns, Format
 from dedup_assets.store.formats.rows import InputFile as InputFile
 from dedup_assets.store.formats.rows import RejectedRow as RejectedRow
-from dedup_assets.store.source import open_source
+from dedup_assets.store.source import folder_and_name, open_source
 from dedup_assets.store.split import PARQUET_SUFFIX, find_split, refuse_pickles
 
 BATCH_BYTES = 16 << 20
@@ -25,11 +25,11 @@ class InputFiles:
 
     Args:
         path: a folder searched recursively, one file, or the output folder of a split pipeline;
-            local or a URL of fsspec; each may lie in a zip or be one.
+            local or on S3; each may lie in a zip or be one.
         id_field: column of the ids.
         embedding_field: column of the vectors.
         carried: further columns to read.
-        access: credentials and endpoint for a URL.
+        access: credentials and endpoint for S3.
         filetype: "parquet", "jsonl" or "npy"; None: by the names of the files.
 
     Raises:
@@ -52,8 +52,8 @@ class InputFiles:
         self.clips: str | None = None
         """Where the clips are, where the input is the output of a split pipeline."""
         if whole.is_file():
-            folder, _, self.single = path.rpartition("/")
-            whole = open_source(folder or ".", access)
+            folder, self.single = folder_and_name(path)
+            whole = open_source(folder, access)
         elif split := find_split(whole, path, filetype, tuple(EXTENSIONS.values())):
             path, self.clips = split.embeddings, split.clips
             whole = open_source(path, access)
@@ -90,7 +90,7 @@ class InputFiles:
                 there = f"holds no {EXTENSIONS[kind or 'parquet']} file{others}"
             raise InputError(
                 f"input_embeddings_path {self.store.url()} {there}; point it at the folder of "
-                f"embeddings (columns {self.id_field!r} and {self.embedding_field!r})"
+                f"embeddings (columns {shown(self.id_field)} and {shown(self.embedding_field)})"
             )
         for name in found:
             self._refuse_bytes(name)

@@ -23,7 +23,7 @@ HISTOGRAM_PLOT = "extraction/similarity_histogram.png"
 MISSED = "extraction/missed_by_clustering.parquet"
 EXTRACTION = "extraction"
 SHARDS = "shards"
-DEFS = "defs.yaml"
+SETTINGS = "settings.json"
 INSTANCE = ".dagster"
 
 COSMOS_CURATE, NEMO = "cosmos-curate", "nemo"
@@ -161,6 +161,12 @@ def eps_of_summary(name: str) -> str | None:
     prefix, suffix = "dedup_summary_", ".csv"
     is_summary = name.startswith(prefix) and name.endswith(suffix)
     return name.removeprefix(prefix).removesuffix(suffix) if is_summary else None
+
+
+def number_in(name: str, before: str, after: str = "") -> int | None:
+    """The number of a cluster in a name, if it has one; digits of other scripts are none."""
+    number = re.fullmatch(f"{re.escape(before)}([0-9]{{1,9}}){re.escape(after)}", name)
+    return int(number[1]) if number else None
 
 
 def shards(eps: str) -> str:

@@ -1,8 +1,10 @@
-"""Leases on artifacts, so that two runs do not write, or read while written, the same one.
+"""Leases on artifacts, so that no run writes what another one writes or reads.
 
 A lease is an entry of one small file, which its holder renews; one that is not renewed expires. It
 is held for an asset and some partition keys, so other keys of the asset can be written side by
-side. The file is changed under a lock of the file system, or on S3 by conditional writes.
+side, and it names what its holder reads, which any number may read. A command holds one more, for
+the whole output. The file is changed under a lock of the file system, or on S3 by conditional
+writes.
 """
 
 import contextlib
@@ -16,26 +18,34 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dedup_assets.errors import LockedError, StorageError
 from dedup_assets.store.filesystem import Store, is_alive
 from dedup_assets.store.fingerprints import digest
 from dedup_assets.store.s3 import ConflictError, S3Objects
+from dedup_assets.store.sizes import format_bytes
 
 FILE = ".locks/leases.json"
 LEASE_S = 60.0
 WHOLE = "*"
 """Stands for every key of an asset, and for an asset without partitions."""
 
+COMMAND = "dedup-assets run"
+"""Held, like an asset, by a command for as long as it works on an output."""
+
 _GUARD = "guard"
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 16 << 20
 _LONGEST_WAIT_S = 1.0
 _FIRST_WAIT_S = 0.02
 
+Time = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 Leases = dict[str, "Lease"]
 
 _ended: set[str] = set()
@@ -47,8 +57,10 @@ class Lease:
     """Who writes what, since when and until when, in seconds since the epoch.
 
     Attributes:
+        run: id of the holder's run; a command has none.
         host: name of the holder's host.
         machine: tells hosts and containers apart that have one name.
+        reads: the keys of other assets that the holder reads.
     """
 
     asset: str
@@ -56,20 +68,25 @@ class Lease:
     run: str
     host: str
     machine: str
-    process: int
-    since: float
-    expires: float
+    process: Annotated[int, Field(gt=0, lt=2**31)]
+    since: Time
+    expires: Time
+    reads: dict[str, list[str]] = field(default_factory=dict)
 
     def is_live(self) -> bool:
         """Whether the holder is to be taken for alive: not expired, nor known to be dead."""
         dead = self.machine == this_machine() and not is_alive(self.process)
         return time.time() < self.expires and not dead
 
-    def overlap(self, keys: Sequence[str]) -> list[str]:
-        if WHOLE in self.keys or WHOLE in keys:
-            return list(keys)
-        held = set(self.keys)
-        return [key for key in keys if key in held]
+    def touches(self, other: "Lease") -> list[str]:
+        """The keys that this one writes and the other one reads or writes."""
+        theirs = {**other.reads, other.asset: other.keys}.get(self.asset, [])
+        if WHOLE in theirs:
+            return self.keys
+        return theirs if WHOLE in self.keys else [key for key in self.keys if key in set(theirs)]
+
+
+_FILE = TypeAdapter(Leases)
 
 
 @cache
@@ -89,13 +106,13 @@ def writing(
     keys: Sequence[str],
     *,
     reads: Mapping[str, Sequence[str]],
-    run: str,
+    run: str = "",
     lease_s: float = LEASE_S,
 ) -> Iterator[None]:
     """Hold the lease on an asset's keys while the block runs.
 
     Args:
-        store: a local store or one of S3; on others nothing is held.
+        store: where the lease is held, below the root.
         asset: name of the asset.
         keys: partition keys that are written; `WHOLE` for all.
         reads: the keys of other assets that the block reads.
@@ -104,15 +121,14 @@ def writing(
             store need clocks that agree better than that.
 
     Raises:
-        LockedError: another run writes one of these keys, or rewrites what is read; or, at the
-            end, this lease was lost because it could not be renewed in time.
+        LockedError: another run reads or writes one of these keys, or writes what is read; or, at
+            the end, this lease was lost because it could not be renewed in time.
+        StorageError: the file of the leases is damaged.
     """
-    if not store.is_local and store.objects is None:
-        yield
-        return
     now = time.time()
     here = (socket.gethostname(), this_machine(), os.getpid())
-    lease = Lease(asset, list(keys), run, *here, now, now + lease_s)
+    read = {name: list(of) for name, of in reads.items()}
+    lease = Lease(asset, list(keys), run, *here, now, now + lease_s, read)
     name = uuid.uuid4().hex
 
     def take(leases: Leases) -> bool:
@@ -121,7 +137,7 @@ def writing(
             del leases[other]
         if name not in leases:  # an answer that was lost may have been a yes
             for held in leases.values():
-                _refuse(held, lease, reads)
+                _refuse(store, held, lease)
         leases[name] = lease
         return True
 
@@ -162,22 +178,33 @@ def writing(
     end()
     if not kept:
         raise LockedError(
-            f"the lease on {asset} was lost: it was not renewed for {lease_s:.0f} s and "
-            "another run took over; materialize again when that run is done"
+            f"the lease on {_what(store, asset)} was lost: it was not renewed for {lease_s:.0f} s "
+            "and another run took over; run this again when that run is done"
         )
 
 
-def _refuse(other: Lease, lease: Lease, reads: Mapping[str, Sequence[str]]) -> None:
-    wanted = {**reads, lease.asset: lease.keys}.get(other.asset)
-    shared = other.overlap(wanted) if wanted is not None else []
+def _refuse(store: Store, other: Lease, lease: Lease) -> None:
+    """Refuse a lease that another one excludes.
+
+    Raises:
+        LockedError: it does.
+    """
+    asset, doing, shared = other.asset, "written", other.touches(lease)
+    if not shared:
+        asset, doing, shared = lease.asset, "read", lease.touches(other)
     if not shared:
         return
     listed = "" if WHOLE in shared else f" of {', '.join(shared[:5])}"
     since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
+    holder = f"run {other.run}" if other.run else COMMAND
     raise LockedError(
-        f"{other.asset}{listed} is being written by run {other.run} on {other.host} (process "
+        f"{_what(store, asset)}{listed} is being {doing} by {holder} on {other.host} (process "
         f"{other.process}) since {since}; wait until it is done, or end it"
     )
+
+
+def _what(store: Store, asset: str) -> str:
+    return store.url() if asset == COMMAND else asset
 
 
 def _renew(
@@ -201,13 +228,14 @@ def _change(store: Store, change: Callable[[Leases], bool], timeout_s: float | N
     objects = store.objects
     if objects is not None:
         objects = objects if timeout_s is None else objects.once(timeout_s)
-        return _change_object(objects, store.path(FILE), change)
+        return _change_object(store, objects, change)
     file = Path(store.path(FILE))
     file.parent.mkdir(parents=True, exist_ok=True)
     with (file.parent / _GUARD).open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         try:
-            leases = _decode(file.read_bytes())
+            with file.open("rb") as opened:
+                leases = _decode(store, opened.read(_MOST_BYTES + 1))
         except FileNotFoundError:
             leases = {}
         changed = change(leases)
@@ -218,15 +246,15 @@ def _change(store: Store, change: Callable[[Leases], bool], timeout_s: float | N
     return changed
 
 
-def _change_object(objects: S3Objects, path: str, change: Callable[[Leases], bool]) -> bool:
+def _change_object(store: Store, objects: S3Objects, change: Callable[[Leases], bool]) -> bool:
     """The same by conditional writes: who finds that another was quicker reads again."""
-    wait = _FIRST_WAIT_S
+    path, wait = store.path(FILE), _FIRST_WAIT_S
     while True:
         try:
-            found = objects.read(path, 0, _MOST_BYTES)
+            found = objects.read(path, 0, _MOST_BYTES + 1)
         except FileNotFoundError:
             found = None
-        leases = _decode(found.data) if found is not None else {}
+        leases = _decode(store, found.data) if found is not None else {}
         if not change(leases):
             return False
         try:
@@ -241,8 +269,17 @@ def _change_object(objects: S3Objects, path: str, change: Callable[[Leases], boo
             return True
 
 
-def _decode(data: bytes) -> Leases:
-    return {name: Lease(**values) for name, values in json.loads(data or b"{}").items()}
+def _decode(store: Store, data: bytes) -> Leases:
+    try:
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"it is larger than {format_bytes(_MOST_BYTES)}")
+        return _FILE.validate_json(data or b"{}", strict=True)
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise StorageError(
+            f"{store.url(FILE)} is damaged ({why}); it says which runs are at work on the output: "
+            "delete it when none is, and run again"
+        ) from error
 
 
 def _encode(leases: Leases) -> bytes:

@@ -1,21 +1,21 @@
-"""Sample keys, and the media files that belong to an id."""
+"""The media files that belong to an id."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 from dedup_assets.errors import InputError
 from dedup_assets.store.access import Access
+from dedup_assets.store.members import (
+    Members,
+    extension_of,
+    members,
+    sample_key,
+    shown,
+    shown_file,
+    stem_of,
+)
 from dedup_assets.store.source import Source, open_source
-
-
-def sample_key(id_: Any) -> str:
-    """The id, percent-encoded (UTF-8) outside ``[A-Za-z0-9_-]``.
-
-    WebDataset splits a name at its first dot and takes a slash for a folder.
-    """
-    # quote() never encodes these two, whatever it is told is safe.
-    return quote(str(id_), safe="").replace(".", "%2E").replace("~", "%7E")
 
 
 def refuse_missing_folder(store: Source) -> None:
@@ -35,14 +35,17 @@ class MediaFiles:
     """The files of a clips folder by the id that they belong to.
 
     Args:
-        path: a folder, searched recursively; local or a URL of fsspec; it may lie in a zip.
+        path: a folder, searched recursively; local or on S3; it may lie in a zip.
+        allow_links: whether links in a local folder may lead out of it.
 
     Raises:
-        InputError: the folder is missing or empty.
+        InputError: the folder is missing or empty, or has a link that leads out of it.
     """
 
-    def __init__(self, path: str, access: Access | None = None) -> None:
-        self.store = open_source(path, access)
+    def __init__(
+        self, path: str, access: Access | None = None, *, allow_links: bool = False
+    ) -> None:
+        self.store = open_source(path, access, allow_links=allow_links)
         refuse_missing_folder(self.store)
         self.versions = self.store.list_versions("")
         if not self.versions:
@@ -52,29 +55,57 @@ class MediaFiles:
             )
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.versions):
-            stem, _, extension = name.rpartition("/")[2].partition(".")
-            if stem and extension:
-                self._by_stem[stem].append(name)
+            if stem_of(name) and extension_of(name):
+                self._by_stem[stem_of(name)].append(name)
 
-    def of(self, id_: Any) -> dict[str, str]:
-        """Files of an id by extension: those whose name up to the first dot is the id's key, or
-        the id itself if that has no dot or slash. Empty if there is none.
+    def match(self, ids: list[Any], others: Iterable[Any] = ()) -> dict[Any, Members]:
+        """The members of the sample of each id; of one without media, our JSON alone.
+
+        A file belongs to the id that its name up to the first dot is, if that has no dot or
+        slash, or whose key it is. Where both give an id the same member, the exact name counts.
+        Where a name is one id and the key of another, it belongs to the first if the second has
+        files of its own exact name.
+
+        Args:
+            ids: the clips that need their media.
+            others: further ids of the input, which may own a file too.
 
         Raises:
-            InputError: two files have the same name in different folders.
+            InputError: two ids may own a file, a file cannot be a member, or two would be one.
         """
-        stems = {sample_key(id_): None}
-        raw = str(id_)
-        if "." not in raw and "/" not in raw:
-            stems[raw] = None
-        found: dict[str, str] = {}
-        for stem in stems:
-            for name in self._by_stem.get(stem, []):
-                extension = name.rpartition("/")[2].partition(".")[2]
-                if extension in found:
-                    raise InputError(
-                        f"id {id_!r} has two media files, {found[extension]} and {name}, below "
-                        f"{self.store.url()}; leave one of them"
-                    )
-                found[extension] = name
-        return found
+        texts = {str(id_): id_ for id_ in (*ids, *others)}
+        keys = {text: key for text in texts if (key := sample_key(text)) != text}
+        owners = {key: text for text, key in keys.items()}
+        return {id_: self._members(id_, texts, keys, owners) for id_ in ids}
+
+    def _members(
+        self, id_: Any, texts: dict[str, Any], keys: dict[str, str], owners: dict[str, str]
+    ) -> Members:
+        text = str(id_)
+        key = keys.get(text, text)
+        exact = self._exact(text)
+        by_key = self._by_stem.get(key, []) if key != text else []
+        if by_key and key in texts:
+            if not exact:
+                raise self._claimed_twice(by_key[0], texts[key], id_)
+            by_key = []
+        if exact and text in owners and not self._exact(owners[text]):
+            raise self._claimed_twice(exact[0], id_, texts[owners[text]])
+        found = members(id_, exact, self.store.url())
+        if not by_key:
+            return found
+        taken = {extension.lower() for extension in found if found[extension] is not None}
+        rest = [name for name in by_key if extension_of(name).lower() not in taken]
+        return found | members(id_, rest, self.store.url())
+
+    def _exact(self, text: str) -> list[str]:
+        """The files whose name up to the first dot is this id."""
+        # No file is listed under a name with a dot or slash.
+        return self._by_stem.get(text, [])
+
+    def _claimed_twice(self, file: str, exact: Any, by_key: Any) -> InputError:
+        own = "" if {".", "/"} & set(str(by_key)) else f"name the files of {shown(by_key)} so, or "
+        return InputError(
+            f"{shown_file(file)} below {self.store.url()} may belong to id {shown(exact)}, which "
+            f"is its name, or to id {shown(by_key)}, whose key that is; {own}change one of the ids"
+        )

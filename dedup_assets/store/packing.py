@@ -11,12 +11,20 @@ from dedup_assets.progress import track
 from dedup_assets.store import layout, locks
 from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import TEMPORARY, Store
+from dedup_assets.store.local import special_kind
 from dedup_assets.store.s3 import ChangedError
+from dedup_assets.store.source import folder_and_name
 
 MACHINE_STATE = {layout.INSTANCE, locks.FILE.partition("/")[0], TEMPORARY}
 """Folders below an output that mean nothing elsewhere: events, leases, files half-written."""
 
 _BUFFER_BYTES = 8 << 20
+_COMMENT = b"Results of dedup-assets; the next run may replace this file.\n"
+"""Of the ZIP file: only one that ends with it is overwritten."""
+
+_END_RECORD = b"PK\5\6"
+_END_BYTES = 22 + len(_COMMENT)
+
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
@@ -51,8 +59,8 @@ def pack(store: Store, path: str, access: Access | None = None) -> Packed:
         SettingsError: it cannot be written there.
         StaleError: a file changed meanwhile.
     """
-    folder, _, name = path.rpartition("/")
-    target = Store(folder or "/", access)
+    folder, name = folder_and_name(path)
+    target = Store(folder, access)
     found = _results(store)
     try:
         with target.write(name) as file:
@@ -60,12 +68,14 @@ def pack(store: Store, path: str, access: Access | None = None) -> Packed:
                 zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
                 track("packing", len(found), "files") as advance,
             ):
+                archive.comment = _COMMENT
                 for entry in sorted(found):
                     _add(archive, store, entry)
                     advance(1)
             size = file.tell()
             if _results(store) != found:
                 raise ChangedError
+            refuse_other_file(path, access)  # it may have come meanwhile
     except (ChangedError, FileNotFoundError) as error:
         raise StaleError(
             f"{store.url()} changed while it was packed, so {target.url(name)} was not written; "
@@ -79,6 +89,35 @@ def pack(store: Store, path: str, access: Access | None = None) -> Packed:
     finally:
         target.sweep()
     return Packed(target.url(name), len(found), size)
+
+
+def refuse_other_file(path: str, access: Access | None = None) -> None:
+    """Refuse to overwrite anything but a ZIP file that `pack` wrote.
+
+    Raises:
+        SettingsError: there is something else, or it cannot be read.
+    """
+    folder, name = folder_and_name(path)
+    target = Store(folder, access)
+    url = target.url(name)
+    kind = special_kind(path) if target.is_local else None
+    if kind is not None:
+        raise SettingsError(f"{url} is {kind}, not a ZIP file; choose another --output-zip")
+    try:
+        with target.open(name) as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - _END_BYTES))
+            end = file.read()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(
+            f"{url} cannot be written ({error.strerror or error}); choose another --output-zip"
+        ) from error
+    if not (end.startswith(_END_RECORD) and end.endswith(_COMMENT)):
+        raise SettingsError(
+            f"{url} is there and is not a ZIP file that dedup-assets wrote; choose another "
+            "--output-zip, or move that file away"
+        )
 
 
 def _results(store: Store) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import re
 
+from dedup_assets.errors import shown
+
 _UNITS = {"": 1, "B": 1}
 for _power, _letter in enumerate("KMGT", start=1):
     _UNITS |= {f"{_letter}B": 1000**_power, f"{_letter}IB": 1024**_power, _letter: 1024**_power}
@@ -15,9 +17,9 @@ def parse_bytes(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
     if match is None or match[2].upper() not in _UNITS:
-        raise ValueError(f"a size must look like 512MiB or 4GB, got {value!r}")
+        raise ValueError(f"a size must look like 512MiB or 4GB, got {shown(value)}")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Protocol, TypeVar
 
-from dedup_assets.store.access import Access
+from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import REQUESTS, Store
+from dedup_assets.store.local import refuse_special
 from dedup_assets.store.s3 import Entries
 
 ZIP = ".zip"
@@ -26,6 +27,7 @@ class Source(Protocol):
     def exists(self, name: str) -> bool: ...
     def is_file(self) -> bool: ...
     def entries(self) -> Entries: ...
+    def links(self) -> Iterator[tuple[str, str]]: ...
     def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]: ...
     def open(self, name: str) -> IO[bytes]: ...
     def read_bytes(self, name: str) -> bytes: ...
@@ -37,16 +39,25 @@ class Source(Protocol):
     ) -> Iterator[_T]: ...
 
 
-def open_source(path: str, access: Access | None = None) -> Source:
+def open_source(path: str, access: Access | None = None, *, allow_links: bool = True) -> Source:
     """What lies at ``path``, which may name a zip, or something in one: ``clips.zip/clips``.
 
     Raises:
-        InputError: it is in a zip that is damaged, or holds what is refused.
+        InputError: it is in a zip that is damaged, or holds what is refused; or it is a pipe, a
+            device or a socket.
     """
+    if not is_remote(path):
+        refuse_special(path.rstrip("/"))
     parts = path.rstrip("/").split("/")
     for number, part in enumerate(parts, start=1):
         if part.lower().endswith(ZIP):
             archive = Store("/".join(parts[:number]), access)
             if archive.is_file():
                 return ZipStore(archive, "/".join(parts[number:]))
-    return Store(path, access)
+    return Store(path, access, allow_links=allow_links)
+
+
+def folder_and_name(path: str) -> tuple[str, str]:
+    """The folder that a file is in, as a path to open, and its name there."""
+    folder, slash, name = path.rstrip("/").rpartition("/")
+    return folder or slash or ".", name

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dedup_assets.errors import StaleError
+from dedup_assets.errors import StaleError, first_line
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.s3 import ChangedError
 from dedup_assets.store.schemas import EMBEDDING
@@ -58,8 +59,9 @@ def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.
 
     Raises:
         FileNotFoundError: there is no such file.
+        StaleError: it cannot be read as Parquet.
     """
-    with store.open(name) as file:
+    with _opened(store, name) as file:
         return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
 
@@ -70,8 +72,9 @@ def read_batches(
 
     Raises:
         FileNotFoundError: there is no such file.
+        StaleError: it cannot be read as Parquet.
     """
-    with store.open(name) as file:
+    with _opened(store, name) as file:
         parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
         yield from parquet.iter_batches(rows, columns=columns, use_threads=False)
 
@@ -104,8 +107,9 @@ def count_rows(store: Store, name: str) -> int:
 
     Raises:
         FileNotFoundError: there is no such file.
+        StaleError: it cannot be read as Parquet.
     """
-    with store.open(name) as file:
+    with _opened(store, name) as file:
         return pq.ParquetFile(file).metadata.num_rows
 
 
@@ -113,25 +117,41 @@ def read_info(store: Store, name: str) -> dict[str, Any] | None:
     """What the table was made from, or None if there is no such file.
 
     Raises:
-        StaleError: the file is not one that this product wrote.
+        StaleError: it cannot be read as Parquet, or was rewritten meanwhile.
     """
     try:
-        with store.open(name) as file:
+        with _opened(store, name) as file:
             schema = pq.ParquetFile(file).schema_arrow
     except FileNotFoundError:
         return None
     except ChangedError as error:
         raise StaleError(f"{error}; materialize this again when that run is done") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the file system, and says nothing of what the file holds
-        raise StaleError(
-            f"{store.url(name)} cannot be read as Parquet ({error}); delete it and "
-            "materialize again"
-        ) from error
     return info_of(schema)
 
 
+@contextmanager
+def _opened(store: Store, name: str) -> Iterator[IO[bytes]]:
+    """A file of the output that is read as Parquet in the block.
+
+    Raises:
+        StaleError: it cannot be.
+    """
+    try:
+        with store.open(name) as file:
+            yield file
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, ChangedError) or getattr(error, "errno", None) is not None:
+            raise  # of the store, and says nothing of what the file holds
+        raise StaleError(
+            f"{store.url(name)} cannot be read as Parquet ({first_line(error)}); delete it and "
+            "materialize again"
+        ) from error
+
+
 def info_of(schema: pa.Schema) -> dict[str, Any]:
-    """The ``info`` that `write_table` put into a table of this schema."""
-    return json.loads((schema.metadata or {}).get(_INFO_KEY, b"{}"))
+    """The ``info`` that `write_table` put into a table of this schema; empty if it put none."""
+    try:
+        info = json.loads((schema.metadata or {}).get(_INFO_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        return {}  # of another program
+    return info if isinstance(info, dict) else {}

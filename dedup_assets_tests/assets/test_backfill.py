@@ -23,7 +23,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.automation import RANGE_END, RANGE_START
-from dedup_assets.command.output import write_defs
+from dedup_assets.command.settings_file import write_settings
 from dedup_assets.definitions import OUTPUT
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets.settings import Settings
@@ -107,7 +107,7 @@ def key_of(run: dg.DagsterRun) -> str:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("backfill")
     settings = make_settings(root, eps_thresholds=[], eps_to_extract=None)
-    write_defs(settings, Store(settings.output_path))
+    write_settings(settings, Store(settings.output_path))
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(module_name="dedup_assets.definitions"), location_name="dedup_assets"
     )

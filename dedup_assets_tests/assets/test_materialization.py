@@ -23,6 +23,7 @@ PARTITIONS: dict[str, list[str | None]] = {
     "centroids": [None],
     "cluster_partitions": [*KEYS],
     "pairwise_scores": [*KEYS],
+    "missed_by_clustering": [None],
     "similarity_histogram": [None],
     "duplicate_ids": ["0.05"],
     "curated_shards": ["0.05"],
@@ -124,25 +125,27 @@ def test_histogram_shows_a_plot_and_the_share_removed_by_eps(finished: Finished)
     assert at_eps == listed["removed"] == listed["dagster/row_count"]
 
 
-def test_histogram_shows_what_clustering_misses_at_each_eps(finished: Finished) -> None:
+def test_what_clustering_misses_is_shown_at_each_eps(finished: Finished) -> None:
     """All 60 rows are sampled, so the shares are counts, and each eps has some duplicates."""
-    metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
-    records = {r.data["eps"]: r.data for r in metadata["share_removed_by_eps"].records}
+    metadata = metadata_of(finished.instance, finished.settings, "missed_by_clustering")
+    records = {r.data["eps"]: r.data for r in metadata["missed_by_eps"].records}
     assert all(0 <= r["missed_share"] <= 1 for r in records.values() if float(r["eps"]) >= 0.001)
     assert records["0.05"]["missed"] == f"{records['0.05']['missed_share']:.1%}"
     assert records["0"] == {**records["0"], "missed_share": None} | {
         "missed": "no duplicates in the sample"
     }
-    assert metadata["missed_sample"] == ROWS
-    assert Path(metadata["missed_pairs"]).name == "missed_by_clustering.parquet"
-    assert Path(metadata["missed_pairs"]).exists()
+    assert metadata["sampled"] == metadata["all_rows"] == ROWS
+    assert Path(metadata["path"]).name == "missed_by_clustering.parquet"
+    histogram = metadata_of(finished.instance, finished.settings, "similarity_histogram")
+    beside = {r.data["eps"]: r.data for r in histogram["share_removed_by_eps"].records}
+    assert {eps: {**r, **records[eps]} for eps, r in beside.items()} == beside
     listed = metadata_of(finished.instance, finished.settings, "duplicate_ids", "0.05")
     assert listed["missed_by_clustering"] == records["0.05"]["missed"]
 
 
 def test_missed_sample_is_compared_once(finished: Finished) -> None:
-    metadata = metadata_of(finished.instance, finished.settings, "similarity_histogram")
-    assert (metadata["missed_reused"], metadata["missed_seconds"]) == (True, 0.0)
+    metadata = metadata_of(finished.instance, finished.settings, "missed_by_clustering")
+    assert (metadata["reused"], metadata["seconds"]) == (True, 0.0)
 
 
 def test_metadata_holds_no_nan(finished: Finished) -> None:
@@ -178,7 +181,7 @@ def test_data_version_stays_when_a_rerun_finds_everything_current(
 
 
 def test_rerun_reuses_everything(finished: Finished) -> None:
-    for name in ("centroids", "similarity_histogram"):
+    for name in ("centroids", "missed_by_clustering", "similarity_histogram"):
         assert metadata_of(finished.instance, finished.settings, name)["reused"] is True
     for key in KEYS:
         scores = metadata_of(finished.instance, finished.settings, "pairwise_scores", key)
@@ -207,5 +210,5 @@ def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
     scoring = finished.scoring[-1].get_asset_check_evaluations()
     assert {(e.asset_key.path[-1], e.check_name) for e in scoring} == {
         ("similarity_histogram", "centroids_fit"),
-        ("similarity_histogram", "missed_by_clustering"),
+        ("missed_by_clustering", "missed_share"),
     }

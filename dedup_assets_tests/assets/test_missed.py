@@ -20,7 +20,7 @@ MISSED = "extraction/missed_by_clustering.parquet"
 
 def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     evaluations = result.get_asset_check_evaluations()
-    return next(e for e in evaluations if e.check_name == "missed_by_clustering")
+    return next(e for e in evaluations if e.check_name == "missed_share")
 
 
 def scored(root: Path, instance: dg.DagsterInstance, **changes: Any) -> tuple[Settings, Any]:
@@ -54,8 +54,11 @@ def test_switched_off_there_is_no_column_no_file_and_a_check_that_says_so(
     assert check.passed
     assert check.description == "not estimated: missed_sample is 0"
     assert not (tmp_path / "output" / MISSED).exists()
+    assert metadata_of(instance, settings, "missed_by_clustering") == {
+        "sampled": 0,
+        "dagster/row_count": 0,
+    }
     metadata = metadata_of(instance, settings, "similarity_histogram")
-    assert not [name for name in metadata if "missed" in name]
     table = metadata["share_removed_by_eps"]
     assert "missed" not in table.records[0].data
     assert "missed" not in [column.name for column in table.schema.columns]
@@ -67,9 +70,14 @@ def test_one_cluster_misses_nothing(tmp_path: Path, instance: dg.DagsterInstance
     settings, check = scored(tmp_path, instance, n_clusters=1, clusters_per_partition=1)
     assert check.passed
     assert check.metadata["worst"].value == 0
-    metadata = metadata_of(instance, settings, "similarity_histogram")
-    assert {r.data["missed_share"] for r in metadata["share_removed_by_eps"].records} == {0.0}
-    assert (metadata["missed_sample"], "missed_pairs" in metadata) == (0, False)
+    for asset, table in (
+        ("missed_by_clustering", "missed_by_eps"),
+        ("similarity_histogram", "share_removed_by_eps"),
+    ):
+        records = metadata_of(instance, settings, asset)[table].records
+        assert {r.data["missed_share"] for r in records} == {0.0}
+    assert metadata_of(instance, settings, "missed_by_clustering")["sampled"] == 0
+    assert not (tmp_path / "output" / MISSED).exists()
 
 
 def test_metadata_say_how_many_rows_were_compared_with_what(
@@ -89,17 +97,21 @@ def test_missed_rows_can_be_looked_up_with_their_partners(
     limit = 1 - float(EPS)
     missed = [r for r in rows if r["across_score"] >= limit and (r["within_score"] or -1) < limit]
     duplicates = [r for r in rows if max(r["across_score"], r["within_score"] or -1) >= limit]
-    metadata = metadata_of(instance, settings, "similarity_histogram")
-    record = next(r.data for r in metadata["share_removed_by_eps"].records if r.data["eps"] == EPS)
     assert missed
-    assert record["missed_share"] == round(len(missed) / len(duplicates), 6)
+    for asset, table in (
+        ("missed_by_clustering", "missed_by_eps"),
+        ("similarity_histogram", "share_removed_by_eps"),
+    ):
+        records = metadata_of(instance, settings, asset)[table].records
+        record = next(r.data for r in records if r.data["eps"] == EPS)
+        assert record["missed_share"] == round(len(missed) / len(duplicates), 6)
     assert all(r["across_cluster"] != r["cluster"] for r in missed)
 
 
-def test_lists_can_be_made_where_the_histogram_is_not_current(
+def test_lists_can_be_made_where_the_sample_is_not_current(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    """The share is only shown there; the list does not depend on it."""
+    """The share is shown beside a list, and decides nothing in it."""
     settings, _ = scored(tmp_path, instance)
     (tmp_path / "output" / MISSED).unlink()
     assert run_curation(settings, instance, EPS).success

@@ -36,7 +36,7 @@ def test_histogram_names_the_partitions_whose_scores_are_missing(
     assert not result.success
     asset, message = failure(result)
     assert asset == "similarity_histogram"
-    assert "4 of 6 pruning tables are missing or stale" in message
+    assert "the scores of 4 of 6 clusters are missing or stale" in message
     assert "materialize pairwise_scores for partitions 2-3, 4-5" in message
     assert not (tmp_path / "output/extraction/similarity_histogram.parquet").exists()
 

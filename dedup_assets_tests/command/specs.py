@@ -28,7 +28,8 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "null for what is not given": job(max_iter=None, clips_path=None, time_budget=None, refit=None),
     "chosen clusters": job(n_clusters="auto", time_budget="1h30m", refit=True),
     "chosen clusters, seconds": job(num_clusters="auto", time_budget=90),
-    "switches": job(refit=True, verbose=False),
+    "switches": job(refit=True, replace_shards=True, verbose=False, allow_links=True),
+    "odd paths": job(input_embeddings_path="a::b", output_path="a\nb", clips_path="{{ c }}?%"),
     "S3": job(
         input_embeddings_path="s3://bucket/in",
         output_path="s3://bucket/out",
@@ -72,6 +73,10 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "clusters no number": (job(n_clusters="many"), ["args.n_clusters", "got 'many'"]),
     "true is no number": (job(max_iter=True), ["args.max_iter must not be true or false"]),
     "text is no switch": (job(refit="yes"), ['args.refit must be true or false, got "yes"']),
+    "number is no switch": (
+        job(replace_shards=1),
+        ["args.replace_shards must be true or false, got 1"],
+    ),
     "eps too large": (job(eps_to_extract=1.5), ["args.eps_to_extract", "got 1.5"]),
     "eps too fine": (job(eps_thresholds=["0.000001"]), ["args.eps_thresholds", "5 decimals"]),
     "misspelt value": (job(which_to_keep="hrad"), ["args.which_to_keep", "got 'hrad'"]),
@@ -80,6 +85,9 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "below the limit": (job(max_iter=0), ["args.max_iter", "greater than or equal to 1"]),
     "rank without direction": (job(rank_by=["a"]), ["args.rank_by", "COLUMN:asc"]),
     "other protocol": (job(output_path="gs://bucket/out"), ["args.output_path", "s3://"]),
+    "URL of a file": (job(output_path="file:///out"), ["args.output_path", "s3://"]),
+    "URL after a new line": (job(output_path="a\nb://c"), ["args.output_path", "s3://"]),
+    "text is no switch of settings": (job(allow_links="yes"), ["args.allow_links", '"yes"']),
     "no bucket": (job(output_path="s3:///out"), ["args.output_path", "s3://bucket/prefix"]),
     "bucket of odd letters": (job(output_path="s3://b!d/out"), ["args.output_path", "s3://b!d"]),
     "NUL in a path": (job(output_path="o\0ut"), ["args.output_path", "NUL", r"got 'o\x00ut'"]),
@@ -97,7 +105,11 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     ),
     "secrets": (
         job(output_storage_options={"secret": "hidden-value"}),
-        ["'output_storage_options' is no key of a spec", "environment", "output_s3_profile_name"],
+        [
+            "'output_storage_options' is not a key of a spec",
+            "environment",
+            "output_s3_profile_name",
+        ],
     ),
     "password in a URL": (
         job(input_s3_endpoint_url="https://me:hidden-value@store"),

@@ -229,7 +229,7 @@ def test_no_command_and_unknown_command_end_with_code_2(call: Call) -> None:
 def test_ui_of_a_folder_without_a_run_says_which_folder_to_give(tmp_path: Path, call: Call) -> None:
     outcome = call("ui", "nowhere")
     assert outcome.code == 1
-    assert_one_line(outcome.err, ["nowhere/defs.yaml does not exist", "give the output folder"])
+    assert_one_line(outcome.err, ["nowhere/settings.json does not exist", "give the output folder"])
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -295,7 +295,7 @@ def test_a_path_of_another_protocol_ends_with_code_2(call: Call) -> None:
     flags = ["--output-path", "gs://bucket/out", "--n-clusters", "2"]
     outcome = call("run", "--input-embeddings-path", "in", *flags)
     assert outcome.code == 2
-    assert "--output-path: must be a local path or a URL such as s3://bucket/prefix" in outcome.err
+    assert "--output-path: must be a local path or s3://bucket/prefix" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dedup_assets.command.output import use_instance
+from dedup_assets.command.instance import use_instance
 from dedup_assets.errors import SettingsError
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command
@@ -30,7 +30,7 @@ def test_the_output_path_is_a_file(
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 or home
-    assert "cannot be written" in done.stderr
+    assert "cannot be read (Not a directory); choose a folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "file").read_text() == "hello"
 
@@ -77,3 +77,15 @@ def test_a_disk_that_is_full_when_the_database_is_made_is_one_line(
     says = r"cannot write its events to .*\.dagster \(database or disk is full\); free space"
     with pytest.raises(SettingsError, match=says):
         use_instance(str(tmp_path))
+
+
+def test_working_directory_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    """A run would work, and the UI could not read its settings."""
+    folder = tmp_path / "d\udcff"
+    folder.mkdir()
+    flags = ["run", "--input-embeddings-path", "in", "--output-path", "out", "--n-clusters", "2"]
+    done = command(*flags, cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is not UTF-8 text; rename the folder, or start elsewhere" in done.stderr
+    assert list(folder.iterdir()) == []

@@ -56,7 +56,7 @@ def test_a_full_disk_at_every_stage(call: Call, tmp_path: Path, disk: Path) -> N
     expected = {name: data for name, (_, data) in contents(tmp_path / "elsewhere").items()}
     machine_state = (".locks/", ".dagster/")
     for files in (left, expected):
-        for name in [n for n in files if n.startswith(machine_state) or n == "defs.yaml"]:
+        for name in [n for n in files if n.startswith(machine_state) or n == "settings.json"]:
             del files[name]
     assert left.keys() == expected.keys()
     assert [name for name in left if left[name] != expected[name]] == []

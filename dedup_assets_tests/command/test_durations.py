@@ -24,7 +24,8 @@ def test_time_is_parsed(text: str, seconds: float):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "m", "10x", "-5m", "0", "0m", "ten", "1e3", "1:30", "10 5", "inf", "nan", "5mm"]
+    "text",
+    ["", "m", "10x", "-5", "0", "0m", "ten", "1e3", "1:30", "10 5", "inf", "nan", "5mm", "\u0669s"],
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str):
     with pytest.raises(ValueError, match="a time must look like 10m, 90s or 2h, got"):

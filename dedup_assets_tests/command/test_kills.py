@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from dedup_assets.command import output as output_module
-from dedup_assets.command.output import use_instance
-from dedup_assets.store.locks import FILE
+from dedup_assets.command import instance
+from dedup_assets.command.instance import use_instance
+from dedup_assets.store.locks import COMMAND, FILE
 from dedup_assets_tests.kills.places import Local, Place, remote
 from dedup_assets_tests.kills.rounds import (
     EPS,
     FRESH,
+    OTHER,
     Harness,
     Kill,
     Outcome,
@@ -57,7 +58,6 @@ def test_killed_in_uploads_to_s3_it_ends_as_if_it_had_not_been(tmp_path: Path):
 def test_a_killed_holder_on_another_machine_holds_until_its_lease_expires(harness: Harness):
     assert harness.killed(FRESH, "elsewhere", SCORING).killed
     (name, lease) = the_lease(harness.place, "elsewhere")
-    assert lease["asset"] == "pairwise_scores"
     lease.update(machine="another", host="elsewhere.example")
     put_lease(harness.place, "elsewhere", name, {**lease, "expires": time.time() + 600})
     refused = harness.run(FRESH, "elsewhere")
@@ -67,21 +67,26 @@ def test_a_killed_holder_on_another_machine_holds_until_its_lease_expires(harnes
     assert_as_undisturbed(harness, harness.run(FRESH, "elsewhere"), "elsewhere")
 
 
-def test_of_two_commands_at_once_the_second_is_refused(harness: Harness, tmp_path: Path):
+@pytest.mark.parametrize("flags", [(), OTHER])
+def test_of_two_commands_at_once_the_second_is_refused(
+    harness: Harness, tmp_path: Path, flags: tuple[str, ...]
+):
+    """With other settings it would replace the centroids under the hands of the first."""
+    output = f"two-{len(flags)}"
     go_on = tmp_path / "go-on"
     plan = {"phase": SCORING.phase, "kind": SCORING.kind, "number": SCORING.number}
-    arguments = harness.command(FRESH, "two")
+    arguments = harness.command(FRESH, output)
     first = harness.start(arguments, until=str(go_on), **plan)
     try:
         wait_for(*first, lambda entry: "stopped" in entry)
-        (_, lease) = the_lease(harness.place, "two")
-        second = harness.run(FRESH, "two")
+        (_, lease) = the_lease(harness.place, output)
+        second = harness.run(FRESH, output, flags)
     finally:
         go_on.touch()
     done = harness.finish(*first)
     assert second.code == 1
     assert_names_the_holder(second, lease)
-    assert_as_undisturbed(harness, done, "two")
+    assert_as_undisturbed(harness, done, output)
 
 
 def test_two_eps_side_by_side_both_succeed(harness: Harness, tmp_path: Path):
@@ -129,11 +134,13 @@ def test_a_kill_leaves_no_half_configuration_of_dagster(
         use_instance(str(tmp_path))
     use_instance(str(tmp_path))
     found = (tmp_path / ".dagster" / "dagster.yaml").read_text()
-    assert found == output_module._INSTANCE_YAML
+    assert found == instance._INSTANCE_YAML
 
 
 def the_lease(place: Place, output: str) -> tuple[str, dict[str, Any]]:
-    ((name, lease),) = json.loads(place.read(f"{output}/{FILE}")).items()
+    """That of the command that works on an output, or worked there when it was killed."""
+    leases = json.loads(place.read(f"{output}/{FILE}"))
+    ((name, lease),) = [item for item in leases.items() if item[1]["asset"] == COMMAND]
     return name, lease
 
 
@@ -143,7 +150,7 @@ def put_lease(place: Place, output: str, name: str, lease: dict[str, Any]) -> No
 
 def assert_names_the_holder(refused: Outcome, lease: dict[str, Any]) -> None:
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(lease["since"]))
-    says = f"is being written by run {lease['run']} on {lease['host']} (process {lease['process']})"
+    says = f"is being written by {COMMAND} on {lease['host']} (process {lease['process']})"
     assert f"{says} since {since}" in refused.err
     assert refused.err.count("\n") == 1
 

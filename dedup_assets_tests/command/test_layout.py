@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dedup_assets.command.output import load_settings
+from dedup_assets.command.settings_file import load_settings
 from dedup_assets_tests.assets.helpers import contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call
 

@@ -1,5 +1,6 @@
 """``run --output-zip``: the results of a run in one file, and where it must not lie."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -54,13 +55,15 @@ def test_output_and_zip_on_s3(tmp_path: Path, call: Call, s3: S3Server) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("out/results.zip", "must be outside --output-path"),
-        ("./x/../out/below/results.zip", "must be outside --output-path"),
-        ("link/results.zip", "must be outside --output-path"),
-        ("in/results.zip", "must be outside the input"),
-        ("results", "must end in .zip, got 'results'"),
-        ("gs://bucket/results.zip", "must be a local path or s3://bucket/key"),
-        ("s3://results.zip", "must be a local path or s3://bucket/key"),
+        ("out/results.zip", "--output-path {out} must not overlap"),
+        ("./x/../out/below/results.zip", "--output-path {out} must not overlap"),
+        ("link/results.zip", "--output-path {out} must not overlap"),
+        ("in/results.zip", "--input-embeddings-path {in} must not overlap"),
+        ("clips/results.zip", "--clips-path {clips} must not overlap"),
+        ("results", "--output-zip: must end in .zip, got 'results'"),
+        ("gs://bucket/results.zip", "--output-zip: must be a local path or s3://bucket/key"),
+        ("file:///results.zip", "--output-zip: must be a local path or s3://bucket/key"),
+        ("s3://results.zip", "--output-zip: must be a local path or s3://bucket/key"),
     ],
 )
 def test_wrong_place_ends_with_code_2_before_the_run(
@@ -68,24 +71,55 @@ def test_wrong_place_ends_with_code_2_before_the_run(
 ) -> None:
     write_part(tmp_path / "in", near_duplicates())
     (tmp_path / "link").symlink_to(tmp_path / "out")
-    outcome = call(*FLAGS, "--output-path", "out", "--output-zip", path)
+    outcome = call(*FLAGS, "--clips-path", "clips", "--output-path", "out", "--output-zip", path)
     assert outcome.code == 2
-    assert_one_line(outcome.err, [f"--output-zip: {reason}"])
-    assert not (tmp_path / "out").exists()
+    places = {name: tmp_path / name for name in ("in", "out", "clips")}
+    assert_one_line(outcome.err, ["--output-zip", reason.format(**places)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "link"]
 
 
 def test_place_below_an_output_on_s3_is_refused(call: Call) -> None:
     flags = ["--output-path", "s3://bucket/out", "--output-zip", "s3://bucket/out/results.zip"]
     outcome = call(*FLAGS, *flags)
     assert outcome.code == 2
-    assert_one_line(outcome.err, ["--output-zip: must be outside --output-path"])
+    assert_one_line(outcome.err, ["--output-zip s3://bucket/out/results.zip and --output-path"])
 
 
-def test_zip_that_cannot_be_written_fails_after_the_summary(tmp_path: Path, call: Call) -> None:
-    """The results are there, so the next run only packs them."""
+@pytest.mark.parametrize("below", ["", "/clips"])
+def test_zip_that_holds_the_clips_is_not_overwritten(
+    tmp_path: Path, call: Call, below: str
+) -> None:
     write_part(tmp_path / "in", near_duplicates())
-    (tmp_path / "results.zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as archive:
+        archive.writestr("clips/clip-000.mp4", b"the only copy")
+    before = (tmp_path / "clips.zip").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in ("clips.zip", "link/clips.zip"):
+        flags = ["--clips-path", f"clips.zip{below}", "--output-path", "out", "--output-zip", path]
+        outcome = call(*FLAGS, *flags)
+        assert outcome.code == 2
+        assert_one_line(outcome.err, ["and --clips-path", "choose another --output-zip"])
+    assert (tmp_path / "clips.zip").read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["another zip", "a pipe", "a folder"])
+def test_something_else_in_its_place_fails_before_the_run(
+    tmp_path: Path, call: Call, kind: str
+) -> None:
+    write_part(tmp_path / "in", near_duplicates())
+    path = tmp_path / "results.zip"
+    match kind:
+        case "another zip":
+            zipfile.ZipFile(path, "w").close()
+            reason = "results.zip is there and is not a ZIP file that dedup-assets wrote"
+        case "a pipe":
+            os.mkfifo(path)
+            reason = "results.zip is a pipe, not a ZIP file; choose another --output-zip"
+        case _:
+            path.mkdir()
+            reason = "results.zip cannot be written (Is a directory)"
     outcome = call(*FLAGS, "--output-path", "out", "--output-zip", "results.zip")
     assert outcome.code == 1
-    assert_one_line(outcome.err, ["results.zip cannot be written (Is a directory)"])
-    assert (tmp_path / "out/extraction/dedup_summary_0.05.csv").exists()
+    assert_one_line(outcome.err, [reason])
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.command.output import load_settings
+from dedup_assets.command.settings_file import load_settings
+from dedup_assets.graph import SCORING
 from dedup_assets.settings import Settings
 from dedup_assets_tests.assets.helpers import (
     clip_ids,
@@ -22,6 +23,8 @@ from dedup_assets_tests.assets.helpers import (
 )
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command, looks_finished, summary
+from dedup_assets_tests.command.test_bad_input import assert_one_line
+from dedup_assets_tests.conftest import bytes_of
 
 Contents = dict[str, tuple[int, bytes]]
 PRUNING = "extraction/semdedup_pruning_tables"
@@ -116,14 +119,16 @@ def test_run_says_rows_counts_places_and_time(runs: Runs) -> None:
     assert runs.first.returncode == 0, runs.first.stderr
     assert runs.first.stderr == ""
     assert "60 rows of 8 dimensions in 1 file, 6 clusters" in out
+    assert "60 rows of 8 dimensions in 1 file, 6 clusters" in runs.no_eps.stdout
     counted = summary(runs.output, "0.05")
     assert counted["total"] == "60"
     row = next(line for line in out.splitlines() if "0.05" in line and "%" in line)
     for column in ("kept", "removed", "rejected"):
         assert counted[column] in row
-    for stage in ("embeddings", "centroids", "cluster_partitions", "pairwise_scores"):
-        assert f" {stage} " in out
-    assert "curated_shards (eps 0.05)" in out
+    for stage in SCORING:
+        assert f"│ {stage} " in runs.no_eps.stdout
+        assert f"│ {stage} " not in out
+    assert "│ curated_shards (eps 0.05) " in out
     assert "shards/eps=0.05" in out
     assert f"dedup-assets ui {runs.output}" in out
 
@@ -135,27 +140,53 @@ def test_eps_to_extract_is_added_to_the_thresholds(runs: Runs) -> None:
 
 def test_eps_after_the_histogram_compares_nothing_again(runs: Runs) -> None:
     for name, state in runs.without_eps.items():
-        if (
-            name.startswith(("embeddings", "clustering_results", PRUNING))
-            and "manifest" not in name
-        ):
-            assert runs.after_first[name] == state, name
+        assert name == "settings.json" or runs.after_first[name] == state, name
 
 
 def test_second_run_says_that_everything_was_current_and_writes_nothing_again(runs: Runs) -> None:
     assert runs.again.returncode == 0
     assert "everything was current; nothing was computed again" in runs.again.stdout
-    may_be_rewritten = {"defs.yaml", "embeddings/manifest.parquet", *_summaries(runs.after_again)}
     for name, (time, data) in runs.after_first.items():
         assert runs.after_again[name][1] == data, name
-        assert name in may_be_rewritten or runs.after_again[name][0] == time, name
+        assert name == "settings.json" or runs.after_again[name][0] == time, name
     assert runs.after_again.keys() == runs.after_first.keys()
+
+
+def test_plan_is_printed_before_what_is_in_it_runs(runs: Runs) -> None:
+    assert _plan(runs.no_eps) == [
+        "embeddings: not listed yet",
+        "centroids: not fitted yet",
+        "cluster_partitions (6 of 6 keys): follows embeddings",
+        "pairwise_scores (6 of 6 keys): follows embeddings",
+        "missed_by_clustering: follows embeddings",
+        "similarity_histogram: follows embeddings",
+    ]
+    assert _plan(runs.first) == [
+        "duplicate_ids (0.05): not listed yet",
+        "curated_shards (0.05): follows duplicate_ids",
+    ]
+    assert _plan(runs.again) == []
+    assert "everything is current; there is nothing to do" in runs.again.stdout
+    assert _plan(runs.new_eps) == ["duplicate_ids (0.001): not listed yet"]
+
+
+def test_run_says_in_one_line_what_it_computed_unless_that_was_everything(runs: Runs) -> None:
+    assert _computed(runs.no_eps) == []
+    assert _computed(runs.first) == [
+        "computed duplicate_ids 6 of 6 lists at eps 0.05, curated_shards 1 of 1 sets at eps 0.05; "
+        "the rest was current"
+    ]
+    assert _computed(runs.again) == ["everything was current; nothing was computed again"]
+    assert _computed(runs.new_eps) == [
+        "computed duplicate_ids 6 of 6 lists at eps 0.001; the rest was current"
+    ]
 
 
 def test_new_eps_computes_only_that_one(runs: Runs) -> None:
     assert runs.new_eps.returncode == 0
-    assert "the rest was current" in runs.new_eps.stdout
-    assert "pairwise_scores" not in runs.new_eps.stdout.split("computed")[1].split(";")[0]
+    assert "│ duplicate_ids (eps 0.001) " in runs.new_eps.stdout
+    for stage in (*SCORING, "duplicate_ids (eps 0.05)", "curated_shards (eps 0.05)"):
+        assert f"│ {stage} " not in runs.new_eps.stdout
     old = ("clustering_results", PRUNING, "extraction/unique_ids_0.05", "shards")
     for name, state in runs.after_again.items():
         if name.startswith(old):
@@ -163,12 +194,34 @@ def test_new_eps_computes_only_that_one(runs: Runs) -> None:
     new = set(runs.after_new_eps) - set(runs.after_again)
     assert new == {
         "extraction/dedup_summary_0.001.csv",
+        "extraction/duplicates/0.001.parquet",
         *(f"extraction/unique_ids_0.001.parquet/part.{i}.parquet" for i in range(6)),
     }
 
 
 def test_eps_is_spelled_canonically_in_every_path(runs: Runs) -> None:
     assert not [name for name in runs.after_new_eps if "0.0010" in name]
+
+
+def test_rerun_without_the_clips_keeps_the_shards_until_told_to_replace_them(
+    runs: Runs, tmp_path: Path, call: Call
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs.output, copy)
+    before = bytes_of(copy / "shards")
+    flags = [
+        *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
+        *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
+        *("--samples-per-shard", "25", "--eps-to-extract", "0.05"),
+    ]
+    outcome = call(*flags)
+    assert outcome.code == 1
+    parts = ["curated_shards: ", "WebDataset tars", "--replace-shards", "replace_shards: true"]
+    assert_one_line(outcome.err, parts)
+    assert bytes_of(copy / "shards") == before
+    outcome = call(*flags, "--replace-shards")
+    assert outcome.code == 0, outcome.err
+    assert list(bytes_of(copy / "shards")) == ["eps=0.05/index.parquet"]
 
 
 def test_shards_hold_the_number_of_samples_asked_for(runs: Runs) -> None:
@@ -178,7 +231,7 @@ def test_shards_hold_the_number_of_samples_asked_for(runs: Runs) -> None:
     assert index.num_rows == int(summary(runs.output, "0.05")["kept"]) == 30
 
 
-def test_defs_yaml_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
+def test_settings_file_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
     """Command line and UI are one state, so the UI has to load exactly these."""
     expected = Settings(
         dataset="films",
@@ -191,7 +244,7 @@ def test_defs_yaml_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
         eps_thresholds=["0.001"],
         eps_to_extract="0.05",
     )
-    assert load_settings(str(runs.output)).model_dump() == expected.model_dump()
+    assert load_settings(str(runs.output)) == expected
 
 
 def test_changed_ranking_scores_again_and_replaces_what_follows_from_it(
@@ -202,7 +255,7 @@ def test_changed_ranking_scores_again_and_replaces_what_follows_from_it(
     outcome = call(
         *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
         *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
-        *("--which-to-keep", "easy", "--eps-thresholds", "0.05"),
+        *("--which-to-keep", "easy", "--eps-thresholds", "0.05", "--dataset", "films"),
     )
     assert outcome.code == 0, outcome.err
     assert "pairwise_scores 6 of 6 clusters" in outcome.out
@@ -266,5 +319,12 @@ def test_command_line_of_the_documentation_runs_as_written(tmp_path: Path) -> No
     assert looks_finished(output)
 
 
-def _summaries(files: Contents) -> set[str]:
-    return {name for name in files if name.endswith(".csv")}
+def _plan(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """The first lines that are indented; nothing else is before the first table."""
+    before = result.stdout.partition("Time")[0].splitlines()
+    return [line.strip() for line in before if line.startswith("  ")]
+
+
+def _computed(result: subprocess.CompletedProcess[str]) -> list[str]:
+    lines = result.stdout.splitlines()
+    return [line for line in lines if line.startswith(("computed", "everything was"))]

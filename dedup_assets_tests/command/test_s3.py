@@ -48,7 +48,7 @@ def artifacts(s3: S3Server, prefix: str) -> dict[str, bytes]:
     return {
         name.removeprefix(prefix): s3.get(name)
         for name in s3.names(prefix)
-        if ".locks/" not in name and not name.endswith("defs.yaml")
+        if ".locks/" not in name and not name.endswith("settings.json")
     }
 
 
@@ -74,7 +74,7 @@ def test_s3_instead_of_a_folder_and_nothing_else_changed(
     here = {
         f"/{p.relative_to(inputs / 'mixed')}": p.read_bytes()
         for p in (inputs / "mixed").rglob("*")
-        if p.is_file() and not {".dagster", ".locks"} & set(p.parts) and p.name != "defs.yaml"
+        if p.is_file() and not {".dagster", ".locks"} & set(p.parts) and p.name != "settings.json"
     }
     assert there.keys() == here.keys()
     different = [name for name in there if there[name] != here[name]]
@@ -210,7 +210,7 @@ def test_no_secret_is_left_anywhere(
     dagster_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not in what is printed, in an artifact, in ``defs.yaml`` or in the event log."""
+    """Not in what is printed, in an artifact, in ``settings.json`` or in the event log."""
     secrets = [f"{what}-that-nobody-may-see" for what in ("key", "secret", "token")]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", secrets[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secrets[1])

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dedup_assets.compute.cost import ComputeRates, Rates, StepRates
 from dedup_assets.stages import suggestion
@@ -39,7 +38,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def recorded(root: Path) -> int:
-    return yaml.safe_load((root / "out/defs.yaml").read_text())["attributes"]["n_clusters"]
+    return json.loads((root / "out/settings.json").read_text())["settings"]["n_clusters"]
 
 
 def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
@@ -150,7 +149,7 @@ def test_auto_again_keeps_the_number_however_busy_the_machine(
     slow["s"] = 4.0
     outcome = call(*AUTO, "--time-budget", "5m")
     assert outcome.code == 0, outcome.err
-    assert f"n_clusters 3, as in {rows}/out/defs.yaml" in outcome.out
+    assert f"n_clusters 3, as in {rows}/out/settings.json" in outcome.out
     assert "--refit chooses anew" in outcome.out
     assert "everything was current; nothing was computed again" in outcome.out
     assert "grown" not in outcome.out
@@ -199,21 +198,37 @@ def test_an_input_with_fewer_rows_than_clusters_chooses_anew(
     assert recorded(rows) == 4
 
 
-@pytest.mark.parametrize("text", ["", "type: [", "attributes: 3", "attributes: {dataset: other}"])
-def test_what_is_no_configuration_of_the_dataset_is_passed_over(
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 2}', '{"version": 1, "settings": {}}']
+)
+def test_settings_that_cannot_be_read_are_named_and_the_number_chosen_anew(
     rows: Path, call: Call, slow: dict[str, float], text: str
 ):
     (rows / "out").mkdir()
-    (rows / "out/defs.yaml").write_text(text)
-    assert "3 clusters: the fewest" in call(*AUTO).out
+    (rows / "out/settings.json").write_text(text)
+    outcome = call(*AUTO)
+    assert f"{rows}/out/settings.json: " in outcome.out
+    assert "; choosing anew" in outcome.out
+    assert "3 clusters: the fewest" in outcome.out
     assert recorded(rows) == 3
 
 
-def test_another_dataset_in_the_same_folder_chooses_its_own(
+def test_number_of_another_dataset_is_not_kept(rows: Path, call: Call, slow: dict[str, float]):
+    """One whose run failed before it had results; with results, the folder is refused."""
+    flags = ("--n-clusters", "50", "--dataset", "other", "--id-field", "gone")
+    assert call("run", *INPUT, "--output-path", "out", *flags).code == 1
+    assert recorded(rows) == 50
+    assert "3 clusters: the fewest" in call(*AUTO).out
+
+
+def test_output_of_another_dataset_is_refused_before_anything_is_measured(
     rows: Path, call: Call, slow: dict[str, float]
 ):
     call("run", *INPUT, "--output-path", "out", "--n-clusters", "5", "--dataset", "other")
-    assert "3 clusters: the fewest" in call(*AUTO).out
+    outcome = call(*AUTO)
+    assert_one_line(outcome, 1, "out holds the results of dataset 'other'")
+    assert outcome.out == ""
+    assert recorded(rows) == 5
 
 
 @pytest.mark.parametrize("budget", ["soon", "0", "-1", "10x", ""])
@@ -244,17 +259,6 @@ def test_inputs_that_cannot_be_used_are_named_in_one_line(tmp_path: Path, call: 
     wrong = ("--embedding-field", "vector")
     assert_one_line(call(command, *flags, *wrong), 1, "no column 'vector'", "id, embedding")
     assert not (tmp_path / "out/extraction").exists()
-
-
-def test_auto_written_into_the_yaml_is_one_line(rows: Path, call: Call):
-    """Partitions are made from the number whenever definitions load."""
-    (rows / "out").mkdir()
-    (rows / "out/defs.yaml").write_text(
-        "type: dedup_assets.SemanticDedup\n"
-        "attributes: {input_embeddings_path: in, output_path: out, n_clusters: auto}\n"
-    )
-    parts = ["out/defs.yaml: n_clusters", "must be a number here", "got 'auto'", "suggest-clusters"]
-    assert_one_line(call("ui", "out"), 1, *parts)
 
 
 def test_suggestion_takes_no_flag_that_changes_nothing_about_it(rows: Path, call: Call):

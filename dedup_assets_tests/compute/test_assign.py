@@ -1,5 +1,7 @@
 """The nearest centroid by cosine in float64, lowest index on a tie, and both distances."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,3 +101,19 @@ def test_a_row_does_not_depend_on_its_batch_nor_on_threads(rng: np.random.Genera
 def test_no_rows():
     found = nearest_centroids(np.empty((0, 2), np.float32), unit([(1, 0)]))
     assert found.label.shape == found.cosine_distance.shape == found.l2_distance.shape == (0,)
+
+
+def test_rows_near_many_centroids_stay_within_the_memory_budget(rng: np.random.Generator):
+    """Near copies of one direction: the float64 product decides, tile by tile."""
+    dim, budget = 64, 1 << 20
+    direction = rng.normal(size=dim)
+    centroids = unit(direction + 1e-7 * rng.normal(size=(16_000, dim)))
+    x = unit(direction + 1e-3 * rng.normal(size=(256, dim)))
+    nearest_centroids(x[:1], centroids[:10], memory_budget=budget)  # imports and caches
+    tracemalloc.start()
+    found = nearest_centroids(x, centroids, memory_budget=budget)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # On top come the centroids at unit length and in the format of the screen.
+    assert most < budget + 3 * centroids.nbytes
+    assert_same(found, nearest_centroids(x, centroids, memory_budget=1 << 30))

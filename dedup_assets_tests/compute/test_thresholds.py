@@ -51,7 +51,11 @@ def test_more_than_five_decimals_are_refused(value: object):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "abc", "0,1", "nan", "inf", "-inf", float("nan"), None, True, False, [0.1], "1%"]
+    "value",
+    [
+        *("", "abc", "0,1", "nan", "inf", "-inf", float("nan"), None, True, False, [0.1], "1%"),
+        *("\u0660.\u0660\u0661", "0.\uff101", "0.0_1", "0.1\u00b2", "1e", ".", "+", "0.1 2", "0x1"),
+    ],
 )
 def test_what_is_no_number_is_refused(value: object):
     with pytest.raises(ValueError, match=r"eps must be a number from 0 to 0\.99999"):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PLAN = "DEDUP_KILLS_PLAN"
-START, INSTANCE, DEFS_YAML, OPENING = "start-up", "instance", "defs.yaml", "start of the run"
+START, INSTANCE, SETTINGS, OPENING = "start-up", "instance", "settings.json", "start of the run"
 BY_EPS = ("duplicate_ids", "curated_shards")
 
 
@@ -203,7 +203,7 @@ def watch_phases(moments: Moments) -> None:
             module.stage = watched_stage  # type: ignore[attr-defined]
     for function, phase in (
         ("use_instance", INSTANCE),
-        ("write_defs", DEFS_YAML),
+        ("write_settings", SETTINGS),
         ("open_instance", OPENING),
     ):
         setattr(run, function, entering(moments, phase, getattr(run, function)))
@@ -234,7 +234,8 @@ def around(moments: Moments, owner: Any, name: str, kind: str) -> None:
 def curate(output: str, eps: str) -> int:
     """Run the curation job for one eps as Dagster launches it, on the instance of an output."""
     from dedup_assets.automation import curation_job_name
-    from dedup_assets.command.output import load_settings, open_instance, use_instance
+    from dedup_assets.command.instance import open_instance, use_instance
+    from dedup_assets.command.settings_file import load_settings
     from dedup_assets.component import build_definitions
     from dedup_assets.partitions import eps_partitions_name
 

@@ -81,7 +81,7 @@ class Local:
 
     def copy(self, source: str, target: str) -> None:
         shutil.copytree(self.root / source, self.root / target)
-        rename_in_defs(self, source, target)
+        rename_in_settings(self, source, target)
 
     def look(self, output: str) -> dict[str, Found]:
         found = {}
@@ -144,7 +144,7 @@ class Remote:
             new = f"{target}{name.removeprefix(source)}"
             from_ = {"Bucket": self.server.bucket, "Key": name}
             client.copy_object(Bucket=self.server.bucket, Key=new, CopySource=from_)
-        rename_in_defs(self, source, target)
+        rename_in_settings(self, source, target)
 
     def look(self, output: str) -> dict[str, Found]:
         client = self.server.client()
@@ -175,16 +175,16 @@ class Remote:
         return found
 
 
-def rename_in_defs(place: Place, source: str, target: str) -> None:
+def rename_in_settings(place: Place, source: str, target: str) -> None:
     """The configuration is the only file that names the output."""
-    defs = place.read(f"{target}/defs.yaml")
-    renamed = defs.replace(place.url(source).encode(), place.url(target).encode())
-    place.write(f"{target}/defs.yaml", renamed)
+    settings = place.read(f"{target}/settings.json")
+    renamed = settings.replace(place.url(source).encode(), place.url(target).encode())
+    place.write(f"{target}/settings.json", renamed)
 
 
 def comparable(name: str, data: bytes, output: str) -> bytes:
     """The bytes of a file, without the one thing that depends on the name of the output."""
-    return data.replace(output.encode(), b"OUTPUT") if name == "defs.yaml" else data
+    return data.replace(output.encode(), b"OUTPUT") if name == "settings.json" else data
 
 
 def digest(data: bytes) -> str:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dedup_assets_tests.kills.child import DEFS_YAML, INSTANCE, OPENING, PLAN, START, Plan
+from dedup_assets_tests.kills.child import INSTANCE, OPENING, PLAN, SETTINGS, START, Plan
 from dedup_assets_tests.kills.places import Found, Place, make_clips, make_inputs, table_rows
 
 CLUSTERS = 6
@@ -24,7 +24,7 @@ ASSETS = (
     *("embeddings", "centroids", "cluster_partitions", "pairwise_scores", "similarity_histogram"),
     *(f"duplicate_ids {EPS[0]}", f"duplicate_ids {EPS[1]}", f"curated_shards {EPS[1]}"),
 )
-BEFORE = (START, INSTANCE, DEFS_YAML, OPENING)
+BEFORE = (START, INSTANCE, SETTINGS, OPENING)
 PHASES = (*BEFORE, *ASSETS)
 LONGEST_S = 120
 BY_TIME = 0.3
@@ -309,7 +309,7 @@ def phases_in_turn(rng: random.Random) -> Any:
     """Phases without end: each asset as often as the other ones, the rest less often."""
     number = 0
     while True:
-        turn = [*ASSETS, INSTANCE, (START, DEFS_YAML, OPENING)[number % 3]]
+        turn = [*ASSETS, INSTANCE, (START, SETTINGS, OPENING)[number % 3]]
         rng.shuffle(turn)
         yield from turn
         number += 1

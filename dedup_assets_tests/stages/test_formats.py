@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.embeddings import list_embeddings
+from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.stages.shards import write_shards
 from dedup_assets.state.manifest import load_manifest
 from dedup_assets.state.snapshot import Snapshot
@@ -164,13 +165,18 @@ def test_the_output_may_lie_in_a_split_output_but_not_in_its_clips(
     write_inputs(tmp_path / "in" / "iv2_embd_parquet", names, mixed)
     (tmp_path / "in" / "clips").mkdir()
     (tmp_path / "in" / "clips" / "x.mp4").write_bytes(b"x")
-    for folder, fails in (("dedup", False), ("clips/dedup", True), ("iv2_embd_parquet/d", True)):
+    (tmp_path / "link").symlink_to(tmp_path / "in" / "clips")
+    for folder, fails in (
+        *(("dedup", False), ("clips/dedup", True), ("iv2_embd_parquet/d", True), ("", True)),
+        *(("..", True), ("../link/dedup", True), ("iv2_embd_parquet", True), ("clips", True)),
+    ):
         output = str(tmp_path / "in" / folder)
         settings = make_settings(tmp_path, output_path=output, n_clusters=2)
         if fails:
-            with pytest.raises(InputError, match=r"must (not )?lie"):
-                list_embeddings(settings, Store(output))
+            with pytest.raises(SettingsError, match="must not overlap"):
+                refuse_overlaps(settings)
         else:
+            refuse_overlaps(settings)
             assert list_embeddings(settings, Store(output)).clips == f"{tmp_path}/in/clips"
 
 

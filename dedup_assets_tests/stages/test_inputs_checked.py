@@ -220,24 +220,6 @@ def test_metadata_column_that_would_hide_one_of_ours_is_refused(tmp_path: Path, 
         run_stages(make_settings(tmp_path, n_clusters=1, **options))
 
 
-def test_output_and_input_must_lie_beside_each_other(tmp_path: Path) -> None:
-    """Else the next run would take what this one wrote for input."""
-    write_inputs(tmp_path / "in", ["a", "b"], np.eye(2))
-    for output in ("in", "in/out", ""):
-        settings = make_settings(tmp_path, output_path=str(tmp_path / output), n_clusters=1)
-        with pytest.raises(InputError, match="must lie beside each other"):
-            list_embeddings(settings, Store(settings.output_path))
-    (tmp_path / "clips").mkdir()
-    settings = make_settings(
-        tmp_path,
-        output_path=str(tmp_path / "clips" / "out"),
-        clips_path=str(tmp_path / "clips"),
-        n_clusters=1,
-    )
-    with pytest.raises(InputError, match="must not lie in clips_path"):
-        list_embeddings(settings, Store(settings.output_path))
-
-
 def test_one_input_file_may_lie_beside_the_output(tmp_path: Path) -> None:
     write_inputs(tmp_path, ["a", "b"], np.eye(2))
     settings = make_settings(

@@ -16,7 +16,7 @@ from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
-from dedup_assets.store.media import sample_key
+from dedup_assets.store.members import sample_key
 from dedup_assets_tests.conftest import make_settings, run_stages, write_inputs, write_parquet
 
 ROWS = np.random.default_rng(5).normal(size=(40, 4)).astype(np.float32)

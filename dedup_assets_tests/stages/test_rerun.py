@@ -62,6 +62,21 @@ def test_a_second_run_reuses_everything_and_leaves_all_bytes(done: Results):
     assert bytes_of(done.settings.output_path) == before
 
 
+def test_files_with_digits_of_other_scripts_are_left_alone(done: Results):
+    """They were taken for those of clusters beyond the last, and deleted, or for no number."""
+    output = Path(done.settings.output_path)
+    odd = [
+        *(f"{layout.SCORES}/cluster_{digit}.parquet" for digit in ("\u00b2", "\u0669")),
+        *(f"{layout.unique_ids('0.01')}/part.{digit}.parquet" for digit in ("\u00b2", "\u0669")),
+        *(f"{layout.CLUSTERS}/nearest_cent={digit}/x.parquet" for digit in ("\u00b2", "\u0669")),
+    ]
+    for name in odd:
+        (output / name).parent.mkdir(exist_ok=True)
+        (output / name).write_bytes(b"mine")
+    run_stages(done.settings)
+    assert all((output / name).read_bytes() == b"mine" for name in odd)
+
+
 def test_a_run_from_nothing_leaves_the_same_bytes(done: Results, tmp_path: Path):
     other = done.settings.model_copy(update={"output_path": str(tmp_path / "other")})
     run_stages(other)

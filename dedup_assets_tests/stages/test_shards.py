@@ -14,7 +14,7 @@ import webdataset
 from dedup_assets.errors import InputError
 from dedup_assets.stages.shards import Curated
 from dedup_assets.store import layout
-from dedup_assets.store.media import sample_key
+from dedup_assets.store.members import sample_key
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import Results, bytes_of, make_settings, run_stages, write_inputs
 
@@ -109,9 +109,10 @@ def test_index_locates_each_sample_in_its_tar(tmp_path: Path):
     [
         ["a.b/c.mp4", "a/b/c", "..", "ü.1", "a b", "%41", "~", "-_9"],
         ["y" * 101, "y" * 200],
+        ["é" * 60, "y" * 201, "/" * 3000],
         [5, -3, 2**40],
     ],
-    ids=["marks", "long", "integers"],
+    ids=["marks", "long", "longer than a file name", "integers"],
 )
 def test_any_id_survives_the_way_through_a_tar(tmp_path: Path, ids: list[Any]):
     """Long keys need pax headers; dots and slashes must not reach webdataset's own parsing."""
@@ -135,6 +136,59 @@ def test_all_files_of_an_id_travel_and_its_own_json_does_not_hide_ours(tmp_path:
     assert sample["source.json"] == b'{"mine": 1}'
     assert sample["en.txt"] == b"a caption"
     assert sample["mp4"] == media_of("v00")
+
+
+@pytest.mark.parametrize("export", ["shards", "media"])
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["v05.MP4"], r"id 'v05' has two media files, v05\.MP4 and v05\.mp4"),
+        (["v05.json", "v05.source.json"], "two media files, v05.json and v05.source.json"),
+        (["v05.__key__"], r"v05\.__key__ below .* cannot be in the sample of id 'v05'"),
+    ],
+)
+def test_media_that_cannot_be_members_are_refused_before_anything_is_written(
+    tmp_path: Path, export: str, names: list[str], says: str
+):
+    config = prepare(tmp_path, export=export)
+    for name in names:
+        (tmp_path / "clips" / name).write_bytes(b"v00/../../../../elsewhere")
+    with pytest.raises(InputError, match=says):
+        run_stages(config)
+    assert not (Path(config.output_path) / "shards").exists()
+    for name in names:
+        (tmp_path / "clips" / name).rename(tmp_path / "clips" / name.replace("v05", "v09"))
+    assert run_stages(config).curated[EPS].kept == 9  # v09 is not kept
+
+
+@pytest.mark.parametrize("export", ["shards", "media"])
+def test_ids_that_are_keys_of_each_other_get_their_own_video(tmp_path: Path, export: str):
+    ids = ["a b", "a%20b", "a%2520b"]
+    config = prepare(tmp_path, ids, without=ids, export=export)
+    for id_ in ids:
+        (tmp_path / "clips" / f"{id_}.mp4").write_bytes(media_of(id_))
+    results = run_stages(config)
+    if export == "shards":
+        found = {s["__key__"]: s["mp4"] for s in read_back(results)}
+    else:
+        folder = Path(results.store.path(layout.shards(EPS)))
+        found = {path.stem: path.read_bytes() for path in folder.rglob("*.mp4")}
+    assert found == {sample_key(id_): media_of(id_) for id_ in ids}
+
+
+def test_removed_or_rejected_id_keeps_its_file_from_a_kept_one(tmp_path: Path):
+    """What looks like the key of a kept id is the clip of another one."""
+    for other in ("removed", "rejected"):
+        root = tmp_path / other
+        root.mkdir()
+        twin = ROWS[0] if other == "removed" else np.zeros(10)
+        config = prepare(root, ["a b", "a%20b"], without=["a b"], on_invalid="quarantine")
+        write_inputs(root / "in", ["a b", "a%20b"], [ROWS[0], twin])
+        (root / "clips" / "a%2520b.mp4").rename(root / "clips" / "a%20b.mp4")
+        with pytest.raises(InputError, match=r"may belong to id 'a%20b', .* or to id 'a b'"):
+            run_stages(config)
+        (root / "clips" / "a b.mp4").write_bytes(media_of("a b"))
+        assert [sample["mp4"] for sample in read_back(run_stages(config))] == [media_of("a b")]
 
 
 def test_media_file_whose_name_ends_in_a_dot_does_not_stop_the_run(tmp_path: Path):

@@ -170,14 +170,19 @@ def test_free_memory_is_what_the_system_or_the_container_leaves(
 ):
     info, limit = tmp_path / "meminfo", tmp_path / "memory.max"
     monkeypatch.setattr(machine, "_MEMORY", info)
-    monkeypatch.setattr(machine, "_LIMITS", (limit,))
+    group = (tmp_path, "memory.max", "memory.current", "inactive_file")
+    monkeypatch.setattr(machine, "_CGROUPS", (group,))
     assert machine.free_memory() is None
     info.write_text("MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:  2000 kB\n")
     assert machine.free_memory() == 2000 * 1024
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000\nactive_file 1\ninactive_file 90000\n")
     limit.write_text("max\n")
     assert machine.free_memory() == 2000 * 1024
     limit.write_text("1000000\n")
-    assert machine.free_memory() == 1_000_000
+    assert machine.free_memory() == 300_000 + 90_000  # pages of files are given back when asked
+    limit.write_text("500000\n")
+    assert machine.free_memory() == 0
     assert machine.free_device_memory("cpu") is None
 
 

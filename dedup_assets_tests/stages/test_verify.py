@@ -1,5 +1,8 @@
 """The checks hold for what the stages write, and see what someone changed."""
 
+import io
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dedup_assets.errors import StaleError
+from dedup_assets.stages.shards import write_shards
 from dedup_assets.stages.verify import verify_conservation, verify_removed, verify_shards
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
@@ -42,6 +46,10 @@ def change(results: Results, name: str, **columns: Any) -> None:
         field = table.schema.field(place)
         table = table.set_column(place, field, pa.array(values, field.type))
     write_table(results.store, name, table, info_of(table.schema))
+
+
+def wrong_shards(results: Results) -> float:
+    return verify_shards(Snapshot(results.settings, results.store), EPS).numbers["wrong_shards"]
 
 
 def part_with_rows(results: Results) -> str:
@@ -108,6 +116,114 @@ def test_a_tar_that_holds_other_samples_is_seen(results: Results):
     assert (verdict.passed, verdict.numbers["wrong_shards"]) == (False, 1)
     results.store.delete(f"{folder}/{first}")
     assert not verify_shards(Snapshot(results.settings, results.store), EPS).passed
+
+
+Member = tuple[str, bytes]
+
+
+def rewrite(results: Results, edit: Callable[[list[Member]], list[Member]]) -> None:
+    """Change the members of the first tar, and the index with them, so that offsets are right."""
+    shard = results.curated[EPS].shards[0]
+    path = Path(results.store.path(f"{layout.shards(EPS)}/{shard}"))
+    with tarfile.open(path) as tar:
+        before = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    starts: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w|") as tar:
+        for name, data in edit(before):
+            key = name.partition(".")[0]
+            starts.setdefault(key, tar.offset)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+            ends[key] = tar.offset
+    index = read_table(results.store, layout.shard_index(EPS)).to_pylist()
+    rows = [row for row in index if row["shard"] == shard]
+    for row in rows:
+        row["offset"] = starts[row["key"]]
+        row["size"] = ends[row["key"]] - row["offset"]
+    columns = {name: [row[name] for row in index] for name in ("offset", "size")}
+    change(results, layout.shard_index(EPS), **columns)
+
+
+def first_key(members: list[Member]) -> str:
+    return members[0][0].partition(".")[0]
+
+
+EDITS: dict[str, Callable[[list[Member]], list[Member]]] = {
+    "clashing": lambda m: [*m[:2], (f"{first_key(m)}.MP4", b"x"), *m[2:]],
+    "the same twice": lambda m: [*m[:2], m[1], *m[2:]],
+    "the name of the sample": lambda m: [(f"{first_key(m)}.__key__", b"a/../../b"), *m],
+    "a json of another case": lambda m: [(f"{first_key(m)}.JSON", b"{}"), *m],
+    "without json": lambda m: m[1:],
+    "a sample in two parts": lambda m: [m[0], *m[2:], m[1]],
+    "in a folder": lambda m: [m[0], (f"sub/{m[1][0]}", m[1][1]), *m[2:]],
+    "another order": lambda m: [*m[2:4], *m[:2], *m[4:]],
+}
+
+
+def test_a_tar_written_again_as_it_was_holds(results: Results):
+    rewrite(results, lambda members: members)
+    assert verify_shards(Snapshot(results.settings, results.store), EPS).passed
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_tar_that_webdataset_would_read_otherwise_is_seen(results: Results, edit: str):
+    """The index is made to fit, so that only the rule for names is left to see it."""
+    rewrite(results, EDITS[edit])
+    verdict = verify_shards(Snapshot(results.settings, results.store), EPS)
+    assert (verdict.passed, verdict.numbers["wrong_shards"]) == (False, 1)
+
+
+def test_a_member_that_was_added_to_a_sample_is_seen(results: Results):
+    index = results.store.read_bytes(layout.shard_index(EPS))
+    rewrite(results, lambda members: [*members, (f"{members[-1][0][:-4]}.txt", b"x")])
+    assert verify_shards(Snapshot(results.settings, results.store), EPS).passed
+    results.store.write_bytes(layout.shard_index(EPS), index)
+    assert wrong_shards(results) == 1
+
+
+def test_a_link_in_the_place_of_a_member_is_seen(results: Results):
+    shard = results.curated[EPS].shards[0]
+    path = Path(results.store.path(f"{layout.shards(EPS)}/{shard}"))
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        member = tar.getmembers()[1]
+    assert member.size <= tarfile.BLOCKSIZE
+    member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
+    start = member.offset
+    data[start : start + tarfile.BLOCKSIZE] = member.tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(data)
+    assert wrong_shards(results) == 1
+
+
+def test_a_tar_that_is_cut_is_seen(results: Results):
+    shard = results.curated[EPS].shards[0]
+    path = Path(results.store.path(f"{layout.shards(EPS)}/{shard}"))
+    path.write_bytes(path.read_bytes()[:-12000])
+    assert wrong_shards(results) == 1
+
+
+def test_plain_media_files_are_looked_at_too(results: Results):
+    settings = results.settings.model_copy(update={"export": "media"})
+    write_shards(Snapshot(settings, results.store), EPS, replace_shards=True)
+    assert verify_shards(Snapshot(settings, results.store), EPS).passed
+    index = read_table(results.store, layout.shard_index(EPS)).to_pylist()
+    folder = Path(results.store.path(f"{layout.shards(EPS)}/{index[0]['shard']}"))
+    mine = folder / f"{index[0]['key']}.mp4"
+
+    def is_seen() -> bool:
+        return verify_shards(Snapshot(settings, results.store), EPS).numbers["wrong_shards"] == 1
+
+    data = mine.read_bytes()
+    mine.write_bytes(data + b"more")
+    assert is_seen()
+    mine.unlink()
+    assert is_seen()
+    mine.write_bytes(data)
+    assert not is_seen()
+    (folder / "stranger.mp4").touch()
+    assert is_seen()
 
 
 def test_an_index_that_names_others_is_seen(results: Results):

@@ -157,21 +157,4 @@ def test_sweep_removes_the_temporary_folder_once_it_is_empty(store: Store, gone:
 
 def test_url_is_what_a_user_can_paste(tmp_path: Path):
     assert Store(str(tmp_path)).url("a/b") == f"{tmp_path}/a/b"
-    assert Store(f"file://{tmp_path}/").url("a/b") == f"{tmp_path}/a/b"
     assert Store(str(tmp_path)).url() == str(tmp_path)
-
-
-def test_objects_of_a_remote_store_are_put_whole():
-    """The memory file system stands for any that is not local."""
-    store = Store("memory://bucket/prefix")
-    store.write_bytes("a/x.bin", b"one")
-    assert store.read_bytes("a/x.bin") == b"one"
-    assert store.url("a/x.bin") == "memory:///bucket/prefix/a/x.bin"
-    assert store.list("a") == ["x.bin"]
-    with pytest.raises(ValueError, match="stop"), store.write("a/y.bin") as file:
-        file.write(b"half")
-        raise ValueError("stop")
-    assert store.list("") == ["a/x.bin"]
-    store.sweep()
-    store.delete("a/x.bin")
-    assert not store.exists("a/x.bin")

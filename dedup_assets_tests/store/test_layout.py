@@ -1,14 +1,18 @@
 """The names of the product and their spelling on disk."""
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.guard import refuse_other_layout
+from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
+from dedup_assets.store.tables import write_table
 from dedup_assets_tests.s3 import S3Server
 
 NEMO = layout.LAYOUTS["nemo"]
@@ -101,3 +105,34 @@ def test_folder_of_one_layout_is_refused_for_the_other(root: str, name: str, fir
         e.value
     )
     assert made.layout.owned[0] in str(e.value)
+
+
+def test_folder_of_another_dataset_is_refused_wherever_it_lies(root: str):
+    store = Store(root)
+    refuse_other_dataset(store, "mine")  # empty
+    table = pa.table({"a": [1]})
+    write_table(store, layout.MANIFEST, table, {"dataset": "mine"})
+    refuse_other_dataset(store, "mine")
+    with pytest.raises(SettingsError, match=r"holds the results of dataset 'mine'.*'yours'"):
+        refuse_other_dataset(store, "yours")
+
+
+@pytest.mark.parametrize("owner", ["{{ 1 }}\n" * 9000, ["mine"], {"a": 1}, 7, ""])
+def test_owner_that_another_program_wrote_is_refused_in_one_short_line(tmp_path: Path, owner: Any):
+    store = Store(str(tmp_path))
+    write_table(store, layout.MANIFEST, pa.table({"a": [1]}), {"dataset": owner})
+    with pytest.raises(SettingsError) as refused:
+        refuse_other_dataset(store, "mine")
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("info", [b"[]", b"{", b"[" * 100_000, b"\xff", b"null"])
+def test_manifest_of_another_program_is_nobodys(tmp_path: Path, info: bytes):
+    store = Store(str(tmp_path))
+    with store.write(layout.MANIFEST) as file:
+        schema = pa.schema({"a": pa.int64()}, {b"dedup_assets": info})
+        pq.write_table(pa.table({"a": [1]}, schema), file)
+    refuse_other_dataset(store, "mine")
+    store.write_bytes(layout.MANIFEST, b"cut")
+    refuse_other_dataset(store, "mine")

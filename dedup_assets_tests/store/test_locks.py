@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from dedup_assets.errors import LockedError
+from dedup_assets.errors import LockedError, StorageError
 from dedup_assets.store import locks
 from dedup_assets.store.access import Access
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.locks import FILE, WHOLE, Lease, this_machine, writing
+from dedup_assets.store.locks import COMMAND, FILE, WHOLE, Lease, this_machine, writing
 from dedup_assets_tests.faults import Fault, faulty
 from dedup_assets_tests.s3 import S3Server
 
@@ -39,10 +40,10 @@ def leases(store: Store) -> dict[str, Lease]:
     return {name: Lease(**values) for name, values in found.items()}
 
 
-def put_lease(store: Store, **changes: Any) -> None:
+def lease_values() -> dict[str, Any]:
     """A lease of another run on key 0-1 of scores, as its process would have left it."""
     now = time.time()
-    values: dict[str, Any] = {
+    return {
         "asset": "scores",
         "keys": ["0-1"],
         "run": "other-run",
@@ -51,8 +52,13 @@ def put_lease(store: Store, **changes: Any) -> None:
         "process": 7,
         "since": now - 100,
         "expires": now + 1000,
+        "reads": {},
     }
-    store.write_bytes(FILE, json.dumps({"other": asdict(Lease(**values | changes))}).encode())
+
+
+def put_lease(store: Store, **changes: Any) -> None:
+    values = {**lease_values(), **changes}
+    store.write_bytes(FILE, json.dumps({"other": asdict(Lease(**values))}).encode())
 
 
 def take(store: Store, asset: str, keys: list[str], reads: dict[str, list[str]] | None = None):
@@ -92,6 +98,72 @@ def test_what_another_run_writes_is_refused_with_run_host_and_time(
     with pytest.raises(LockedError, match=says), take(store, asset, keys, reads):
         raise AssertionError("the block must not run")
     assert len(leases(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("asset", "keys", "named"),
+    [
+        ("partitions", ["0-1"], "partitions of 0-1"),
+        ("partitions", ["2-3", "0-1"], "partitions of 0-1"),
+        ("partitions", [WHOLE], "partitions of 0-1"),
+        ("centroids", [WHOLE], "centroids"),
+        ("centroids", ["0-1"], "centroids of 0-1"),
+    ],
+)
+def test_what_another_run_reads_is_not_written_meanwhile(
+    store: Store, asset: str, keys: list[str], named: str
+):
+    """The one that works would find other content than it began with, and fail."""
+    put_lease(store, reads={"partitions": ["0-1"], "centroids": [WHOLE]})
+    says = rf"^{named} is being read by run other-run on elsewhere \(process 7\) since .*; wait"
+    with pytest.raises(LockedError, match=says), take(store, asset, keys):
+        raise AssertionError("the block must not run")
+    assert len(leases(store)) == 1
+
+
+def test_any_number_may_read_the_same(store: Store):
+    put_lease(store, reads={"partitions": [WHOLE]})
+    with take(store, "histogram", [WHOLE], {"partitions": [WHOLE]}):
+        assert len(leases(store)) == 2
+
+
+def test_of_two_commands_on_an_output_the_later_one_is_refused(store: Store):
+    put_lease(store, asset=COMMAND, keys=[WHOLE], run="")
+    says = rf"^{re.escape(store.url())} is being written by dedup-assets run on elsewhere "
+    with pytest.raises(LockedError, match=says), take(store, COMMAND, [WHOLE]):
+        raise AssertionError("the block must not run")
+    with take(store, "histogram", [WHOLE]):
+        assert len(leases(store)) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"{bad", b"\xff\xfe", b"[]", b"7", b'{"a": {}}', b'{"a": []}', b"[" * 100_000),
+        *(b"{" + b" " * (16 << 20) + b"}",),
+        *(
+            json.dumps({"a": {**lease_values(), **wrong}}).encode()
+            for wrong in (
+                *({"process": 10**30}, {"process": 0}, {"process": "7"}, {"since": 1e300}),
+                *({"expires": float("nan")}, {"since": None}, {"keys": "0-1"}, {"reads": ["0"]}),
+            )
+        ),
+    ],
+    ids=range(16),
+)
+def test_a_damaged_file_is_one_line_that_names_it(store: Store, data: bytes):
+    store.write_bytes(FILE, data)
+    says = rf"^{re.escape(store.url(FILE))} is damaged \(.*\); .*: delete it when none is, and run"
+    with pytest.raises(StorageError, match=says) as raised, take(store, "scores", ["0-1"]):
+        raise AssertionError("the block must not run")
+    assert len(str(raised.value)) < 500
+    assert store.read_bytes(FILE) == data
+
+
+def test_a_file_damaged_meanwhile_does_not_hide_what_went_wrong(store: Store):
+    with pytest.raises(ValueError, match="stop"), take(store, "scores", ["0-1"]):
+        store.write_bytes(FILE, b"{bad")
+        raise ValueError("stop")
 
 
 @pytest.mark.parametrize(
@@ -202,12 +274,6 @@ def test_of_many_at_once_one_holds_each_key(store: Store):
         list(pool.map(run, range(12)))
     assert refused
     assert leases(store) == {}
-
-
-def test_stores_without_conditional_writes_hold_nothing():
-    remote = Store("memory://locks")
-    with take(remote, "scores", ["0"]), take(remote, "scores", ["0"]):
-        assert remote.list("") == []
 
 
 def test_a_store_that_hangs_does_not_cost_the_lease(s3: S3Server, monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from dedup_assets.store.packing import pack
 from dedup_assets_tests.s3 import S3Server
 
 RESULTS = {
-    "defs.yaml": b"type: x\n",
+    "settings.json": b"{}",
     "extraction/dedup_summary_0.01.csv": b"eps,kept\n",
     "shards/eps=0.01/ab/00000.tar": bytes(range(256)) * 50_000,
     "shards/eps=0.01/ünïcode name.json": b"",
@@ -32,6 +32,12 @@ def filled(root: str) -> Store:
     for name in STATE:
         store.write_bytes(name, b"state")
     return store
+
+
+def write_ours(path: Path) -> None:
+    store = Store(f"{path}-out")
+    store.write_bytes("x", b"1")
+    pack(store, str(path))
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -108,15 +114,16 @@ def test_output_that_changes_meanwhile_is_not_packed(
             if change == "deleted":
                 store.delete("shards/eps=0.01/ab/00000.tar")
             else:
-                store.write_bytes("defs.yaml" if change == "rewritten" else "new", b"other")
+                store.write_bytes("settings.json" if change == "rewritten" else "new", b"other")
 
     monkeypatch.setattr(packing, "_add", add_and_change)
     if earlier:
-        (tmp_path / "results.zip").write_bytes(b"earlier")
+        write_ours(tmp_path / "results.zip")
+    before = (tmp_path / "results.zip").read_bytes() if earlier else b""
     with pytest.raises(StaleError, match="changed while it was packed"):
         pack(store, f"{tmp_path}/results.zip")
     assert (tmp_path / "results.zip").exists() == earlier
-    assert not earlier or (tmp_path / "results.zip").read_bytes() == b"earlier"
+    assert not earlier or (tmp_path / "results.zip").read_bytes() == before
     assert not (tmp_path / ".tmp").exists()
 
 
@@ -159,3 +166,70 @@ def test_packing_tells_how_far_it_is(tmp_path: Path):
     with listener():
         pack(filled(f"{tmp_path}/out"), f"{tmp_path}/results.zip")
     assert told == [("packing", 4, "files"), 1, 1, 1, 1, "end"]
+
+
+def write_other_zip(path: Path, comment: bytes = b"") -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("clips/a.mp4", b"the only copy")
+        archive.comment = comment
+
+
+OTHERS: dict[str, Any] = {
+    "clips": write_other_zip,
+    "its comment within": lambda path: write_other_zip(path, packing._COMMENT + b"and more"),
+    "no zip": lambda path: path.write_bytes(b"a letter"),
+    "no zip, our last words": lambda path: path.write_bytes(b"x" * 99 + packing._COMMENT),
+    "the comment alone": lambda path: path.write_bytes(packing._COMMENT),
+    "empty": lambda path: path.write_bytes(b""),
+    "a link": lambda path: write_other_zip(path.with_name("a")) or path.symlink_to("a"),  # type: ignore[func-returns-value]
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path, case: str):
+    store = filled(f"{tmp_path}/out")
+    path = tmp_path / "zips" / "results.zip"
+    path.parent.mkdir()
+    OTHERS[case](path)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError) as caught:
+        pack(store, str(path))
+    assert str(caught.value) == (
+        f"{path} is there and is not a ZIP file that dedup-assets wrote; choose another "
+        "--output-zip, or move that file away"
+    )
+    assert path.read_bytes() == before
+    assert not (path.parent / ".tmp").exists()
+
+
+def test_a_zip_of_ours_is_written_again(tmp_path: Path):
+    write_ours(tmp_path / "results.zip")
+    pack(filled(f"{tmp_path}/out"), f"{tmp_path}/results.zip")
+    assert contents(tmp_path / "results.zip") == RESULTS
+
+
+def test_a_file_that_comes_while_packing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    add = packing._add
+
+    def add_and_write(archive: Any, store: Store, name: str) -> None:
+        add(archive, store, name)
+        write_other_zip(tmp_path / "results.zip")
+
+    monkeypatch.setattr(packing, "_add", add_and_write)
+    with pytest.raises(SettingsError, match="is not a ZIP file that dedup-assets wrote"):
+        pack(filled(f"{tmp_path}/out"), f"{tmp_path}/results.zip")
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        assert archive.namelist() == ["clips/a.mp4"]
+
+
+def test_the_same_holds_on_s3(tmp_path: Path, s3: S3Server):
+    store = filled(f"{tmp_path}/out")
+    write_other_zip(tmp_path / "clips.zip")
+    s3.put("clips.zip", (tmp_path / "clips.zip").read_bytes())
+    with pytest.raises(SettingsError, match=r"s3://.*/clips\.zip is there and is not a ZIP file"):
+        pack(store, s3.url("clips.zip"))
+    assert s3.get("clips.zip") == (tmp_path / "clips.zip").read_bytes()
+    pack(store, s3.url("results.zip"))
+    first = s3.get("results.zip")
+    pack(store, s3.url("results.zip"))
+    assert s3.get("results.zip") == first

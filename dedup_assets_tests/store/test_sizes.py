@@ -27,7 +27,10 @@ def test_size_is_parsed(text: object, size: int):
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GiB", "-1", "1XB", "1 2", "1e3", True, None, "1,5GB", "KB1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "GiB", "-1", "1XB", "1 2", "1e3", True, None, "1,5GB", "KB1", "\u0661MiB", "1\u00b2"],
+)
 def test_what_is_no_size_is_refused_with_an_example(text: object):
     with pytest.raises(ValueError, match="a size must look like 512MiB or 4GB, got"):
         parse_bytes(text)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from dedup_assets.errors import InputError, StaleError, first_line
+from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
     Batch,
@@ -144,7 +144,7 @@ class JsonLines:
             type_ = pa.array(values, pa.uint64() if large else None).type
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             raise self._wrong(
-                name, numbers[0], f"from here on, column {column!r}: {first_line(error)}"
+                name, numbers[0], f"from here on, column {shown(column)}: {first_line(error)}"
             ) from error
         if column == self._columns.id and pa.types.is_null(type_):
             type_ = pa.string()
@@ -188,7 +188,7 @@ class JsonLines:
                 raise self._wrong(
                     name,
                     number,
-                    f"column {field.name!r} is {_shown(value)}, and the first lines have "
+                    f"column {shown(field.name)} is {_shown(value)}, and the first lines have "
                     f"{field.type}",
                 ) from None
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -218,17 +218,18 @@ class JsonLines:
         if vector is None:
             return
         if not isinstance(vector, list):
-            what = f"{self._columns.embedding!r} is {_shown(vector)}, not a list of numbers"
+            what = f"{shown(self._columns.embedding)} is {_shown(vector)}, not a list of numbers"
             raise self._wrong(name, number, what)
         for value in vector:
             if value is not None and type(value) not in (int, float):
-                what = f"{self._columns.embedding!r} holds {_shown(value)}, which is no number"
+                what = f"{shown(self._columns.embedding)} holds {_shown(value)}, which is no number"
                 raise self._wrong(name, number, what)
 
     def _wrong(self, name: str, line: int, why: str) -> InputError:
         return InputError(
             f"line {line} of {self._source.url(name)} cannot be read ({why}); each line must be a "
-            f"JSON object with {self._columns.id!r} and {self._columns.embedding!r}: write it again"
+            f"JSON object with {shown(self._columns.id)} and {shown(self._columns.embedding)}: "
+            "write it again"
         )
 
     def _blocks(self, name: str) -> Iterator[_Block]:

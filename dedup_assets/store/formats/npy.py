@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.errors import InputError, StaleError, first_line
+from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.filesystem import size_of
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
@@ -49,8 +49,9 @@ class NpyFiles:
     def __init__(self, source: Source, versions: dict[str, str], columns: Columns) -> None:
         if columns.carried:
             raise InputError(
-                f"{source.url()} holds .npy files, which have no column {columns.carried[0]!r}; "
-                "leave metadata_fields and rank_by out, or use the Parquet files"
+                f"{source.url()} holds .npy files, which have no column "
+                f"{shown(columns.carried[0])}; leave metadata_fields and rank_by out, or use the "
+                "Parquet files"
             )
         self._source = source
         self._versions = versions

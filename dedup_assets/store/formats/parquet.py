@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dedup_assets.errors import InputError, StaleError, first_line
+from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.fingerprints import digest, fingerprint
 from dedup_assets.store.formats.rows import (
     FLOATS,
@@ -149,8 +149,8 @@ class ParquetFiles:
         is_fixed = pa.types.is_fixed_size_list(type_)
         if not (is_list or is_fixed) or type_.value_type not in FLOATS:
             raise InputError(
-                f"column {self._columns.embedding!r} of {name} has type {type_}; it must be a list "
-                "or fixed-size list of float16, float32 or float64"
+                f"column {shown(self._columns.embedding)} of {name} has type {type_}; it must be a "
+                "list or fixed-size list of float16, float32 or float64"
             )
         if is_fixed:
             return int(type_.list_size)

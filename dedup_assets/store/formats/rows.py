@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, listed, shown
 
 FLOATS = (pa.float16(), pa.float32(), pa.float64())
 
@@ -117,13 +117,12 @@ def to_batch(
         RejectedRow(ids[i].as_py(), file, first + i, reason)
         for i, reason in sorted(reasons.items())
     ]
+    # A table without columns forgets its number of rows, so the ids go with it.
     table = pa.Table.from_batches([raw.select(list(dict.fromkeys([columns.id, *carried])))])
+    table = table.cast(pa.schema([carried_field(field) for field in table.schema]))
     if reasons:
         ids, table = ids.take(pa.array(good)), table.take(pa.array(good))
-    metadata = table.select(carried)
-    if carried:  # a cast of no columns forgets the number of rows
-        metadata = metadata.cast(pa.schema([carried_field(f) for f in metadata.schema]))
-    return Batch(file, ids, vectors, metadata, good + first, rejected)
+    return Batch(file, ids, vectors, table.select(carried), good + first, rejected)
 
 
 def read_ids(column: pa.Array, file: str, field: str) -> pa.Array:
@@ -144,21 +143,45 @@ def check_columns(there: list[str], columns: Columns, file: str) -> None:
     for field in columns.wanted():
         if field not in there:
             raise InputError(
-                f"{file} has no column {field!r}; it has {', '.join(there)}; set "
+                f"{file} has no column {shown(field)}; it has {listed(there)}; set "
                 "id_field, embedding_field and metadata_fields to columns of the input"
             )
         if there.count(field) > 1:
             raise InputError(
-                f"{file} has {there.count(field)} columns {field!r}; write it again with one, or "
-                "with another name for the others"
+                f"{file} has {there.count(field)} columns {shown(field)}; write it again with one, "
+                "or with another name for the others"
             )
 
 
 def carried_field(field: pa.Field) -> pa.Field:
     """The field that a carried column has in our files: another file may hold nulls."""
-    # Arrow cannot take rows of a string view.
-    type_ = pa.string() if pa.types.is_string_view(field.type) else field.type
-    return pa.field(field.name, type_)
+    type_ = _without_views(field.type)
+    return pa.field(field.name, field.type if type_ == field.type else type_)
+
+
+def _without_views(type_: pa.DataType) -> pa.DataType:
+    """A type of which Arrow can take rows: it cannot where a view of text or bytes is within."""
+    if pa.types.is_string_view(type_):
+        return pa.string()
+    if pa.types.is_binary_view(type_):
+        return pa.binary()
+    if pa.types.is_struct(type_):
+        return pa.struct([_field_without_views(field) for field in type_.fields])
+    if pa.types.is_map(type_):
+        key, item = map(_field_without_views, (type_.key_field, type_.item_field))
+        return pa.map_(key, item, type_.keys_sorted)
+    for is_list, list_of in (
+        (pa.types.is_list, pa.list_),
+        (pa.types.is_large_list, pa.large_list),
+        (pa.types.is_fixed_size_list, lambda value: pa.list_(value, type_.list_size)),
+    ):
+        if is_list(type_):
+            return list_of(_field_without_views(type_.value_field))
+    return type_
+
+
+def _field_without_views(field: pa.Field) -> pa.Field:
+    return field.with_type(_without_views(field.type))
 
 
 def id_type(type_: pa.DataType, name: str, field: str) -> pa.DataType:
@@ -173,7 +196,9 @@ def id_type(type_: pa.DataType, name: str, field: str) -> pa.DataType:
         return pa.string()
     if pa.types.is_integer(type_):
         return type_
-    raise InputError(f"id column {field!r} of {name} has type {type_}; it must be text or integers")
+    raise InputError(
+        f"id column {shown(field)} of {name} has type {type_}; it must be text or integers"
+    )
 
 
 def _vectors(column: pa.Array, dim: int) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:

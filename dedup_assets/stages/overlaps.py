@@ -1,0 +1,112 @@
+"""What a run writes lies apart from what it reads, links resolved."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+from dedup_assets.errors import SettingsError
+from dedup_assets.settings import Settings
+from dedup_assets.store.access import Access, is_remote
+from dedup_assets.store.inputs import EXTENSIONS
+from dedup_assets.store.local import is_below
+from dedup_assets.store.source import Source, open_source
+from dedup_assets.store.split import CLIPS, find_split
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A path of the user's, with the name of its setting."""
+
+    name: str
+    path: str
+    access: Access
+
+    @property
+    def real(self) -> str:
+        """The path with its links resolved, as far as it exists."""
+        path = self.path
+        return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
+
+    def overlaps(self, other: "_Place") -> bool:
+        """Whether one is the other, or lies in it."""
+        ours, theirs = self.real, other.real
+        if is_remote(ours) != is_remote(theirs):
+            return False
+        if is_remote(ours):
+            return _same_endpoint(self.access, other.access) and (
+                f"{ours}/".startswith(f"{theirs}/") or f"{theirs}/".startswith(f"{ours}/")
+            )
+        return is_below(ours, theirs) or is_below(theirs, ours)
+
+    def __str__(self) -> str:
+        real = "" if self.real == self.path.rstrip("/") else f" (which is {self.real})"
+        return f"{self.name} {self.path}{real}"
+
+
+def refuse_overlaps(
+    settings: Settings, output_zip: str | None = None, spell: Callable[[str], str] = str
+) -> None:
+    """Refuse an output or ZIP file that overlaps the input, the clips or the other one.
+
+    Nothing is written. The input is listed only where the output lies in it: in the output of a
+    split pipeline that is fine, beside the folders that are read.
+
+    Args:
+        settings: with the paths; clips that are found in the input are a part of it.
+        output_zip: where the results are to be packed.
+        spell: how the user named a setting.
+
+    Raises:
+        SettingsError: it does.
+        InputError: the output lies in an input that cannot be read.
+    """
+    reading, writing = settings.input_access, settings.output_access
+    output = _Place(spell("output_path"), settings.output_path, writing)
+    read = [_Place(spell("input_embeddings_path"), settings.input_embeddings_path, reading)]
+    if settings.clips_path is not None:
+        read.append(_Place(spell("clips_path"), settings.clips_path, reading))
+    pairs = list(product([output], read))
+    if output_zip is not None:
+        pairs += product([_Place(spell("output_zip"), output_zip, writing)], [output, *read])
+    for written, other in pairs:
+        if written.overlaps(other):
+            if (written, other) == pairs[0] and _is_beside_split(settings, output):
+                continue
+            raise _refused(written, other)
+
+
+def refuse_links_to_output(settings: Settings, source: Source) -> None:
+    """Refuse links in an input by which a run would read what another one has written.
+
+    Raises:
+        SettingsError: there is one.
+        InputError: there is one that leads out, where that is not allowed.
+    """
+    output = _Place("output_path", settings.output_path, settings.output_access)
+    for path, real in source.links():
+        if output.overlaps(_Place("", real, settings.input_access)):
+            raise _refused(output, _Place("the link", path, settings.input_access))
+
+
+def _is_beside_split(settings: Settings, output: _Place) -> bool:
+    path, access = settings.input_embeddings_path.rstrip("/"), settings.input_access
+    source = open_source(path, access)
+    split = find_split(source, path, settings.input_filetype, tuple(EXTENSIONS.values()))
+    if split is None:
+        return False
+    read = (split.embeddings, f"{path}/{CLIPS}")
+    return not any(output.overlaps(_Place("", part, access)) for part in read)
+
+
+def _refused(written: _Place, other: _Place) -> SettingsError:
+    return SettingsError(
+        f"{written} and {other} must not overlap: neither may lie in the other; choose another "
+        f"{written.name}"
+    )
+
+
+def _same_endpoint(one: Access, other: Access) -> bool:
+    """Whether two may reach the same store; a profile may name an endpoint that is not known."""
+    ours, theirs = one.known_endpoint, other.known_endpoint
+    return ours is None or theirs is None or ours == theirs

@@ -1,0 +1,166 @@
+"""The members of a sample, in a tar or a folder: their names, and which files cannot be one.
+
+The rules are those of webdataset's reader: it splits a name at its first dot, puts extensions
+into lower case, raises where a sample has one twice, skips names such as ``__a.b__``, and keeps
+``__key__``, ``__url__`` and others of this form for itself.
+"""
+
+import functools
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from dedup_assets.errors import InputError
+
+JSON = "json"
+"""Extension of our own member, which says what is known of the clip."""
+
+MOST_BYTES = 255
+"""Of a file name, on the file systems in use."""
+
+_MOST_KEY_BYTES, _PREFIX_BYTES, _DIGITS = 200, 160, 32
+_PLAIN = re.compile(f"[A-Za-z0-9_-]{{0,{_MOST_KEY_BYTES}}}")
+_SHOWN, _NAMED = 120, 10
+
+
+def sample_key(id_: Any) -> str:
+    """The id, percent-encoded (UTF-8) outside ``[A-Za-z0-9_-]``.
+
+    WebDataset splits a name at its first dot and takes a slash for a folder. Of a key over 200
+    bytes only the first 160 stay, with a hyphen and 32 digits of the id's SHA-256, so that the
+    name of a file has room for an extension.
+    """
+    text = str(id_)
+    if _PLAIN.fullmatch(text):
+        return text
+    # quote() never encodes these two, whatever it is told is safe.
+    key = quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
+    if len(key) <= _MOST_KEY_BYTES:
+        return key
+    return f"{key[:_PREFIX_BYTES]}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+
+
+def refuse_shared_keys(ids: Iterable[Any]) -> None:
+    """Refuse two ids of one key: a long id, and another that is spelled as the key of that.
+
+    Raises:
+        InputError: there are two.
+    """
+    found: dict[str, Any] = {}
+    for id_ in ids:
+        key = sample_key(id_)
+        if len(key) != _PREFIX_BYTES + 1 + _DIGITS:
+            continue  # a key that is not shortened is that of one id
+        other = found.setdefault(key, id_)
+        if other != id_:
+            raise InputError(
+                f"ids {shown(other)} and {shown(id_)} have one sample key; change one of them in "
+                "the input"
+            )
+
+
+def stem_of(file: str) -> str:
+    """The name of a file up to its first dot."""
+    return file.rpartition("/")[2].partition(".")[0]
+
+
+def extension_of(file: str) -> str:
+    """What follows the first dot, as a member has it: a clip's own JSON does not hide ours."""
+    extension = file.rpartition("/")[2].partition(".")[2]
+    return f"source.{extension}" if extension.lower() == JSON else extension
+
+
+Members = dict[str, str | None]
+"""Of one sample: the file that each member comes from, by extension; None for our own JSON."""
+
+
+def members(id_: Any, files: Iterable[str], place: str) -> Members:
+    """The members of the sample of an id, by extension; each is called ``{key}.{extension}``.
+
+    Args:
+        id_: the clip.
+        files: its media files.
+        place: where these are, for errors.
+
+    Raises:
+        InputError: a file cannot be a member, or two would be one.
+    """
+    key = sample_key(id_)
+    found: Members = {JSON: None}
+    taken: dict[str, str] = {}
+    for file in files:
+        extension = extension_of(file)
+        why = _refusal(key, extension)
+        if why is not None:
+            raise InputError(
+                f"{shown_file(file)} below {place} cannot be in the sample of id {shown(id_)}: "
+                f"{why}; rename it, or move it out of that folder"
+            )
+        other = taken.setdefault(extension.lower(), file)
+        if other != file:
+            raise InputError(
+                f"id {shown(id_)} has two media files, {shown_file(other)} and "
+                f"{shown_file(file)}, below {place} for one member .{extension.lower()} of its "
+                f"sample{_note(other, file)}; leave one of them, or rename it"
+            )
+        found[extension] = file
+    return found
+
+
+def _refusal(key: str, extension: str) -> str | None:
+    """Why ``{key}.{extension}`` cannot be the name of a member."""
+    if not key:
+        return "the id is empty"
+    if why := _refused(extension):
+        return why
+    if key.startswith("__") and extension.endswith("__"):
+        return "webdataset skips names that begin and end with two underscores"
+    if len(key) + 1 + len(extension.encode()) > MOST_BYTES:
+        return f"the name of the member would be longer than {MOST_BYTES} bytes"
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _refused(extension: str) -> str | None:
+    """Why no member can have an extension; there are few, and samples by the million."""
+    lower = extension.lower()
+    if not extension:
+        return "it has no extension"
+    if "/" in extension or ".." in extension:
+        return "its extension has a slash, or two dots in a row"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in extension):
+        return "its extension has a control character, or is not UTF-8"
+    if lower.startswith("__") and lower.endswith("__"):
+        return f"webdataset keeps the name {lower} for itself"
+    return None
+
+
+def _note(*files: str) -> str:
+    extensions = {file.rpartition("/")[2].partition(".")[2] for file in files}
+    if len(extensions) == 1:
+        return ""
+    if len({extension.lower() for extension in extensions}) == 1:
+        return " (readers ignore the case of extensions)"
+    return " (a clip's .json becomes .source.json beside ours)"
+
+
+def shown(id_: Any) -> str:
+    """An id in an error."""
+    return _cut(repr(id_))
+
+
+def shown_some(ids: Sequence[Any]) -> str:
+    """The first of some ids in an error."""
+    return ", ".join(map(shown, ids[:_NAMED])) + (" ..." if len(ids) > _NAMED else "")
+
+
+def shown_file(name: str) -> str:
+    """The name of a file in an error, which is one line."""
+    return _cut(name if name.isprintable() else repr(name))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
