@@ -15,7 +15,7 @@ from dedup_assets.graph import (
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.resources import store_key
 from dedup_assets.settings import Settings
-from dedup_assets.stages.documented import verify_sampled_tables
+from dedup_assets.stages.documented import verify_sampled_lists, verify_sampled_tables
 from dedup_assets.stages.verify import (
     Verdict,
     verify_conservation,
@@ -30,6 +30,7 @@ ROWS_CONSERVED = "rows_conserved"
 REMOVED_HAVE_MATCH = "removed_have_match"
 SHARDS_HOLD_KEPT = "shards_hold_kept"
 CENTROIDS_FIT = "centroids_fit"
+LISTS_MATCH_LEDGER = "lists_match_ledger"
 TABLES_MATCH_LEDGER = "tables_match_ledger"
 MISSED_SHARE = "missed_share"
 
@@ -38,6 +39,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     return [
         _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
+        _check(settings, DUPLICATE_IDS, LISTS_MATCH_LEDGER, verify_sampled_lists),
         _check(settings, CURATED_SHARDS, SHARDS_HOLD_KEPT, verify_shards),
         _check(settings, PAIRWISE_SCORES, TABLES_MATCH_LEDGER, verify_sampled_tables, by_eps=False),
         _check(settings, SIMILARITY_HISTOGRAM, CENTROIDS_FIT, verify_fit, by_eps=False),

@@ -7,9 +7,14 @@ import pyarrow as pa
 
 from dedup_assets.errors import StaleError, first_line
 from dedup_assets.progress import track
-from dedup_assets.stages.duplicates import list_columns, read_summary, removed_rows
+from dedup_assets.stages.duplicates import (
+    list_columns,
+    read_summary,
+    removed_rows,
+    require_duplicates,
+)
 from dedup_assets.stages.verify import Verdict
-from dedup_assets.state.lists import listed_eps, read_lists
+from dedup_assets.state.lists import listed_eps
 from dedup_assets.state.scores import ScoreLedger, pruning_table, read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
@@ -22,24 +27,46 @@ _COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
 
 
 def verify_sampled_tables(snapshot: Snapshot) -> Verdict:
-    """The pruning tables and lists of 20 sampled clusters hold what the ledgers do."""
+    """The pruning tables of 20 sampled clusters hold what the ledgers do."""
+    return _verify(snapshot, [], only=_sampled(snapshot), tables=True)
+
+
+def verify_sampled_lists(snapshot: Snapshot, eps: str) -> Verdict:
+    """The lists of 20 sampled clusters hold what the ledgers say that this eps removes."""
+    require_duplicates(snapshot, eps)
+    return _verify(snapshot, [eps], only=_sampled(snapshot), tables=False)
+
+
+def verify_documented(snapshot: Snapshot) -> Verdict:
+    """All pruning tables, lists and summaries hold what the ledgers do.
+
+    Raises:
+        StaleError: the scores of a cluster are missing or stale.
+    """
+    _ = snapshot.ledgers
+    return _verify(snapshot, listed_eps(snapshot.store), only=None, tables=True)
+
+
+def _sampled(snapshot: Snapshot) -> set[int]:
     clusters = snapshot.settings.n_clusters
     rng = np.random.default_rng(snapshot.settings.random_state)
-    chosen = rng.choice(clusters, min(SAMPLED_CLUSTERS, clusters), replace=False)
-    return verify_documented(snapshot, set(chosen.tolist()))
+    return set(rng.choice(clusters, min(SAMPLED_CLUSTERS, clusters), replace=False).tolist())
 
 
-def verify_documented(snapshot: Snapshot, only: Collection[int] | None = None) -> Verdict:
-    """The pruning tables, lists and summaries hold what the ledgers do.
+def _verify(
+    snapshot: Snapshot, listed: list[str], *, only: Collection[int] | None, tables: bool
+) -> Verdict:
+    """Compare files with the ledgers; keys without a ledger are left out.
 
     Args:
-        snapshot: of the output; keys without a ledger are left out.
-        only: the clusters to look at; None: all of them.
+        snapshot: of the output.
+        listed: the eps values whose lists are compared.
+        only: the clusters to look at; None: all of them, and the summaries.
+        tables: whether the pruning tables are compared.
     """
     store = snapshot.store
-    found = snapshot.found_ledgers(snapshot.ranges)
-    ledgers = [ledger for ledger in found.values() if ledger is not None]
-    listed = [eps for eps in listed_eps(store) if read_lists(store, eps) is not None]
+    found = snapshot.found_ledgers(snapshot.ranges).values()
+    ledgers = [ledger for ledger in found if ledger is not None]
     wrong: list[str] = []
     files = 0
     removed = dict.fromkeys(listed, 0)
@@ -47,11 +74,12 @@ def verify_documented(snapshot: Snapshot, only: Collection[int] | None = None) -
     with track("comparing files with the ledgers", total, "rows") as advance:
         for ledger in ledgers:
             for name, expected in _expected(snapshot, ledger, listed, only, removed):
-                files += 1
-                if not _holds(store, name, expected):
-                    wrong.append(name)
+                if tables or not name.startswith(layout.SCORES):
+                    files += 1
+                    if not _holds(store, name, expected):
+                        wrong.append(name)
             advance(ledger.rows)
-    for eps in listed if only is None and len(ledgers) == len(found) else ():
+    for eps in listed if only is None else ():
         files += 1
         summary = read_summary(store, eps) or {}
         if (summary.get("removed"), summary.get("total")) != (removed[eps], total):
@@ -60,7 +88,7 @@ def verify_documented(snapshot: Snapshot, only: Collection[int] | None = None) -
     if wrong:
         named = ", ".join(store.url(name) for name in wrong[:_NAMED])
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        text += f"; not so {named}{more}: delete them and materialize again"
+        text += f"; not so {named}{more}: delete them and run again"
     return Verdict(not wrong, text, {"files": files, "wrong": len(wrong)})
 
 

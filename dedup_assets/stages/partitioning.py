@@ -95,10 +95,9 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         for key, commit in found.items()
     }
     todo = [g for g in groups if any(g.name not in c.groups for c in commits.values())]
-    if not todo:  # groups may be gone all the same
-        for key, commit in commits.items():
-            if commit != found[key]:
-                write_commit(store, key, commit)
+    for key, commit in commits.items():
+        if commit != found[key] and len(commit.groups) == len(groups):  # some only went
+            write_commit(store, key, commit)
     share = shares(settings.memory_budget)
     source = input_files(settings)
     with (
