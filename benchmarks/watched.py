@@ -2,7 +2,8 @@
 
 Run as ``python -m benchmarks.watched RECORD OUTPUT -- run ...``. RECORD becomes a JSON file: the
 Parquet files below OUTPUT that were opened for reading and that were written, the requests to S3,
-processor time and peak memory. A file that is written under a temporary name counts once, when it is renamed.
+processor time and peak memory. A file that is written under a temporary name counts once, when it
+is renamed.
 """
 
 import json

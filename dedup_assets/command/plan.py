@@ -68,9 +68,8 @@ def _unrecorded(settings: Settings, instance: dg.DagsterInstance) -> list[Work]:
         match PARTITIONED.get(name):
             case "clusters":
                 keys = tuple(cluster_ranges(settings))
-                lacking = tuple(
-                    k for k in keys if k not in instance.get_materialized_partitions(key)
-                )
+                recorded = instance.get_materialized_partitions(key)
+                lacking = tuple(k for k in keys if k not in recorded)
                 if lacking:
                     found.append(Work(name, reason, lacking, len(keys)))
             case "eps":
