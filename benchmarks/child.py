@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,24 @@ class ChildFailedError(RuntimeError):
 
 
 def in_child(
-    module: str, function: str, *, one_thread: bool = False, **arguments: Any
+    module: str,
+    function: str,
+    *,
+    one_thread: bool = False,
+    environment: Mapping[str, str] = os.environ,
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Call ``module.function(**arguments)`` in a new process and return the dict it returns.
 
-    ``one_thread`` keeps the linear algebra to one thread.
+    ``one_thread`` keeps the linear algebra to one thread. ``environment`` goes without what is
+    Dagster's.
 
     Raises:
         ChildFailedError: it raised, or was killed.
     """
-    environment = {k: v for k, v in os.environ.items() if k not in _DAGSTER}
+    variables = {k: v for k, v in environment.items() if k not in _DAGSTER}
     if one_thread:
-        environment |= dict.fromkeys(_THREADS, "1")
+        variables |= dict.fromkeys(_THREADS, "1")
     if hasattr(os, "sync"):
         os.sync()  # what earlier runs wrote must not slow down this one's commits
     with tempfile.TemporaryDirectory(prefix="benchmark-child-") as folder:
@@ -44,7 +51,7 @@ def in_child(
             text=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=environment,
+            env=variables,
         )
         if done.returncode != 0 or not result.exists():
             raise ChildFailedError(

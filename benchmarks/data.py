@@ -40,8 +40,8 @@ def make_data(folder: str, **spec: Any) -> dict[str, Any]:
     rng = np.random.default_rng(data.seed)
     Path(folder).mkdir(parents=True)
     files = size = planted = 0
-    for rows, count in _files(rng, data):
-        ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(len(rows))]
+    for rows, count in draw_files(rng, data):
+        ids = draw_ids(rng, len(rows))
         size += write_file(Path(folder) / f"part-{files:05d}.parquet", ids, rows)
         files += 1
         planted += count
@@ -54,7 +54,8 @@ def make_rows(rows: int, dim: int, centres: int, seed: int | Sequence[int]) -> A
 
     out = np.empty((rows, dim), dtype=np.float32)
     done = 0
-    for part, _ in _files(np.random.default_rng(seed), DataSpec(rows, dim, centres, seed)):
+    drawn = draw_files(np.random.default_rng(seed), DataSpec(rows, dim, centres, seed))
+    for part, _ in drawn:
         out[done : done + len(part)] = part
         done += len(part)
     return out
@@ -69,6 +70,11 @@ def make_clusters(clusters: int, rows: int, dim: int, centres: int, seed: int) -
         part = slice(number * rows, (number + 1) * rows)
         out[part] = make_rows(rows, dim, centres, [seed, number])
     return out
+
+
+def draw_ids(rng: Any, count: int) -> list[str]:
+    """Ids that occur once."""
+    return [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(count)]
 
 
 def write_file(path: Path, ids: list[str], rows: Any) -> int:
@@ -102,7 +108,7 @@ def write_file(path: Path, ids: list[str], rows: Any) -> int:
     return path.stat().st_size
 
 
-def _files(rng: Any, data: DataSpec) -> Iterator[tuple[Any, int]]:
+def draw_files(rng: Any, data: DataSpec) -> Iterator[tuple[Any, int]]:
     """The rows of each file, and how many of them repeat others."""
     import numpy as np
 

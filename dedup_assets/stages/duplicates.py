@@ -218,20 +218,24 @@ def require_duplicates(snapshot: Snapshot, eps: str) -> str:
     Raises:
         StaleError: they are not.
     """
+    return current_lists(snapshot, eps).fingerprint
+
+
+def current_lists(snapshot: Snapshot, eps: str) -> ListLedger:
+    """The ledger of the lists at ``eps``, whole and current.
+
+    Raises:
+        StaleError: it is not.
+    """
     expected = lists_fingerprint(snapshot.cluster_prints, eps)
     _ = snapshot.ledgers  # which says what is lacking where the scores are not current either
-    if not _is_current(snapshot, eps, expected):
+    found = read_lists(snapshot.store, eps)
+    if found is None or found.fingerprint != expected or read_summary(snapshot.store, eps) is None:
         raise StaleError(
             f"the duplicates at eps {eps} are missing or stale; materialize duplicate_ids for "
             f"partition {eps}"
         )
-    return expected
-
-
-def _is_current(snapshot: Snapshot, eps: str, expected: str) -> bool:
-    found = read_lists(snapshot.store, eps)
-    whole = found is not None and found.fingerprint == expected
-    return whole and read_summary(snapshot.store, eps) is not None
+    return found
 
 
 def lists_lacking(snapshot: Snapshot, eps: str) -> str:
@@ -248,21 +252,28 @@ def lists_lacking(snapshot: Snapshot, eps: str) -> str:
         return "listed from other scores"
     if read_summary(snapshot.store, eps) is None:
         return "its summary is missing"
-    sizes = snapshot.store.list_versions(layout.unique_ids(eps))
-    names = (layout.unique_ids_part(eps, c).rpartition("/")[2] for c in found.parts)
-    parts = zip(names, found.parts.values(), strict=True)
-    lost = sum(name not in sizes or size_of(sizes[name]) != part[2] for name, part in parts)
+    lost = lost_lists(snapshot.store, eps, found)
     return f"{lost} of its files are missing or cut" if lost else ""
+
+
+def lost_lists(store: Store, eps: str, ledger: ListLedger) -> int:
+    """How many of the lists that a ledger names are missing or cut, going by one listing."""
+    sizes = store.list_versions(layout.unique_ids(eps))
+    names = (layout.unique_ids_part(eps, c).rpartition("/")[2] for c in ledger.parts)
+    parts = zip(names, ledger.parts.values(), strict=True)
+    return sum(name not in sizes or size_of(sizes[name]) != part[2] for name, part in parts)
 
 
 def stale_eps(snapshot: Snapshot) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
     found = map(layout.eps_of_summary, snapshot.store.list(layout.EXTRACTION, ".csv"))
     values = [eps for eps in found if eps is not None]
+    prints = snapshot.cluster_prints
     stale = []
     with track("checking the lists", len(values), "eps values") as advance:
         for eps in values:
-            if not _is_current(snapshot, eps, lists_fingerprint(snapshot.cluster_prints, eps)):
+            ledger = read_lists(snapshot.store, eps)
+            if ledger is None or ledger.fingerprint != lists_fingerprint(prints, eps):
                 stale.append(eps)
             advance(1)
     return stale

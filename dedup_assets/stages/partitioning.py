@@ -24,7 +24,6 @@ from dedup_assets.state.commits import (
     Commit,
     count_rejected,
     fragment_name,
-    read_commit,
     resumed_commit,
     write_commit,
 )
@@ -89,7 +88,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
     manifest, centroids, groups = snapshot.manifest, snapshot.centroids, snapshot.groups
     there = set(store.list(layout.CLUSTERS))
     aside = set(store.list(layout.REJECTED))
-    found = dict(zip(keys, store.map(lambda key: read_commit(store, key), keys), strict=True))
+    found = snapshot.found_commits(keys)
     commits = {
         key: resumed_commit(settings, commit, snapshot.base, groups, there, aside)
         for key, commit in found.items()

@@ -22,7 +22,7 @@ from dedup_assets.stages.histogram import found_histogram
 from dedup_assets.stages.missed import missed_lacking
 from dedup_assets.stages.scores import table_name
 from dedup_assets.stages.shards import shards_lacking
-from dedup_assets.state.commits import read_commit, resumed_commit
+from dedup_assets.state.commits import resumed_commit
 from dedup_assets.state.manifest import found_manifest, manifest_fingerprint
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
@@ -163,8 +163,7 @@ def _unshuffled_keys(snapshot: Snapshot) -> Iterator[str]:
     settings, store, groups = snapshot.settings, snapshot.store, snapshot.groups
     there = set(store.list(layout.CLUSTERS))
     aside = set(store.list(layout.REJECTED))
-    commits = store.map(lambda key: read_commit(store, key), snapshot.ranges)
-    for key, commit in zip(snapshot.ranges, commits, strict=True):
+    for key, commit in snapshot.found_commits(snapshot.ranges).items():
         whole = resumed_commit(settings, commit, snapshot.base, groups, there, aside)
         if len(whole.groups) < len(groups) or whole != commit:
             yield key

@@ -57,14 +57,13 @@ def shuffle_fingerprint(base: str, groups: list[Group]) -> str:
     return fingerprint(base, sorted(group.name for group in groups))
 
 
-def load_commit(store: Store, key: str, base: str, groups: list[Group]) -> Commit:
-    """Read what is finished for a key, complete and current.
+def current_commit(commit: Commit | None, key: str, base: str, groups: list[Group]) -> Commit:
+    """What was found to be finished for a key, if that is complete and current.
 
     Raises:
         StaleError: it is missing, made from something else, or lacks a group.
     """
     again = f"materialize cluster_partitions for partition {key}"
-    commit = read_commit(store, key)
     if commit is None:
         raise StaleError(f"the fragments of partition {key} are missing; {again}")
     if commit.base != base:

@@ -10,7 +10,8 @@ from dedup_assets.state.centroids import Centroids, load_centroids
 from dedup_assets.state.commits import (
     Commit,
     base_fingerprint,
-    load_commit,
+    current_commit,
+    read_commit,
     shuffle_fingerprint,
 )
 from dedup_assets.state.groups import Group
@@ -24,6 +25,8 @@ from dedup_assets.state.scores import (
     refuse_lacking,
     scores_fingerprint,
 )
+from dedup_assets.state.seen import read_seen
+from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 
 
@@ -89,9 +92,14 @@ class Snapshot:
         wanted = list(self.ranges) if keys is None else list(keys)
         missing = [key for key in wanted if key not in self._commits]
         base, groups = self.base, self.groups
-        loaded = self.store.map(lambda k: load_commit(self.store, k, base, groups), missing)
-        self._commits.update(zip(missing, loaded, strict=True))
+        for key, commit in self.found_commits(missing).items():
+            self._commits[key] = current_commit(commit, key, base, groups)
         return {key: self._commits[key] for key in wanted}
+
+    def found_commits(self, keys: Iterable[str]) -> dict[str, Commit | None]:
+        """The ledgers of the shuffle for some keys as they are now, current or not."""
+        folder, path = layout.PARTITIONS, layout.partition_commit
+        return read_seen(self.store, folder, path, read_commit, keys)
 
     def keep_commit(self, key: str, commit: Commit) -> None:
         """Take over a ledger of the shuffle that was read and found to be complete and current."""
@@ -123,8 +131,8 @@ class Snapshot:
         """The ledgers of the scores for some keys, current or not."""
         wanted = list(keys)
         missing = [key for key in wanted if key not in self._ledgers]
-        found = self.store.map(lambda key: read_ledger(self.store, key), missing)
-        self._ledgers.update(zip(missing, found, strict=True))
+        folder, path = layout.SCORE_LEDGERS, layout.score_ledger
+        self._ledgers.update(read_seen(self.store, folder, path, read_ledger, missing))
         return {key: self._ledgers[key] for key in wanted}
 
     @cached_property

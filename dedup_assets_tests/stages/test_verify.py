@@ -12,7 +12,13 @@ import pytest
 
 from dedup_assets.errors import StaleError
 from dedup_assets.stages.shards import write_shards
-from dedup_assets.stages.verify import verify_conservation, verify_removed, verify_shards
+from dedup_assets.stages.verify import (
+    SAMPLED_CLUSTERS,
+    _draw_removed,
+    verify_conservation,
+    verify_removed,
+    verify_shards,
+)
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.tables import info_of, read_table, write_table
@@ -98,6 +104,28 @@ def test_a_pair_that_is_not_as_stated_is_seen(results: Results, column: str):
     change(results, name, **{column: values})
     verdict = verify_removed(Snapshot(results.settings, results.store), EPS)
     assert (verdict.passed, verdict.numbers["wrong"]) == (False, 1)
+
+
+def test_a_list_that_is_gone_or_cut_is_seen(results: Results):
+    name = part_with_rows(results)
+    table = read_table(results.store, name)
+    write_table(results.store, name, table.slice(1), info_of(table.schema))
+    snapshot = Snapshot(results.settings, results.store)
+    conserved, removed = verify_conservation(snapshot, EPS), verify_removed(snapshot, EPS)
+    assert (conserved.passed, removed.passed) == (False, False)
+    assert removed.numbers["wrong"] == 1
+    results.store.delete(name)
+    verdict = verify_conservation(snapshot, EPS)
+    assert "1 of the lists are missing or cut" in verdict.description
+
+
+def test_removals_are_drawn_from_few_of_many_clusters():
+    counts = {cluster: cluster % 7 for cluster in range(1000)}
+    drawn = _draw_removed(counts, np.random.default_rng(3))
+    assert 0 < len(drawn) <= SAMPLED_CLUSTERS
+    for cluster, rows in drawn.items():
+        assert len(rows) == len(set(rows.tolist())) > 0
+        assert 0 <= rows.min() <= rows.max() < counts[cluster]
 
 
 def test_nothing_removed_is_no_fault(tmp_path: Path):
