@@ -35,6 +35,13 @@ TABLES_MATCH_LEDGER = "tables_match_ledger"
 MISSED_SHARE = "missed_share"
 
 
+BLOCKING = {
+    DUPLICATE_IDS: (ROWS_CONSERVED, REMOVED_HAVE_MATCH, LISTS_MATCH_LEDGER),
+    CURATED_SHARDS: (SHARDS_HOLD_KEPT,),
+}
+"""The checks of an eps, by asset: nothing that follows is made if one of them does not pass."""
+
+
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     return [
         _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),

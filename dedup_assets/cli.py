@@ -168,10 +168,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
 
     if arguments.plan:
-        from dedup_assets.command.plan import print_plan
+        from dedup_assets.command.plan import plan_only
 
         settings = choose(job.settings) if job.choose_clusters else job.settings
-        return print_plan(settings, console, refit=job.refit, as_json=arguments.json)
+        return plan_only(settings, console, refit=job.refit, as_json=arguments.json)
     return run_and_report(
         job.settings,
         console,

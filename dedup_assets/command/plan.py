@@ -1,15 +1,19 @@
 """What ``dedup-assets run`` starts: what has to be made, and what Dagster does not know of."""
 
 import json
+from dataclasses import replace
 
 import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from rich.console import Console
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.automation import eps_assets
+from dedup_assets.checks import BLOCKING
 from dedup_assets.command.instance import has_instance, open_instance, use_instance
 from dedup_assets.command.settings_file import check_output
-from dedup_assets.graph import CURATION, PARTITIONED, READS
+from dedup_assets.graph import PARTITIONED, READS
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_work
 from dedup_assets.state.ranges import cluster_ranges
@@ -17,6 +21,11 @@ from dedup_assets.store.filesystem import Store
 
 WORK_TO_DO = 3
 """Exit code of ``run --plan`` where something is to be made."""
+
+_NOT_PASSED = (
+    AssetCheckExecutionRecordStatus.FAILED,
+    AssetCheckExecutionRecordStatus.PLANNED,  # the run ended before
+)
 
 
 def show_plan(console: Console, work: list[Work]) -> None:
@@ -27,8 +36,8 @@ def show_plan(console: Console, work: list[Work]) -> None:
         console.print("everything is current; there is nothing to do", soft_wrap=True)
 
 
-def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
-    """Print what a run would make. Returns 0 if there is nothing to do, else 3."""
+def plan_only(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
+    """Print what a run would make, and make nothing. Returns what `print_plan` does."""
     check_output(settings)
     store = settings.open_output()
     if has_instance(settings.output_path):
@@ -37,6 +46,11 @@ def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bo
             work = plan_run(settings, store, instance, refit=refit)
     else:
         work = plan_run(settings, store, None, refit=refit)
+    return print_plan(console, work, as_json=as_json)
+
+
+def print_plan(console: Console, work: list[Work], *, as_json: bool) -> int:
+    """Print a plan. Returns 0 if there is nothing to do, else 3."""
     if as_json:
         document = [
             {"asset": w.asset, "keys": list(w.keys), "of": w.of, "reason": w.reason} for w in work
@@ -50,7 +64,8 @@ def print_plan(settings: Settings, console: Console, *, refit: bool, as_json: bo
 def plan_run(
     settings: Settings, store: Store, instance: dg.DagsterInstance | None, *, refit: bool = False
 ) -> list[Work]:
-    """What a run has to start: what is missing or stale, and what this instance knows nothing of.
+    """What a run has to start: what is missing or stale, what did not pass its checks, and what
+    this instance knows nothing of.
 
     The UI shows the events of the instance, so what is current and not among them is looked at
     once more, which costs little. Without an instance nothing is recorded.
@@ -59,14 +74,37 @@ def plan_run(
         InputError: the input cannot be listed.
     """
     work = plan_work(settings, store, refit=refit)
-    planned = {(item.asset, item.keys if item.asset in CURATION else ()) for item in work}
-    unknown = [item for item in _unrecorded(settings, instance) if _identity(item) not in planned]
+    planned = {(item.asset, key) for item in work for key in item.keys or ("",)}
+    for item in [*_unpassed(settings, instance), *_unrecorded(settings, instance)]:
+        keys = tuple(key for key in item.keys or ("",) if (item.asset, key) not in planned)
+        if keys:
+            work.append(replace(item, keys=keys if item.keys else ()))
+            planned |= {(item.asset, key) for key in keys}
     order = list(READS)
-    return sorted([*work, *unknown], key=lambda item: order.index(item.asset))
+    return sorted(work, key=lambda item: order.index(item.asset))
 
 
-def _identity(item: Work) -> tuple[str, tuple[str, ...]]:
-    return item.asset, item.keys if item.asset in CURATION else ()
+def _unpassed(settings: Settings, instance: dg.DagsterInstance | None) -> list[Work]:
+    """What is current, and has a blocking check that did not pass when it was last run."""
+    if instance is None:
+        return []
+    found = []
+    for eps in settings.eps_thresholds:
+        checks = [
+            dg.AssetCheckKey(asset_key(settings, asset), name)
+            for asset, names in BLOCKING.items()
+            if asset_key(settings, asset) in eps_assets(settings, eps)
+            for name in names
+        ]
+        latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            checks, PartitionKeyFilter(key=eps)
+        )
+        for check in checks:
+            record = latest.get(check)
+            if record is not None and record.status in _NOT_PASSED:
+                reason = f"its check {check.name} did not pass"
+                found.append(Work(check.asset_key.path[-1], reason, (eps,), 1))
+    return found
 
 
 def _unrecorded(settings: Settings, instance: dg.DagsterInstance | None) -> list[Work]:

@@ -104,6 +104,7 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
             replace_shards=options.replace_shards,
             on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
         )
+        store.sweep()  # each asset does, but perhaps none was started
     with listening(show_progress(console)), track("reporting"):
         show_report(console, Snapshot(settings, store), report, time.monotonic() - started)
     if options.output_zip is not None:

@@ -261,6 +261,9 @@ def _step_name(key: str | None) -> str:
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for check in result.get_asset_check_evaluations():
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            return f"check {check.check_name} failed: {check.description}"
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data
@@ -271,7 +274,4 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             return f"{failed}: {error.message.strip() if error is not None else 'failed'}"
-    for check in result.get_asset_check_evaluations():
-        if not check.passed:
-            return f"check {check.check_name} failed: {check.description}"
     return "the run failed; --verbose shows its log"

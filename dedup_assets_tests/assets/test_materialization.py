@@ -203,12 +203,14 @@ def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
     assert {(e.asset_key.path[-1], e.check_name, e.passed) for e in evaluations} == {
         ("duplicate_ids", "rows_conserved", True),
         ("duplicate_ids", "removed_have_match", True),
+        ("duplicate_ids", "lists_match_ledger", True),
         ("curated_shards", "shards_hold_kept", True),
     }
     conserved = next(e for e in evaluations if e.check_name == "rows_conserved")
     assert "= 60 input rows" in (conserved.description or "")
     scoring = finished.scoring[-1].get_asset_check_evaluations()
     assert {(e.asset_key.path[-1], e.check_name) for e in scoring} == {
+        ("pairwise_scores", "tables_match_ledger"),
         ("similarity_histogram", "centroids_fit"),
         ("missed_by_clustering", "missed_share"),
     }

@@ -62,7 +62,7 @@ def start_all(root: Path, output: str, waits: list[float]) -> list[Ended]:
 
 def files(output: Path) -> dict[str, bytes]:
     """All results; ``defs.yaml`` alone holds the path of the output."""
-    return {name: data for name, (_, data) in contents(output).items() if name != "defs.yaml"}
+    return {name: data for name, (_, data) in contents(output).items() if name != "settings.json"}
 
 
 @pytest.fixture(scope="module")

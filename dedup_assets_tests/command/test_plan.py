@@ -9,10 +9,12 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from dedup_assets import checks
 from dedup_assets.command.plan import WORK_TO_DO, plan_run, print_plan
-from dedup_assets.command.runner import run_graph
+from dedup_assets.command.runner import RunFailedError, run_graph
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_work
+from dedup_assets.stages.verify import Verdict
 from dedup_assets_tests.assets.helpers import KEYS, make_settings, open_instance
 
 UNKNOWN = "current, and not recorded in this Dagster instance"
@@ -126,3 +128,21 @@ def test_plan_of_nothing_says_so_and_exits_with_0() -> None:
     assert printed([]) == (0, "everything is current; there is nothing to do\n")
     code, text = printed([], as_json=True)
     assert (code, json.loads(text)) == (0, [])
+
+
+def test_list_whose_check_did_not_pass_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the run after a failed one would find everything current, and exit with 0."""
+    settings = make_settings(tmp_path)
+    eps = settings.eps_thresholds[0]
+    with open_instance(tmp_path / "dagster") as instance:
+        with monkeypatch.context() as patch:
+            failing = Verdict(False, "rows are lost", {})
+            patch.setattr(checks, "verify_conservation", lambda *_: failing)
+            with pytest.raises(RunFailedError, match="rows_conserved failed: rows are lost"):
+                run_graph(settings, instance, planned(settings, instance))
+        work = planned(settings, instance)
+        assert f"duplicate_ids ({eps}): its check rows_conserved did not pass" in map(str, work)
+        run_graph(settings, instance, work)
+        assert planned(settings, instance) == []

@@ -212,6 +212,7 @@ def test_rerun_without_the_clips_keeps_the_shards_until_told_to_replace_them(
     flags = [
         *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
         *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
+        *("--dataset", "films"),
         *("--samples-per-shard", "25", "--eps-to-extract", "0.05"),
     ]
     outcome = call(*flags)
@@ -255,6 +256,7 @@ def test_changed_ranking_scores_again_and_replaces_what_follows_from_it(
     outcome = call(
         *("run", "--input-embeddings-path", str(runs.root / "embeddings")),
         *("--output-path", "copy", "--n-clusters", "6", "--metadata-fields", "weight"),
+        *("--dataset", "films"),
         *("--which-to-keep", "easy", "--eps-thresholds", "0.05", "--dataset", "films"),
     )
     assert outcome.code == 0, outcome.err

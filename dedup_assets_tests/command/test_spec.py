@@ -27,7 +27,9 @@ class Started:
         self.budget: float | None = None
 
     def run(self, settings: Settings, console: Any, **options: Any) -> int:
-        self.settings, self.options = settings, options
+        complete = options.pop("complete")
+        self.settings = settings if complete is None else complete(settings)
+        self.options = options
         return 0
 
     def resolve(self, settings: Settings, budget: float, console: Any, *, anew: bool) -> Settings:

@@ -103,7 +103,7 @@ def test_duplicate_ids_are_named_with_their_files(tmp_path: Path):
 
 def test_long_ids_are_shortened_where_they_are_named(tmp_path: Path):
     write_parquet(tmp_path / "in" / "a.parquet", ["x" * 3000, "y", "x" * 3000], ROWS[:3])
-    text = refused(tmp_path, r"1 occur more than once: 'x{79}\.\.\. \(")
+    text = refused(tmp_path, r"1 occur more than once: 'x{65}\.\.\. \(3,002 char")
     assert len(text) < 500
 
 
