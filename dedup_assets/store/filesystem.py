@@ -186,7 +186,7 @@ class Store:
         base = self.path(folder)
         return {
             name: version
-            for path, version in self._found(base)
+            for path, version in sorted(self._found(base))
             if (name := self.layout.inside(folder, path[len(base) :].lstrip("/"))).endswith(suffix)
             and not name.startswith(f"{TEMPORARY}/")
         }
