@@ -6,7 +6,7 @@ import pytest
 
 from dedup_assets.errors import InputError
 from dedup_assets_tests.fuzz import run, worker
-from dedup_assets_tests.fuzz.inputs import Made
+from dedup_assets_tests.fuzz.made import Made
 
 INPUTS = 150
 

@@ -16,7 +16,8 @@ with warnings.catch_warnings():
     from dedup_assets.stages.centroids import normalise
     from dedup_assets.stages.embeddings import check_unchanged, input_files, list_embeddings
     from dedup_assets.store.filesystem import Store
-from dedup_assets_tests.fuzz.inputs import DIM, Made, make
+from dedup_assets_tests.fuzz.inputs import make
+from dedup_assets_tests.fuzz.made import DIM, Made
 
 _MOST_MEMORY = 6 << 30
 
