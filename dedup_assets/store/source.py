@@ -51,7 +51,7 @@ def open_source(path: str, access: Access | None = None, *, allow_links: bool = 
     parts = path.rstrip("/").split("/")
     for number, part in enumerate(parts, start=1):
         if part.lower().endswith(ZIP):
-            archive = Store("/".join(parts[:number]), access)
+            archive = Store("/".join(parts[:number]), access, allow_links=allow_links)
             if archive.is_file():
                 return ZipStore(archive, "/".join(parts[number:]))
     return Store(path, access, allow_links=allow_links)
