@@ -109,8 +109,18 @@ def test_an_input_that_may_not_be_read(call: Call, folder: Path) -> None:
         secret.chmod(0)
         done = call(*RUN)
         secret.chmod(0o755)
-        fails_in_one_line(done, str(folder / "embeddings"))
+        fails_in_one_line(done, str(folder / "embeddings"), "the right to it, and run again")
     assert not (folder / "output/extraction").exists()
+
+
+def test_a_folder_within_the_input_that_may_not_be_read_is_not_left_out(
+    call: Call, folder: Path
+) -> None:
+    """Its rows would be missing from the output, and nobody would hear of it."""
+    write_part(folder / "embeddings/more", near_duplicates(seed=1), name="more.parquet")
+    (folder / "embeddings/more").chmod(0)
+    done = call(*RUN)
+    fails_in_one_line(done, str(folder / "embeddings/more"), "the right to it, and run again")
 
 
 def test_clips_that_may_not_be_read(call: Call, folder: Path) -> None:
@@ -118,7 +128,7 @@ def test_clips_that_may_not_be_read(call: Call, folder: Path) -> None:
         secret.chmod(0)
         done = call(*RUN)
         secret.chmod(0o755)
-        fails_in_one_line(done, str(folder / "clips"))
+        fails_in_one_line(done, str(folder / "clips"), "the right to it, and run again")
     assert not list((folder / "output").glob("shards/*/index.parquet"))
 
 
