@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Made:
         expected: (vector by id, rows to reject) by an independent reading; None: there is none.
         must_read: whether it is valid, so that no error will do.
         filetype: the setting, if it is given.
+        act: what is done with it instead of reading it; raises `BrokenPromiseError`.
     """
 
     kind: str
@@ -29,6 +31,7 @@ class Made:
     expected: Any = None
     must_read: bool = False
     filetype: str | None = None
+    act: Callable[[], None] | None = None
 
 
 def make_rows(rng: random.Random) -> list[Row]:
