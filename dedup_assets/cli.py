@@ -20,7 +20,7 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.command.terminal import guarded_output
-from dedup_assets.errors import DedupError, SettingsError, shown
+from dedup_assets.errors import DedupError, SettingsError, describe_fault, shown
 from dedup_assets.settings import Settings
 
 _BUDGET = "10m"
@@ -54,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
             return arguments.command(arguments)
     except DedupError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{name}: {describe_fault(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)

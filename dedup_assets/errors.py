@@ -1,6 +1,8 @@
 """Errors a user can act on: one line with the rule, the value, the place and the next step."""
 
+import errno
 import re
+import tempfile
 from collections.abc import Iterable
 
 LONGEST_VALUE = 200
@@ -37,6 +39,21 @@ class LockedError(DedupError):
 
 class StorageError(DedupError):
     """A store refused a request, kept failing, or holds a damaged file."""
+
+
+def describe_fault(error: OSError) -> str:
+    """What to say of a fault of the file system: what, where, and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        scratch, place = tempfile.gettempdir(), str(error.filename)
+        if place == scratch or place.startswith(f"{scratch}/dedup-assets-"):
+            return one_line(
+                f"{error.strerror} for temporary files in {scratch}; free space there, or point "
+                "TMPDIR to another folder, and run again"
+            )
+        return one_line(f"{error}; free space there or choose another output_path, and run again")
+    if isinstance(error, PermissionError):
+        return one_line(f"{error}; give the user that runs this the right to it, and run again")
+    return one_line(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """A proxy in front of the S3 server of the tests that answers wrongly when it is told to."""
 
+import contextlib
 import http.client
 import random
 import re
@@ -34,12 +35,15 @@ class Fault:
 
     Attributes:
         kind: an error code of S3; or ``reset`` (the connection), ``late`` (no answer for
-            ``delay_s``), ``truncated`` (half of the body), ``lost`` (done, but the answer is
-            lost).
+            ``delay_s``), ``truncated`` (half of the body), ``stalled`` (half of the body, then
+            nothing for ``delay_s``), ``dripping`` (a byte of the body every ``delay_s``), ``deaf``
+            (the body of the request is not read for ``delay_s``), ``lost`` (done, but the answer
+            is lost).
         method: HTTP methods, a regular expression.
         path: path and query, a regular expression that is searched for.
         times: how many requests; None for all.
         share: of the requests that match, at random.
+        after: only after a request that matches this, method and path, a regular expression.
     """
 
     kind: str
@@ -48,6 +52,7 @@ class Fault:
     times: int | None = None
     share: float = 1.0
     delay_s: float = 3.0
+    after: str = ""
 
 
 @dataclass
@@ -76,7 +81,9 @@ class FaultyProxy:
         with self._guard:
             self.requests.append((method, path))
             for fault in self.faults:
-                if fault.times == 0 or not re.fullmatch(fault.method, method):
+                if re.search(fault.after, f"{method} {path}"):
+                    fault.after = ""
+                if fault.after or fault.times == 0 or not re.fullmatch(fault.method, method):
                     continue
                 if not re.search(fault.path, path) or self._random.random() >= fault.share:
                     continue
@@ -99,8 +106,12 @@ def faulty(upstream: str) -> Iterator[FaultyProxy]:
             pass
 
         def _serve(self) -> None:
-            body = self._body()
             fault = proxy.choose(self.command, self.path)
+            if fault is not None and fault.kind == "deaf":
+                time.sleep(fault.delay_s)
+                self._reset()
+                return
+            body = self._body()
             if fault is not None and fault.kind in _CODES:
                 self._refuse(fault.kind)
                 return
@@ -115,7 +126,7 @@ def faulty(upstream: str) -> Iterator[FaultyProxy]:
             if fault is not None and fault.kind == "lost":
                 self._reset()
                 return
-            self._answer(status, headers, data, cut=fault is not None)
+            self._answer(status, headers, data, fault)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - of http.server
 
@@ -147,7 +158,7 @@ def faulty(upstream: str) -> Iterator[FaultyProxy]:
                 connection.close()
 
         def _answer(
-            self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool
+            self, status: int, headers: list[tuple[str, str]], data: bytes, fault: Fault | None
         ) -> None:
             self.send_response(status)
             for name, value in headers:
@@ -155,9 +166,19 @@ def faulty(upstream: str) -> Iterator[FaultyProxy]:
             if self.command != "HEAD" and status != 204:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-            if cut:
-                self.close_connection = True
+            if fault is None:
+                self.wfile.write(data)
+                return
+            self.close_connection = True
+            with contextlib.suppress(ConnectionError):  # the other side has given up
+                if fault.kind == "dripping":
+                    for place in range(len(data)):
+                        self.wfile.write(data[place : place + 1])
+                        time.sleep(fault.delay_s)
+                    return
+                self.wfile.write(data[: len(data) // 2])
+                if fault.kind == "stalled":
+                    time.sleep(fault.delay_s)
 
         def _refuse(self, code: str) -> None:
             data = (

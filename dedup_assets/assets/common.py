@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
-from dedup_assets.errors import DedupError, one_line
+from dedup_assets.errors import DedupError, describe_fault, one_line
 from dedup_assets.graph import PARTITIONED, READS
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.resources import StoreResource, store_key
@@ -25,7 +25,7 @@ _LASTING = {
     *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
     *(errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EMLINK, errno.EXDEV),
     *(errno.EINVAL, errno.EFBIG, errno.ENODEV, errno.ENXIO, errno.ENOTSUP),
-    *(errno.EILSEQ, errno.EOVERFLOW, errno.ETXTBSY, errno.ENOSYS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EILSEQ, errno.EOVERFLOW, errno.ETXTBSY, errno.ENOSYS),
 }
 """Faults that the same request finds again, however late it comes."""
 
@@ -109,11 +109,8 @@ def user_errors() -> Iterator[None]:
     except (DedupError, DeviceError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text = f"{error}; free space there or choose another output_path, and run again"
-            raise dg.Failure(description=one_line(text), allow_retries=False) from error
         if error.errno in _LASTING:
-            raise dg.Failure(description=one_line(error), allow_retries=False) from error
+            raise dg.Failure(description=describe_fault(error), allow_retries=False) from error
         raise
     except Exception as error:
         text = one_line(f"{type(error).__name__}: {error}")

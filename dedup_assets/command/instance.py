@@ -56,6 +56,8 @@ def use_instance(output: str) -> None:
             "does not find its dagster.yaml or its database; set DAGSTER_HOME to another folder"
         )
     try:
+        if not home:
+            refuse_links(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _GUARD).touch()
         if not home:
@@ -162,6 +164,7 @@ def _make_instance(folder: Path) -> None:
     fail. The configuration comes last and says that all is there.
     """
     if (folder / _CONFIG).exists():
+        _refuse_other_config(folder / _CONFIG)
         return
     aside = folder / "new"
     shutil.rmtree(aside, ignore_errors=True)
@@ -173,6 +176,38 @@ def _make_instance(folder: Path) -> None:
         if not (folder / part).exists():
             (aside / part).replace(folder / part)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse links in the instance of an output, which may come from someone else.
+
+    Dagster writes to its databases and logs wherever they lead to.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    databases = (p for part in ("history", "schedules") for p in (folder / part).rglob("*"))
+    within = folder.iterdir() if folder.is_dir() else ()
+    for path in (folder, *within, *databases):
+        if path.is_symlink():
+            raise SettingsError(
+                f"{path} is a link, and what Dagster keeps of an output lies in it; delete the "
+                "link, or set DAGSTER_HOME to a folder of yours"
+            )
+
+
+def _refuse_other_config(path: Path) -> None:
+    """Refuse a configuration that is not ours: it may name any class to load, and any place.
+
+    Raises:
+        SettingsError: it is.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_INSTANCE_YAML) + 1) != _INSTANCE_YAML.encode():
+            raise SettingsError(
+                f"{path} is not what dedup-assets writes there, and may come from someone else; "
+                f"delete it, or if it is yours, set DAGSTER_HOME to {path.parent}"
+            )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from dedup_assets.automation import LOCATION
-from dedup_assets.command.instance import own_instance, use_instance
+from dedup_assets.command.instance import own_instance, refuse_links, use_instance
 from dedup_assets.command.settings_file import load_settings, write_settings
 from dedup_assets.component import build_definitions
 from dedup_assets.settings import Settings
@@ -32,6 +32,7 @@ def open_ui(settings: Settings, port: int) -> int:
     """Become a Dagster web server and daemon on an output folder, with these settings of it."""
     output = settings.output_path
     use_instance(output)
+    refuse_links(own_instance(output))  # with DAGSTER_HOME too, since this is written there
     workspace = own_instance(output) / "workspace.yaml"
     workspace.parent.mkdir(parents=True, exist_ok=True)
     os.environ.pop(COPY, None)
@@ -44,7 +45,9 @@ def open_ui(settings: Settings, port: int) -> int:
         f"      location_name: {LOCATION}\n"
     )
     os.environ[OUTPUT] = output
-    os.chdir(workspace.parent)  # Dagster would import modules from the folder of the caller
+    # Dagster reads .env and imports modules from the working directory: not from that of the
+    # caller, nor from the output, which may come from someone else.
+    os.chdir(Path(sys.executable).anchor)
     sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
     os.execv(

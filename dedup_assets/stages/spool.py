@@ -1,5 +1,6 @@
 """Rows of one file group on their way to their clusters, in memory or, past a budget, on disk."""
 
+import contextlib
 import tempfile
 from types import TracebackType
 from typing import IO, Self
@@ -57,7 +58,8 @@ class Spool:
         trace: TracebackType | None,
     ) -> None:
         if self._scratch is not None:
-            self._scratch.close()
+            with contextlib.suppress(OSError):  # of a write that has failed already
+                self._scratch.close()
 
     def add(self, columns: pa.Table, vectors: np.ndarray, labels: np.ndarray) -> None:
         """Take in rows: their columns but the vector, (n, d) float32 vectors, (n,) int32 labels."""

@@ -11,7 +11,7 @@ from dedup_assets.progress import track
 from dedup_assets.state.groups import Group
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.ids import find_repeated, hashes_of, repeated_hashes
+from dedup_assets.store.ids import append_hashes, find_repeated, hashes_of, repeated_hashes
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.tables import read_batches, write_table
 
@@ -44,12 +44,12 @@ def find_duplicate_ids(
         def read_new() -> Iterator[np.ndarray]:
             with track("checking ids", rows, "rows") as advance:
                 for group in new:
-                    with paths[group.name].open("wb") as kept:
-                        for file in group.files:
-                            for hashes in hashes_of(files, file["file"]):
-                                hashes.tofile(kept)
-                                yield hashes
-                                advance(len(hashes))
+                    paths[group.name].write_bytes(b"")
+                    for file in group.files:
+                        for hashes in hashes_of(files, file["file"]):
+                            append_hashes(paths[group.name], hashes)
+                            yield hashes
+                            advance(len(hashes))
 
         repeated = repeated_hashes(read_new, rows, read_known, memory_budget)
         names = sorted(file["file"] for group in groups for file in group.files)

@@ -2,47 +2,37 @@
 
 import errno
 import io
+import os
 import shutil
-import stat
-import struct
 import tempfile
 import threading
-import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import IO, cast
+from weakref import WeakValueDictionary
 
-from dedup_assets.errors import InputError, StaleError, first_line, shown
+from dedup_assets.errors import InputError, StaleError
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.rangefile import Window
 from dedup_assets.store.s3 import ChangedError, Entries
 from dedup_assets.store.sizes import format_bytes
+from dedup_assets.store.zip_directory import (
+    LOCAL_HEADER,
+    Directory,
+    Member,
+    Versions,
+    damaged,
+    read_directory,
+)
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\3\4"
-_ENCRYPTED = 0x1 | 0x40
 _CHUNK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 8 << 20
 _SHARED_BYTES = 1 << 20
-_MOST_RATIO = 200
-_RATIO_FROM_BYTES = 16 << 20
-_IGNORED_FOLDER = "__MACOSX"
+_LISTED = 1_000
 
-
-@dataclass(frozen=True)
-class _Member:
-    """A file in the archive: where its header lies, its sizes in bytes and its CRC."""
-
-    offset: int
-    packed: int
-    size: int
-    crc: int
-    stored: bool
-
-    @property
-    def version(self) -> str:
-        return f"{self.size} {self.crc:08x}"
+_open_directories: WeakValueDictionary[tuple[str, str], Directory] = WeakValueDictionary()
+"""Those in use, by path and version: a step opens its input more than once."""
 
 
 class ZipStore:
@@ -73,20 +63,13 @@ class ZipStore:
         self._version = archive.version("")
         self._shared: IO[bytes] | None = None
         self._lock = threading.Lock()
-        members = self._read_directory()
-        top = _single_top(members)
-        if top:
-            members = {name.removeprefix(top): member for name, member in members.items()}
+        self._directory = self._read_directory()
+        top = _single_top(self._directory)
         prefix = f"{folder.strip('/')}/".removeprefix(top) if folder.strip("/") else ""
         self._folder = prefix.rstrip("/")
-        self._is_file = self._folder in members
-        if prefix:
-            members = {
-                name.removeprefix(prefix): member
-                for name, member in members.items()
-                if name.startswith(prefix)
-            }
-        self._members = members
+        self._is_file = bool(prefix) and self._directory.row(top + self._folder) is not None
+        self._prefix = top + prefix
+        self._rows = self._directory.below(self._prefix)
 
     def url(self, name: str = "") -> str:
         return "/".join(part for part in (self._url, self._folder, name) if part)
@@ -97,26 +80,29 @@ class ZipStore:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name, or for the root whether it is there itself."""
-        return name in self._members if name else bool(self._members) or not self._folder
+        if not name:
+            return bool(self._rows) or not self._folder
+        return self._directory.row(self._prefix + name) is not None
 
     def entries(self) -> Entries:
-        """What lies directly below."""
-        folders = {name.partition("/")[0] for name in self._members if "/" in name}
-        files = (name for name in self._members if "/" not in name)
-        return Entries(sorted(folders), sorted(files))
+        """What lies directly below: all folders, and of the files the first thousand."""
+        folders: set[str] = set()
+        files: list[str] = []
+        for name in self.list_versions(""):
+            first, separator, _ = name.partition("/")
+            if separator:
+                folders.add(first)
+            elif len(files) < _LISTED:
+                files.append(name)
+        return Entries(sorted(folders), files)
 
     def links(self) -> Iterator[tuple[str, str]]:
         """None: a zip with links is refused."""
         return iter(())
 
-    def list_versions(self, folder: str, suffix: str = "") -> dict[str, str]:
-        """Names of all files below ``folder``, relative to it, with size and CRC."""
-        prefix = f"{folder}/" if folder else ""
-        return {
-            name.removeprefix(prefix): member.version
-            for name, member in self._members.items()
-            if name.startswith(prefix) and name.endswith(suffix)
-        }
+    def list_versions(self, folder: str) -> Mapping[str, str]:
+        """Names of all files below ``folder``, relative to it, sorted, with size and CRC."""
+        return Versions(self._directory, self._prefix + (f"{folder}/" if folder else ""))
 
     def size(self, name: str) -> int:
         return self._member(name).size
@@ -139,7 +125,7 @@ class ZipStore:
             data = file.read()
         member = self._member(name)
         if member.stored and zlib.crc32(data) != member.crc:
-            raise self._damaged(f"{name} does not hold what its checksum says")
+            raise damaged(self._url, f"{name} does not hold what its checksum says")
         return data
 
     def open(self, name: str) -> IO[bytes]:
@@ -174,7 +160,7 @@ class ZipStore:
             pass
         raise self._changed()
 
-    def _read_small(self, name: str, member: _Member) -> bytes:
+    def _read_small(self, name: str, member: Member) -> bytes:
         """A member as it is packed, through one open file: it keeps what lies next to it, and a
         request for each of many small members would take hours."""
         with self._lock:
@@ -185,7 +171,7 @@ class ZipStore:
             except ChangedError as error:
                 raise self._changed() from error
         if len(packed) < member.packed:
-            raise self._damaged(f"{name} ends too early")
+            raise damaged(self._url, f"{name} ends too early")
         return packed
 
     def _changed(self) -> StaleError:
@@ -193,23 +179,22 @@ class ZipStore:
             f"{self._url} changed since this step began; materialize embeddings again"
         )
 
-    def _member(self, name: str) -> _Member:
-        try:
-            return self._members[name]
-        except KeyError:
-            text = "No such file or directory"
-            raise FileNotFoundError(errno.ENOENT, text, self.url(name)) from None
+    def _member(self, name: str) -> Member:
+        row = self._directory.row(self._prefix + name)
+        if row is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url(name))
+        return self._directory.member(row)
 
-    def _begin(self, file: IO[bytes], name: str, member: _Member) -> int:
+    def _begin(self, file: IO[bytes], name: str, member: Member) -> int:
         """Where the bytes of a member begin: its own header may be longer than the directory's."""
         file.seek(member.offset)
-        header = file.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or header[:4] != _LOCAL_SIGNATURE:
-            raise self._damaged(f"{name} does not begin where its directory says")
-        _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
-        return int(member.offset + _LOCAL_HEADER.size + name_bytes + extra_bytes)
+        header = file.read(LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size or header[:4] != _LOCAL_SIGNATURE:
+            raise damaged(self._url, f"{name} does not begin where its directory says")
+        _, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
+        return int(member.offset + LOCAL_HEADER.size + name_bytes + extra_bytes)
 
-    def _inflate(self, name: str, member: _Member, packed: IO[bytes]) -> IO[bytes]:
+    def _inflate(self, name: str, member: Member, packed: IO[bytes]) -> IO[bytes]:
         target: IO[bytes] = io.BytesIO()
         if member.size > _IN_MEMORY_BYTES:
             scratch = tempfile.gettempdir()
@@ -230,7 +215,7 @@ class ZipStore:
         return target
 
     def _inflate_into(
-        self, target: IO[bytes], name: str, member: _Member, packed: IO[bytes]
+        self, target: IO[bytes], name: str, member: Member, packed: IO[bytes]
     ) -> None:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         size = crc = 0
@@ -240,99 +225,34 @@ class ZipStore:
             try:
                 data = inflater.decompress(waiting, _CHUNK_BYTES)
             except zlib.error as error:
-                raise self._damaged(f"{name} cannot be inflated") from error
+                raise damaged(self._url, f"{name} cannot be inflated") from error
             if not waiting and not data:
-                raise self._damaged(f"{name} ends too early")
+                raise damaged(self._url, f"{name} ends too early")
             waiting = inflater.unconsumed_tail
             size += len(data)
             if size > member.size:
-                raise self._damaged(f"{name} holds more than the {member.size} bytes it states")
+                raise damaged(
+                    self._url, f"{name} holds more than the {member.size} bytes it states"
+                )
             crc = zlib.crc32(data, crc)
             target.write(data)
         if (size, crc) != (member.size, member.crc):
-            raise self._damaged(f"{name} does not hold what its checksum says")
+            raise damaged(self._url, f"{name} does not hold what its checksum says")
 
-    def _read_directory(self) -> dict[str, _Member]:
-        try:
-            with self._archive.open("") as file, zipfile.ZipFile(file) as directory:
-                found, end = directory.infolist(), directory.start_dir
-        except (
-            *(zipfile.BadZipFile, NotImplementedError, ValueError, struct.error),
-            *(EOFError, OverflowError, MemoryError),
-        ) as error:
-            raise self._damaged(first_line(error)) from error
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # a place before the beginning of the file
-                raise
-            raise self._damaged(first_line(error)) from error
-        self._refuse_overlaps(found, end)
-        members: dict[str, _Member] = {}
-        for info in found:
-            self._refuse_unsafe(info)
-            parts = info.filename.split("/")
-            hidden = any(part.startswith(".") or part == _IGNORED_FOLDER for part in parts)
-            if hidden or info.is_dir():
-                continue
-            if info.filename in members:
-                raise self._refused(info, "is there twice")
-            members[info.filename] = self._described(info)
-        return members
-
-    def _refuse_unsafe(self, info: zipfile.ZipInfo) -> None:
-        name = info.filename
-        parts = name.removesuffix("/").split("/")
-        # The name as it is written: on Windows Python would turn its slashes around.
-        if (
-            any(part in ("", ".", "..") for part in parts)
-            or "\\" in info.orig_filename
-            or "\0" in info.orig_filename
-            or name[1:2] == ":"
-        ):
-            raise self._refused(info, "has a path that leads out of the zip, or is none")
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise self._refused(info, "is a link, or another thing that is no file")
-        if info.flag_bits & _ENCRYPTED:
-            raise self._refused(info, "is encrypted")
-
-    def _described(self, info: zipfile.ZipInfo) -> _Member:
-        stored = info.compress_type == zipfile.ZIP_STORED
-        if not stored and info.compress_type != zipfile.ZIP_DEFLATED:
-            method = f"is compressed by method {info.compress_type}, and only deflate (8) is read"
-            raise self._refused(info, method)
-        if stored and info.compress_size != info.file_size:
-            raise self._damaged(f"{info.filename} has two sizes")
-        most = max(_RATIO_FROM_BYTES, _MOST_RATIO * info.compress_size)
-        if info.file_size > most:
-            raise self._refused(
-                info,
-                f"would grow from {format_bytes(info.compress_size)} to "
-                f"{format_bytes(info.file_size)}, more than {_MOST_RATIO} times",
-            )
-        return _Member(info.header_offset, info.compress_size, info.file_size, info.CRC, stored)
-
-    def _refuse_overlaps(self, found: Iterable[zipfile.ZipInfo], end: int) -> None:
-        """Members that share bytes would let a small file grow without bounds."""
-        for info in sorted(found, key=lambda info: info.header_offset, reverse=True):
-            least = info.header_offset + _LOCAL_HEADER.size + info.compress_size
-            if info.header_offset < 0 or least > end:
-                raise self._damaged(f"{info.filename} runs into what follows it")
-            end = info.header_offset
-
-    def _refused(self, info: zipfile.ZipInfo, why: str) -> InputError:
-        return InputError(
-            f"{self._url} is refused: member {shown(info.orig_filename)} {why}; make the zip "
-            "without it"
-        )
-
-    def _damaged(self, why: str) -> InputError:
-        return InputError(
-            f"{self._url} is not a readable zip ({why}); make it again, or copy it again"
-        )
+    def _read_directory(self) -> Directory:
+        key = (self._url, self._version)
+        directory = _open_directories.get(key)
+        if directory is None:
+            with self._archive.open("") as file:
+                directory = read_directory(file, self._url)
+            _open_directories[key] = directory
+        return directory
 
 
-def _single_top(names: Iterable[str]) -> str:
-    """The folder, with a slash, that all names lie in; empty if there is none."""
-    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
-    top = tops.pop() if len(tops) == 1 else ""
-    return f"{top}/" if top else ""
+def _single_top(directory: Directory) -> str:
+    """The folder, with a slash, that all files lie in; empty if there is none."""
+    if not len(directory):
+        return ""
+    first = next(directory.names(range(1)))
+    top = f"{first.partition('/')[0]}/" if "/" in first else ""
+    return top if directory.below(top) == range(len(directory)) else ""

@@ -40,7 +40,8 @@ class Store:
         root: ``s3://bucket/prefix``, or else a local path, whatever characters it has.
         access: credentials and endpoint for S3.
         layout: how the names of `dedup_assets.store.layout` are spelled below the root.
-        allow_links: whether links below a local root may lead out of it.
+        allow_links: whether links below a local root may lead out of it. They may not below an
+            output, which may come from someone else: what is stale there is deleted.
     """
 
     version_is_content = False
@@ -51,7 +52,7 @@ class Store:
         access: Access | None = None,
         layout: str = layouts.COSMOS_CURATE,
         *,
-        allow_links: bool = True,
+        allow_links: bool = False,
     ) -> None:
         self.layout = layouts.LAYOUTS[layout]
         self.is_local = not is_remote(root)
@@ -71,6 +72,17 @@ class Store:
     def path(self, name: str) -> str:
         """The full path of ``name``, relative to the root."""
         return f"{self.root}/{self.layout.on_disk(name)}" if name else self.root
+
+    def local_path(self, name: str) -> Path:
+        """The path of a file that is to be written or deleted below a local root.
+
+        Raises:
+            InputError: a link that leads out would be followed to it.
+        """
+        path = Path(self.path(name))
+        if not self._allow_links:
+            refuse_outside(str(path.parent), os.path.realpath(path.parent), self.root)
+        return path
 
     def url(self, name: str = "") -> str:
         """What a user can paste elsewhere: a plain path, or a URL with its protocol."""
@@ -140,8 +152,8 @@ class Store:
 
     @contextlib.contextmanager
     def _write_local(self, name: str) -> Iterator[IO[bytes]]:
-        target = Path(self.path(name))
-        folder = Path(self.path(TEMPORARY))
+        target = self.local_path(name)
+        folder = self.local_path(f"{TEMPORARY}/x").parent
         temporary = folder / f"{socket.gethostname()}-{os.getpid()}-{next(_sequence)}"
         try:
             with _in_folder(folder, lambda: temporary.open("wb")) as file:
@@ -186,7 +198,7 @@ class Store:
         base = self.path(folder)
         return {
             name: version
-            for path, version in self._found(base)
+            for path, version in sorted(self._found(base))
             if (name := self.layout.inside(folder, path[len(base) :].lstrip("/"))).endswith(suffix)
             and not name.startswith(f"{TEMPORARY}/")
         }
@@ -213,7 +225,7 @@ class Store:
         Links to folders are followed, each folder once on a way down.
         """
         above = {base: {os.path.realpath(base)}}
-        for folder, folders, files in os.walk(base, followlinks=True):
+        for folder, folders, files in os.walk(base, onerror=_not_left_out, followlinks=True):
             for name in list(folders):
                 path = f"{folder}/{name}"
                 real = os.path.realpath(path)
@@ -290,7 +302,7 @@ class Store:
         if self._objects is not None:
             self._objects.delete(self.path(name))
             return
-        path = Path(self.path(name))
+        path = self.local_path(name)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not empty
             path.parent.rmdir()
@@ -299,13 +311,14 @@ class Store:
         """Delete what processes of this host that are gone left half-written."""
         if not self.is_local:
             return
-        for leftover in Path(self.path(TEMPORARY)).glob(f"{socket.gethostname()}-*-*"):
+        temporary = self.local_path(f"{TEMPORARY}/x").parent
+        for leftover in temporary.glob(f"{socket.gethostname()}-*-*"):
             host, process, _ = leftover.name.rsplit("-", 2)
             ours = host == socket.gethostname() and process.isascii() and process.isdigit()
             if ours and not is_alive(int(process)):
                 leftover.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is absent, or in use
-            Path(self.path(TEMPORARY)).rmdir()
+            temporary.rmdir()
 
 
 def _in_folder(folder: Path, act: Callable[[], _T]) -> _T:
@@ -323,6 +336,12 @@ def _open_s3(access: Access) -> S3Objects:
     from s3fs import S3FileSystem  # takes half a second to import
 
     return S3Objects(S3FileSystem(**access.s3_options()), access.retries)
+
+
+def _not_left_out(error: OSError) -> None:
+    """Raise what `os.walk` passes over: a folder that may not be read is not an empty one."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _version(found: os.stat_result) -> str:

@@ -83,8 +83,17 @@ def _parted(hashes: Iterable[np.ndarray], parts: int, scratch: Path) -> Iterator
     for h in hashes:
         bucket = (h >> np.uint64(32)) % np.uint64(parts)
         for part in np.unique(bucket):
-            with paths[int(part)].open("ab") as spill:
-                h[bucket == part].tofile(spill)
+            append_hashes(paths[int(part)], h[bucket == part])
     for path in paths:
         if path.exists():
             yield np.fromfile(path, dtype=np.uint64)
+
+
+def append_hashes(path: Path, hashes: np.ndarray) -> None:
+    """Append to a scratch file. `tofile` says neither why it failed nor where."""
+    try:
+        with path.open("ab") as spill:
+            spill.write(hashes.tobytes())
+    except OSError as error:
+        error.filename = str(path)
+        raise

@@ -1,7 +1,7 @@
 """The user's embeddings: which files there are, what they hold, and their rows in batches."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -77,13 +77,12 @@ class InputFiles:
             refuse_pickles(self.store, [self.single], self._path, None)
             self._refuse_bytes(self.single)
             return [self.single]
-        listed = self._listed()
+        listed = self.store.list_versions("")
         kind = self._filetype or self._recognised(listed)
-        found = [name for name in listed if kind and name.endswith(EXTENSIONS[kind])]
         if kind in ("npy", None):
             sibling = open_source(f"{self._path.rstrip('/')}{PARQUET_SUFFIX}", self._access)
-            refuse_pickles(self.store, list(listed), self._path, sibling)
-        if not found:
+            refuse_pickles(self.store, _visible(listed), self._path, sibling)
+        if not any(kind and name.endswith(EXTENSIONS[kind]) for name in _visible(listed)):
             there = "does not exist"
             if self.store.exists(""):
                 others = "" if self._filetype else " (and no .jsonl or .npy)"
@@ -92,14 +91,13 @@ class InputFiles:
                 f"input_embeddings_path {self.store.url()} {there}; point it at the folder of "
                 f"embeddings (columns {shown(self.id_field)} and {shown(self.embedding_field)})"
             )
-        for name in found:
-            self._refuse_bytes(name)
+        found = (name for name in _visible(listed) if name.endswith(EXTENSIONS[kind or "parquet"]))
         if kind == "npy":
             packs = self._npy(listed)
             with self._lock:  # one listing, which may take minutes, and the same files throughout
                 self._formats[kind] = packs
             return packs.names()
-        return found
+        return [self._refuse_bytes(name) for name in found]
 
     def probe(self, name: str) -> InputFile:
         """Read what a file says of itself, and its first rows.
@@ -143,26 +141,22 @@ class InputFiles:
             name, dim, columns=columns, batch_bytes=batch_bytes, only=only
         )
 
-    def _refuse_bytes(self, name: str) -> None:
+    def _refuse_bytes(self, name: str) -> str:
         """Ids and the manifest are text, and Linux takes any bytes for a name."""
         if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
             raise InputError(
                 f"the file {name!a} below {self.store.url()} has a name that is not UTF-8; "
                 "rename it"
             )
+        return name
 
-    def _listed(self) -> dict[str, str]:
-        """Versions of the visible files, by name, sorted."""
-        versions = self.store.list_versions("")
-        return {
-            name: versions[name]
-            for name in sorted(versions)
-            if not any(part.startswith((".", "_")) for part in name.split("/"))
-        }
-
-    def _recognised(self, names: dict[str, str]) -> str | None:
+    def _recognised(self, listed: Mapping[str, str]) -> str | None:
         """The format of the files. Tables often lie beside other files, so they go first."""
-        found = [k for k, end in EXTENSIONS.items() if any(n.endswith(end) for n in names)]
+        found = [
+            kind
+            for kind, end in EXTENSIONS.items()
+            if any(name.endswith(end) for name in _visible(listed))
+        ]
         if "parquet" not in found and len(found) > 1:
             raise InputError(
                 f"{self.store.url()} holds both .jsonl and .npy files; set input_filetype to the "
@@ -181,7 +175,7 @@ class InputFiles:
                         self._formats[kind] = jsonl.JsonLines(self.store, columns)
                     case "npy":
                         versions = (
-                            self._listed()
+                            self.store.list_versions("")
                             if self.single is None
                             else {self.single: self.store.version(self.single)}
                         )
@@ -190,9 +184,18 @@ class InputFiles:
                         self._formats[kind] = parquet.ParquetFiles(self.store, columns)
             return self._formats[kind]
 
-    def _npy(self, versions: dict[str, str]) -> npy.NpyFiles:
-        found = {n: v for n, v in versions.items() if n.endswith(EXTENSIONS["npy"])}
-        return npy.NpyFiles(self.store, found if self.single is None else versions, self._columns())
+    def _npy(self, versions: Mapping[str, str]) -> npy.NpyFiles:
+        names = (
+            self._refuse_bytes(name)
+            for name in (_visible(versions) if self.single is None else versions)
+            if self.single is not None or name.endswith(EXTENSIONS["npy"])
+        )
+        return npy.NpyFiles(self.store, names, versions, self._columns())
 
     def _columns(self) -> Columns:
         return Columns(self.id_field, self.embedding_field, self.carried)
+
+
+def _visible(names: Iterable[str]) -> Iterator[str]:
+    """Those that are data: no part of their path begins with a dot or an underscore."""
+    return (n for n in names if not any(part.startswith((".", "_")) for part in n.split("/")))

@@ -43,8 +43,8 @@ def refuse_outside(path: str, real: str, root: str) -> None:
     """
     if not is_below(real, os.path.realpath(root)):
         raise InputError(
-            f"{path} leads out of {root}, to {real}; put the file itself there, or set "
-            "allow_links (--allow-links) if you trust the links in that folder"
+            f"{path} leads out of {root}, to {real}; put what it leads to there instead, or, in a "
+            "clips folder whose links you trust, set allow_links (--allow-links)"
         )
 
 

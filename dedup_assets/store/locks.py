@@ -229,9 +229,10 @@ def _change(store: Store, change: Callable[[Leases], bool], timeout_s: float | N
     if objects is not None:
         objects = objects if timeout_s is None else objects.once(timeout_s)
         return _change_object(store, objects, change)
-    file = Path(store.path(FILE))
+    file = store.local_path(FILE)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with (file.parent / _GUARD).open("w") as guard:
+    # Appended to and made anew, since either may be a link to something else.
+    with (file.parent / _GUARD).open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         try:
             with file.open("rb") as opened:
@@ -241,6 +242,7 @@ def _change(store: Store, change: Callable[[Leases], bool], timeout_s: float | N
         changed = change(leases)
         if changed:
             temporary = file.with_suffix(".new")
+            temporary.unlink(missing_ok=True)
             temporary.write_bytes(_encode(leases))
             temporary.replace(file)
     return changed

@@ -1,6 +1,7 @@
 """Trying again: which faults of a remote store may pass, how long to wait, and what to say."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dedup_assets.errors import StorageError
 
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 20.0
+_SILENCE_S = 30.0
 _TRANSIENT_CODES = {
     *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling"),
     *("ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "OperationAborted"),
@@ -20,6 +22,9 @@ _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired
 _BAD_KEY_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+"""Not the progress of a pass: requests are made in threads too, which have no listener."""
 
 
 class TruncatedError(OSError):
@@ -47,7 +52,7 @@ def retrying(
         FileNotFoundError, FileExistsError: as ``act`` does; a retry does not mend them.
         StorageError: the fault did not pass, or cannot.
     """
-    started = time.monotonic()
+    started = said = time.monotonic()
     for attempt in range(retries + 1):
         try:
             return act()
@@ -71,6 +76,12 @@ def retrying(
                     f"{'time' if attempt == 0 else 'times'} in {time.monotonic() - started:.0f} s; "
                     "run again when the store answers, or raise storage_retries"
                 ) from error
+            if time.monotonic() - said >= _SILENCE_S:
+                said = time.monotonic()
+                _log.warning(
+                    "%s: could not %s it yet, %s; trying again, %d of %d times",
+                    *(place, doing, _reason(error), attempt + 1, retries),
+                )
             longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
             sleep(random.uniform(0, longest))
     raise AssertionError("unreachable")
@@ -140,6 +151,8 @@ def _reason(error: BaseException) -> str:
     if code:
         return f"the store answered {status} {code}" if status and code != str(status) else code
     text = str(error).strip().splitlines()
+    if not text and "Timeout" in type(error).__name__:  # of asyncio and fsspec
+        return "its answer did not arrive in time"
     # The first line of this one says only that something is wrong.
     told = " ".join(text) if type(error).__name__ == "ParamValidationError" else "".join(text[:1])
     return f"{type(error).__name__}{': ' + told if told else ''}"

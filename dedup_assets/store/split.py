@@ -1,6 +1,7 @@
 """The output folder of a split pipeline (cosmos-curate, NeMo Curator), taken as input."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dedup_assets.errors import InputError
@@ -53,7 +54,7 @@ def find_split(
     return SplitOutput(f"{root}/{chosen[0]}", f"{root}/{CLIPS}" if CLIPS in folders else None)
 
 
-def refuse_pickles(source: Source, names: list[str], path: str, sibling: Source | None) -> None:
+def refuse_pickles(source: Source, names: Iterable[str], path: str, sibling: Source | None) -> None:
     """Refuse files that could run code when they are read.
 
     Args:

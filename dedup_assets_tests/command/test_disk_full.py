@@ -1,12 +1,13 @@
 """A disk that is really full: one line, nothing half, and the same command goes on."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dedup_assets_tests.assets.helpers import contents, near_duplicates, write_part
+from dedup_assets_tests.assets.helpers import INSTANCE_YAML, contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call, Outcome
 
 
@@ -26,9 +27,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def run(call: Call, output: Path) -> Outcome:
+def run(call: Call, output: Path, *more: str) -> Outcome:
     flags = ("--output-path", str(output), "--n-clusters", "4", "--eps-to-extract", "0.01")
-    return call("run", "--input-embeddings-path", "embeddings", *flags)
+    return call("run", "--input-embeddings-path", "embeddings", *flags, *more)
 
 
 def grow(folder: Path, kibibytes: int) -> None:
@@ -60,3 +61,48 @@ def test_a_full_disk_at_every_stage(call: Call, tmp_path: Path, disk: Path) -> N
             del files[name]
     assert left.keys() == expected.keys()
     assert [name for name in left if left[name] != expected[name]] == []
+
+
+def test_no_room_for_temporary_files(
+    call: Call, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output has room, so another output_path would be the wrong advice."""
+    write_part(tmp_path / "embeddings", near_duplicates(rows=24_000, dim=256))
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    outcome = run(call, tmp_path / "output", "--memory-budget", "16MiB", "--missed-sample", "0")
+    assert outcome.code == 1
+    assert outcome.err == (
+        "dedup-assets run: cluster_partitions: No space left on device for temporary files in "
+        f"{disk}; free space there, or point TMPDIR to another folder, and run again\n"
+    )
+    assert list(disk.iterdir()) == []
+
+
+def test_no_room_for_the_zip_leaves_the_one_that_was_there(
+    call: Call, tmp_path: Path, disk: Path
+) -> None:
+    write_part(tmp_path / "embeddings", near_duplicates())
+    path = disk / "results.zip"
+    first = run(call, tmp_path / "output", "--output-zip", str(path))
+    assert first.code == 0, first.err
+    before = path.read_bytes()
+    (disk / "more").write_bytes(bytes((400 << 10) - len(before) - (32 << 10)))
+    outcome = run(call, tmp_path / "output", "--output-zip", str(path))
+    assert outcome.code == 1
+    assert f"{disk}/results.zip cannot be written (No space left on device)" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert sorted(p.name for p in disk.iterdir()) == ["more", "results.zip"]
+    assert path.read_bytes() == before
+
+
+def test_no_room_for_the_events(
+    call: Call, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part(tmp_path / "embeddings", near_duplicates())
+    (disk / "dagster.yaml").write_text(INSTANCE_YAML)
+    monkeypatch.setenv("DAGSTER_HOME", str(disk))
+    outcome = run(call, tmp_path / "output")
+    assert outcome.code == 1
+    assert f"Dagster cannot write its events to {disk} (" in outcome.err
+    assert "free space there, or set DAGSTER_HOME to another folder" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from dedup_assets.errors import InputError
 from dedup_assets_tests.fuzz import run, worker
-from dedup_assets_tests.fuzz.inputs import Made
+from dedup_assets_tests.fuzz.made import Made
 
 INPUTS = 150
 
@@ -16,6 +16,11 @@ def test_odd_and_damaged_inputs_are_read_as_they_are_or_refused_in_one_line():
     assert len(found) == INPUTS
     assert [f"seed {f.seed}: {f}" for f in found if f.outcome in run.FAILURES] == []
     assert {"read", "InputError"} <= {f.outcome for f in found}
+
+
+class TwoLinesError(InputError):
+    def __str__(self) -> str:
+        return "two\nlines"
 
 
 def test_a_process_that_dies_is_a_crash_and_the_next_input_is_read(monkeypatch: pytest.MonkeyPatch):
@@ -42,7 +47,7 @@ def test_a_process_that_does_not_answer_in_time_is_a_hang(monkeypatch: pytest.Mo
     ("error", "outcome"),
     [
         (KeyError("x"), "traceback"),
-        (InputError("two\nlines"), "several lines"),
+        (TwoLinesError(), "several lines"),
         (InputError("one"), "InputError"),
     ],
 )

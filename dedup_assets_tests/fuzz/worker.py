@@ -11,14 +11,20 @@ from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("default")
-    from dedup_assets.errors import DedupError
+    from pydantic import ValidationError
+
+    from dedup_assets.command.arguments import describe
+    from dedup_assets.errors import DedupError, one_line
     from dedup_assets.settings import Settings
     from dedup_assets.stages.centroids import normalise
     from dedup_assets.stages.embeddings import check_unchanged, input_files, list_embeddings
     from dedup_assets.store.filesystem import Store
-from dedup_assets_tests.fuzz.inputs import DIM, Made, make
+from dedup_assets_tests.fuzz.inputs import make
+from dedup_assets_tests.fuzz.made import DIM, Made
+from dedup_assets_tests.fuzz.promises import BrokenPromiseError
 
 _MOST_MEMORY = 6 << 30
+_LONGEST_ERROR = 2_000
 
 
 def main() -> None:
@@ -41,23 +47,42 @@ def tried(made: Made, folder: Path) -> tuple[str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = read(made, folder)
-    except DedupError as error:
-        text = str(error)
-        if "\n" in text or not text:
+            found = read(made, folder) if made.act is None else made.act()
+    except BrokenPromiseError as error:
+        return "broken promise", str(error)
+    except (DedupError, ValidationError, OSError) as error:
+        if isinstance(error, OSError) and (made.act is None or error.filename is None):
+            return _traceback(error)
+        text = described(error)
+        if len(text.splitlines()) != 1:
             return "several lines", text
+        if len(text) > _LONGEST_ERROR:
+            return "long error", text
         if made.must_read:
             return "wrong rows", f"refused, and is valid: {text}"
         return type(error).__name__, text
     except Exception as error:
-        import traceback
-
-        frames = traceback.extract_tb(error.__traceback__)
-        at = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames[::-1][:6])
-        return "traceback", f"{type(error).__name__}: {error} at {at}"
+        return _traceback(error)
+    if made.act is not None:
+        return "held", ""
     if made.expected is not None and found != made.expected:
         return "wrong rows", f"found {found}, expected {made.expected}"
     return "read", ""
+
+
+def _traceback(error: Exception) -> tuple[str, str]:
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    at = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames[::-1][:6])
+    return "traceback", f"{type(error).__name__}: {error} at {at}"
+
+
+def described(error: Exception) -> str:
+    """What a user is told."""
+    if isinstance(error, ValidationError):
+        return "; ".join(describe(each) for each in error.errors())
+    return one_line(error) if isinstance(error, OSError) else str(error)
 
 
 def read(made: Made, folder: Path) -> Any:

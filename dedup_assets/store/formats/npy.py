@@ -5,7 +5,7 @@ follows from hashes of their names: a clip that comes or goes changes its own pa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,14 +39,17 @@ class NpyFiles:
 
     Args:
         source: where they lie.
-        versions: of each file, by name.
+        names: of the files, sorted.
+        versions: of each file, and maybe of others, by name.
         columns: what to read of them.
 
     Raises:
         InputError: columns are asked for that such files cannot have.
     """
 
-    def __init__(self, source: Source, versions: dict[str, str], columns: Columns) -> None:
+    def __init__(
+        self, source: Source, names: Iterable[str], versions: Mapping[str, str], columns: Columns
+    ) -> None:
         if columns.carried:
             raise InputError(
                 f"{source.url()} holds .npy files, which have no column "
@@ -56,13 +59,13 @@ class NpyFiles:
         self._source = source
         self._versions = versions
         self._columns = columns
-        self._packs = _cut(sorted(versions))
+        self._packs = {pack[0].as_py(): pack for pack in _cut(names)}
 
     def names(self) -> list[str]:
         return list(self._packs)
 
     def probe(self, name: str) -> InputFile:
-        files = self._packs[name]
+        files = self._files(name)
         return InputFile(
             name=name,
             rows=len(files),
@@ -77,16 +80,16 @@ class NpyFiles:
         """Digest of the files of a pack, by name and by what the file system knows of them."""
         if name not in self._packs:
             raise FileNotFoundError(self._source.url(name))
-        files = self._packs[name]
+        files = self._files(name)
         return fingerprint("npy", name, [(file, self._versions[file]) for file in files])
 
     def read_ids(self, name: str) -> Iterator[pa.Array]:
-        yield pa.array([_id(file) for file in self._packs[name]], pa.string())
+        yield pa.array([_id(file) for file in self._files(name)], pa.string())
 
     def read(
         self, name: str, dim: int, *, columns: bool, batch_bytes: int, only: np.ndarray | None
     ) -> Iterator[Batch]:
-        files = self._packs[name]
+        files = self._files(name)
         rows = np.arange(len(files)) if only is None else only
         step = max(1, batch_bytes // (8 * dim))
         with ThreadPoolExecutor(_READERS, thread_name_prefix="npy") as pool:
@@ -99,6 +102,10 @@ class NpyFiles:
                 for low, high in zip([0, *cuts], [*cuts, len(part)], strict=True):
                     yield self._batch(name, dim, files, part[low:high], vectors[low:high])
                 del vectors
+
+    def _files(self, name: str) -> list[str]:
+        found: list[str] = self._packs[name].to_pylist()
+        return found
 
     def _batch(
         self, name: str, dim: int, files: list[str], rows: np.ndarray, vectors: list[np.ndarray]
@@ -174,13 +181,14 @@ def _id(file: str) -> str:
     return file.rpartition("/")[2].removesuffix(EXTENSION)
 
 
-def _cut(files: list[str]) -> dict[str, list[str]]:
-    """Packs of about `FILES_IN_PACK`, by the name of their first file."""
-    packs: dict[str, list[str]] = {}
+def _cut(files: Iterable[str]) -> Iterator[pa.StringArray]:
+    """Packs of about `FILES_IN_PACK`: names as text of Arrow, since there may be millions."""
     pack: list[str] = []
     for file in files:
         begins = int(digest(file.encode()), 16) % FILES_IN_PACK == 0
-        if not pack or begins or len(pack) == _MOST_IN_PACK:
-            pack = packs[file] = []
+        if pack and (begins or len(pack) == _MOST_IN_PACK):
+            yield pa.array(pack, pa.string())
+            pack = []
         pack.append(file)
-    return packs
+    if pack:
+        yield pa.array(pack, pa.string())
