@@ -135,9 +135,11 @@ class _Lists:
         self._found = read_lists(store, self.eps)
         listed = store.list_versions(layout.unique_ids(self.eps))
         self._sizes = {name: size_of(version) for name, version in listed.items()}
-        self._unfinished = self._found is None or self._found.fingerprint != self.fingerprint
-        if self._unfinished:  # until the new summary is there, nothing may look finished
-            store.delete(layout.summary(self.eps))
+        # A run that was stopped may have written lists that are not those of the ledger, and have
+        # their size. It has deleted the summary, and then each list says what it is.
+        self._sizes_tell = self._found is not None and read_summary(store, self.eps) is not None
+        if self._found is None or self._found.fingerprint != self.fingerprint:
+            store.delete(layout.summary(self.eps))  # until it is there, nothing may look finished
 
     def add(self, table: pa.Table) -> None:
         """Write the lists of the clusters of a ledger, each sorted by id."""
@@ -174,10 +176,13 @@ class _Lists:
         expected = part_fingerprint(self.snapshot.cluster_prints[cluster], self.eps)
         size = self._sizes.get(name.rpartition("/")[2])
         found = self._found.parts.get(cluster) if self._found else None
-        if found is not None:
-            reused = size is not None and found == (expected, removed.num_rows, size)
-        else:  # a run that was stopped may have written it
-            info = read_info(self.snapshot.store, name) if size is not None else None
+        known = found == (expected, removed.num_rows, size)
+        if self._sizes_tell:
+            reused = known
+        elif size is None or (found is not None and found[0] == expected and not known):
+            reused = False  # absent or cut
+        else:
+            info = read_info(self.snapshot.store, name)
             reused = (info or {}).get("fingerprint") == expected
         if not reused:
             table = removed.select(self._schema.names).cast(self._schema)

@@ -121,15 +121,21 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
             _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
             behind.drain()  # the next group changes the commits
             spool.clear()
-    removed, obsolete = _clean(snapshot, commits)
+    stale = left_over(snapshot, commits)
+    for name in stale:
+        store.delete(name)
     return Shuffled(
         commits=commits,
         groups=len(groups),
         reused=len(groups) - len(todo),
         rejected=count_rejected(store, groups),
         spilled_bytes=spool.spilled_bytes,
-        removed=removed,
-        obsolete=obsolete,
+        removed=len(stale),
+        obsolete=[
+            name.removeprefix(f"{layout.PARTITIONS}/").removesuffix(".parquet")
+            for name in stale
+            if name.startswith(f"{layout.PARTITIONS}/")
+        ],
         base=snapshot.base,
         fingerprint=snapshot.shuffled,
     )
@@ -262,29 +268,38 @@ def _write_rejected(
         write_table(store, layout.rejected(group.name), table, {"group": group.name})
 
 
-def _clean(snapshot: Snapshot, commits: dict[str, Commit]) -> tuple[int, list[str]]:
-    """Delete what no commit names any more, after the commits that replace it."""
-    store, ranges = snapshot.store, snapshot.ranges
-    committed = (name.removesuffix(".parquet") for name in store.list(layout.PARTITIONS))
-    obsolete = [key for key in committed if key not in ranges]
-    stale = [layout.partition_commit(key) for key in obsolete]
-    stale += list(_stale_fragments(snapshot, commits))
-    current = {f"{group.name}.parquet" for group in snapshot.groups}
-    stale += [
-        f"{layout.REJECTED}/{name}" for name in store.list(layout.REJECTED) if name not in current
+def left_over(
+    snapshot: Snapshot, commits: dict[str, Commit], fragments: Iterable[str] | None = None
+) -> list[str]:
+    """Files of earlier runs that nothing names any more; deleted after the commits are written.
+
+    Args:
+        snapshot: of the output.
+        commits: of some keys; fragments of the clusters of other keys are left alone.
+        fragments: what lies below `layout.CLUSTERS`, if that was listed already.
+    """
+    store = snapshot.store
+    stale = [
+        layout.partition_commit(key)
+        for name in store.list(layout.PARTITIONS)
+        if (key := name.removesuffix(".parquet")) not in snapshot.ranges
     ]
-    for name in stale:
-        store.delete(name)
-    return len(stale), obsolete
+    there = store.list(layout.CLUSTERS) if fragments is None else fragments
+    stale += _stale_fragments(snapshot, commits, there)
+    current = {f"{group.name}.parquet" for group in snapshot.groups}
+    aside = store.list(layout.REJECTED)
+    return stale + [f"{layout.REJECTED}/{name}" for name in aside if name not in current]
 
 
-def _stale_fragments(snapshot: Snapshot, commits: dict[str, Commit]) -> Iterator[str]:
+def _stale_fragments(
+    snapshot: Snapshot, commits: dict[str, Commit], fragments: Iterable[str]
+) -> Iterator[str]:
     settings = snapshot.settings
     named = {fragment_name(f) for commit in commits.values() for f in commit.fragments}
     ours = np.zeros(settings.n_clusters, dtype=bool)
     for key in commits:
         ours[snapshot.ranges[key]] = True
-    for name in snapshot.store.list(layout.CLUSTERS):
+    for name in fragments:
         cluster = layout.number_in(name.split("/")[0], "nearest_cent=")
         if cluster is None or name in named:
             continue

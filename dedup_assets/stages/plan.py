@@ -1,6 +1,5 @@
 """What has to be made, and why: decided from listings and ledgers, before anything runs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dedup_assets.errors import StaleError
@@ -20,13 +19,18 @@ from dedup_assets.stages.duplicates import lists_lacking
 from dedup_assets.stages.embeddings import input_files
 from dedup_assets.stages.histogram import found_histogram
 from dedup_assets.stages.missed import missed_lacking
-from dedup_assets.stages.scores import table_name
+from dedup_assets.stages.partitioning import left_over
+from dedup_assets.stages.scores import scores_left_over, table_name
 from dedup_assets.stages.shards import shards_lacking
 from dedup_assets.state.commits import resumed_commit
-from dedup_assets.state.manifest import found_manifest, manifest_fingerprint
+from dedup_assets.state.ids import ids_lacking
+from dedup_assets.state.manifest import found_manifest, groups_of, manifest_fingerprint
+from dedup_assets.state.scores import unfinished_keys
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store, size_of
+
+_LEFT_OVER = "files of earlier runs are to be deleted"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ def _input_changes(settings: Settings, store: Store) -> str:
         "gone": len(before.keys() - now.keys()),
     }
     listed = [f"{count:,} {what}" for what, count in counts.items() if count]
-    return f"input files: {', '.join(listed)}" if listed else ""
+    if listed:
+        return f"input files: {', '.join(listed)}"
+    return ids_lacking(store, groups_of(settings, manifest))
 
 
 def _plan_centroids(plan: _Plan, refit: bool) -> None:
@@ -155,33 +161,45 @@ def _plan_clusters(plan: _Plan) -> None:
         earlier = plan.before(asset)
         if earlier is not None:
             plan.add(asset, f"follows {earlier}", keys, len(keys))
-        elif found := tuple(lacking(plan.snapshot)):
-            plan.add(asset, "missing or stale", found, len(keys))
+            continue
+        found, stale = lacking(plan.snapshot)
+        if found:
+            plan.add(asset, "missing or stale", tuple(found), len(keys))
+        elif stale:
+            plan.add(asset, _LEFT_OVER, keys, len(keys))
 
 
-def _unshuffled_keys(snapshot: Snapshot) -> Iterator[str]:
+def _unshuffled_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Keys that lack fragments; if none does, the files that are to be deleted."""
     settings, store, groups = snapshot.settings, snapshot.store, snapshot.groups
     there = set(store.list(layout.CLUSTERS))
+    lacking = []
     aside = set(store.list(layout.REJECTED))
     for key, commit in snapshot.found_commits(snapshot.ranges).items():
         whole = resumed_commit(settings, commit, snapshot.base, groups, there, aside)
         if len(whole.groups) < len(groups) or whole != commit:
-            yield key
+            lacking.append(key)
         else:
             snapshot.keep_commit(key, whole)
+    return lacking, [] if lacking else left_over(snapshot, dict(snapshot.commits()), there)
 
 
-def _unscored_keys(snapshot: Snapshot) -> Iterator[str]:
+def _unscored_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Keys that lack scores; if none does, the files that are to be deleted."""
     listed = snapshot.store.list_versions(layout.SCORES)
     sizes = {name: size_of(version) for name, version in listed.items()}
+    unfinished = unfinished_keys(snapshot.store)
+    lacking = []
     for key, ledger in snapshot.found_ledgers(snapshot.ranges).items():
         expected = snapshot.expected([key])
         whole = ledger is not None and all(
             sizes.get(table_name(cluster)) == entry.bytes
             for cluster, entry in ledger.clusters.items()
         )
-        if ledger is None or not whole or len(ledger.current(expected)) < len(expected):
-            yield key
+        current = ledger is not None and len(ledger.current(expected)) == len(expected)
+        if not (current and whole) or key in unfinished:
+            lacking.append(key)
+    return lacking, [] if lacking else scores_left_over(snapshot, sizes)
 
 
 def _plan_unpartitioned(plan: _Plan) -> None:

@@ -19,8 +19,11 @@ from dedup_assets.state.ranges import clusters_of
 from dedup_assets.state.scores import (
     Entry,
     ScoreLedger,
+    mark_unfinished,
     pruning_table,
     read_scores,
+    unfinished_keys,
+    unmark,
     write_ledger,
 )
 from dedup_assets.state.snapshot import Snapshot
@@ -78,6 +81,7 @@ class _Key:
         current: the clusters whose rows in the ledger are current.
         waiting: clusters that are not compared yet.
         restored: clusters whose pruning table alone is missing.
+        marked: whether a mark says that its tables are being changed.
         entries, tables: of the clusters that were compared.
         updated: how many of them were brought up to date; ``searched``: rows compared with all.
     """
@@ -89,6 +93,7 @@ class _Key:
     current: set[int]
     waiting: set[int]
     restored: set[int]
+    marked: bool
     entries: dict[int, Entry] = field(default_factory=dict)
     tables: dict[int, pa.Table] = field(default_factory=dict)
     updated: int = 0
@@ -124,32 +129,48 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
     total = sum(commit.rows for commit in snapshot.commits(keys).values())
     sizes = {name: size_of(v) for name, v in store.list_versions(layout.SCORES).items()}
     found = snapshot.found_ledgers(keys)
+    unfinished = unfinished_keys(store)
     done: dict[str, KeyScores] = {}
     with track("comparing", total, "rows") as advance:
-        work = [_begin(snapshot, key, found[key], sizes) for key in keys]
+        work = [_begin(snapshot, key, found[key], sizes, key in unfinished) for key in keys]
         tasks = [task for _, tasks in work for task in tasks]
         advance(total - sum(task.rows for task in tasks))
         open_ = [key for key, _ in work]
+        _mark(store, open_)
         for batch in _batches(tasks, snapshot.settings.memory_budget // 8 // (4 * dim)):
             _score_batch(snapshot, batch, sizes, advance)
             ready = [key for key in open_ if not key.waiting]
             open_ = [key for key in open_ if key.waiting]
             _commit_all(snapshot, ready, done)
         _commit_all(snapshot, open_, done)
-    _delete_beyond(snapshot, sizes)
+    for name in scores_left_over(snapshot, sizes):
+        store.delete(name)
     return {key: done[key] for key in keys}
 
 
 def _begin(
-    snapshot: Snapshot, name: str, found: ScoreLedger | None, sizes: dict[str, int]
+    snapshot: Snapshot,
+    name: str,
+    found: ScoreLedger | None,
+    sizes: dict[str, int],
+    unfinished: bool,
 ) -> tuple[_Key, list[_Task]]:
-    """What there is of a key, and what has to be compared."""
+    """What there is of a key, and what has to be compared.
+
+    A run that was stopped may have written tables that are not those of the ledger, and have
+    their size: so it leaves a mark, and where there is one each table says what it is.
+    """
     expected = snapshot.expected([name])
     current = found.current(expected) if found else set()
     entries = found.clusters if found else {}
-    restored = {c for c in current if sizes.get(table_name(c)) != entries[c].bytes}
+    restored = {
+        c
+        for c in current
+        if sizes.get(table_name(c)) != entries[c].bytes
+        or (unfinished and not _is_made_from(snapshot.store, c, expected[c]))
+    }
     waiting = set(expected) - current
-    key = _Key(name, snapshot.ranges[name], expected, found, current, waiting, restored)
+    key = _Key(name, snapshot.ranges[name], expected, found, current, waiting, restored, unfinished)
     tasks = []
     for cluster, fragments in snapshot.fragments([name]).items():
         if cluster in waiting:
@@ -157,6 +178,15 @@ def _begin(
             rows = sum(f["rows"] for f in fragments)
             tasks.append(_Task(key, cluster, expected[cluster], names, rows))
     return key, tasks
+
+
+def _mark(store: Store, keys: list[_Key]) -> None:
+    """Mark the keys whose tables will change and have a ledger."""
+    unmarked = [k for k in keys if k.found and (k.waiting or k.restored) and not k.marked]
+    for _ in store.map(lambda key: mark_unfinished(store, key.name), unmarked):
+        pass
+    for key in unmarked:
+        key.marked = True
 
 
 def _commit_all(snapshot: Snapshot, keys: list[_Key], done: dict[str, KeyScores]) -> None:
@@ -187,6 +217,8 @@ def _commit(snapshot: Snapshot, key: _Key) -> KeyScores:
         schema = schemas.score_ledger(id_type)
         table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
         found = write_ledger(store, key.name, snapshot.compared_by, entries, table)
+    if key.marked:
+        unmark(store, key.name)
     key.tables.clear()
     key.before = None
     return KeyScores(
@@ -302,8 +334,7 @@ def _score_batch(
 def _recover(snapshot: Snapshot, task: _Task, rows: RankedRows) -> pa.Table | None:
     """The pruning table of a cluster, if a run that was stopped has written it already."""
     name = layout.scores(task.number)
-    info = read_info(snapshot.store, name)
-    if (info or {}).get("fingerprint") != task.fingerprint:
+    if not _is_made_from(snapshot.store, task.number, task.fingerprint):
         return None
     table = read_table(snapshot.store, name)
     schema = schemas.pairs(snapshot.manifest.id_type)
@@ -396,6 +427,10 @@ def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) 
     return write_table(store, layout.scores(cluster), table, info)
 
 
+def _is_made_from(store: Store, cluster: int, fingerprint: str) -> bool:
+    return (read_info(store, layout.scores(cluster)) or {}).get("fingerprint") == fingerprint
+
+
 def table_name(cluster: int) -> str:
     """The file of a pruning table, relative to `layout.SCORES`."""
     return layout.scores(cluster).removeprefix(f"{layout.SCORES}/")
@@ -413,13 +448,19 @@ class _Counted:
         self._advance(rows)
 
 
-def _delete_beyond(snapshot: Snapshot, tables: Iterable[str]) -> None:
-    """Delete what is left of other clusters and keys, those of another ``n_clusters``."""
-    store = snapshot.store
+def scores_left_over(snapshot: Snapshot, tables: Iterable[str]) -> list[str]:
+    """Files of other clusters and keys, those of another ``n_clusters``, which are to be deleted.
+
+    Args:
+        snapshot: of the output.
+        tables: what lies below `layout.SCORES`.
+    """
+    stale = []
     for name in tables:
         number = layout.number_in(name, "cluster_", ".parquet")
         if number is not None and number >= snapshot.settings.n_clusters:
-            store.delete(f"{layout.SCORES}/{name}")
-    for name in store.list(layout.SCORE_LEDGERS, ".parquet"):
-        if name.removesuffix(".parquet") not in snapshot.ranges:
-            store.delete(f"{layout.SCORE_LEDGERS}/{name}")
+            stale.append(f"{layout.SCORES}/{name}")
+    for name in snapshot.store.list(layout.SCORE_LEDGERS):
+        if name.rpartition(".")[0] not in snapshot.ranges:
+            stale.append(f"{layout.SCORE_LEDGERS}/{name}")
+    return stale

@@ -1,6 +1,7 @@
 """Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from dedup_assets.stages.samples import Sample, index_row, write_media, write_ta
 from dedup_assets.state.manifest import Manifest
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.filesystem import Store
+from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.media import MediaFiles
 from dedup_assets.store.members import Members, refuse_shared_keys, sample_key, shown_some
@@ -76,12 +77,17 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     found, missing = _match_media(settings, kept, media)
     set_print = _fingerprint(settings, listed, media, found)
     index_name = layout.shard_index(eps)
-    info = {"fingerprint": set_print, "eps": eps, "made_from": _made_from(settings, listed, media)}
+    info = {
+        "fingerprint": set_print,
+        "eps": eps,
+        "made_from": _made_from(settings, listed, media),
+        "missing": len(missing),
+    }
     before = read_info(store, index_name) or {}
     if before.get("fingerprint") == set_print:
         index = read_table(store, index_name)
         current = Curated(eps, index, kept.rows.num_rows, len(missing), set_print, True, clips)
-        if _is_whole(settings, store, current, found):
+        if _lost(store, eps, index) == 0:
             _restore_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
             if before != info:  # files of other clips came or went
@@ -123,12 +129,14 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
     media = _media(settings, clips)
     if info.get("made_from") != _made_from(settings, listed, media):
         return "made from other lists, clips or settings"
-    index = read_table(store, layout.shard_index(eps), ["shard"])
-    named = pc.unique(index["shard"].drop_null()).to_pylist()
-    there = set(store.list(layout.shards(eps)))
-    there |= {name.rpartition("/")[0] for name in there}
-    lost = sum(name not in there for name in named)
-    return f"{lost} of its shards are gone" if lost else ""
+    index = read_table(store, layout.shard_index(eps), ["key", "shard", "offset", "size"])
+    if lost := _lost(store, eps, index):
+        return f"{lost} of its {'shards' if settings.export == 'shards' else 'samples'} are lost"
+    expected = _missing_info(info["fingerprint"], eps) if info.get("missing") else None
+    if read_info(store, layout.missing_media(eps)) != expected:
+        return "its list of missing media is not of this set"
+    others = any(True for _ in _other_sets(store, eps, info["fingerprint"]))
+    return "files of other sets are to be deleted" if others else ""
 
 
 def _media(settings: Settings, clips: str | None) -> MediaFiles | None:
@@ -143,18 +151,29 @@ def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str
     return _set_fingerprint(settings, listed, files)
 
 
-def _is_whole(
-    settings: Settings, store: Store, current: Curated, found: dict[Any, Members]
-) -> bool:
-    there = set(store.list(layout.shards(current.eps)))
-    if settings.export == "shards":
-        return there.issuperset(current.shards)
-    folder = layout.media_folder(current.fingerprint)
-    return there.issuperset(
-        f"{folder}/{sample_key(id_)}.{extension}"
-        for id_, members in found.items()
-        for extension in members
+def _lost(store: Store, eps: str, index: pa.Table) -> int:
+    """How many tars, or plain samples, of an index are absent or cut."""
+    sizes = {name: size_of(v) for name, v in store.list_versions(layout.shards(eps)).items()}
+    index = index.filter(index["shard"].is_valid())
+    in_tars = index["offset"].is_valid()
+    tars = index.filter(in_tars)
+    ends = pa.table({"shard": tars["shard"], "end": pc.add(tars["offset"], tars["size"])})
+    ends = ends.group_by("shard").aggregate([("end", "max")])
+    lost = sum(
+        sizes.get(name, -1) < end
+        for name, end in zip(ends["shard"].to_pylist(), ends["end_max"].to_pylist(), strict=True)
     )
+    plain = index.filter(pc.invert(in_tars))
+    if plain.num_rows:
+        found: Counter[str] = Counter()
+        for name, size in sizes.items():
+            folder, _, file = name.rpartition("/")
+            found[f"{folder}/{file.partition('.')[0]}"] += size
+        columns = (plain[name].to_pylist() for name in ("shard", "key", "size"))
+        lost += sum(
+            found[f"{shard}/{key}"] != size for shard, key, size in zip(*columns, strict=True)
+        )
+    return lost
 
 
 def _match_media(
@@ -222,9 +241,13 @@ def _write_missing(
     name = layout.missing_media(eps)
     if missing:
         table = pa.table({schemas.ID: missing}, schema=schemas.missing_media(manifest.id_type))
-        write_table(store, name, table, {"fingerprint": set_print, "eps": eps})
+        write_table(store, name, table, _missing_info(set_print, eps))
     else:
         store.delete(name)
+
+
+def _missing_info(set_print: str, eps: str) -> dict[str, Any]:
+    return {"fingerprint": set_print, "eps": eps}
 
 
 def _restore_missing(
@@ -232,14 +255,19 @@ def _restore_missing(
 ) -> None:
     """Write the list of missing media again if it is of a set whose run was stopped."""
     found = read_info(store, layout.missing_media(current.eps))
-    expected = {"fingerprint": current.fingerprint, "eps": current.eps} if missing else None
+    expected = _missing_info(current.fingerprint, current.eps) if missing else None
     if found != expected:
         _write_missing(store, manifest, current.eps, missing, current.fingerprint)
 
 
 def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
     """Delete the sets that the index, which is written by now, does not name."""
+    for name in list(_other_sets(store, eps, set_print)):
+        store.delete(name)
+
+
+def _other_sets(store: Store, eps: str, set_print: str) -> Iterator[str]:
+    """The files of all sets but one."""
     for name in store.list(layout.shards(eps)):
-        folder = name.split("/")[0] if "/" in name else None
-        if folder is not None and folder != set_print:
-            store.delete(f"{layout.shards(eps)}/{name}")
+        if "/" in name and name.split("/")[0] != set_print:
+            yield f"{layout.shards(eps)}/{name}"

@@ -68,5 +68,14 @@ def forget_other_ids(store: Store, groups: list[Group]) -> None:
         store.delete(f"{layout.ID_HASHES}/{name}")
 
 
+def ids_lacking(store: Store, groups: list[Group]) -> str:
+    """How the hashes differ from those of the current groups; empty if they do not."""
+    listed = set(store.list(layout.ID_HASHES))
+    current = {_name(group) for group in groups}
+    if current - listed:
+        return "hashes of ids are missing"
+    return "hashes of ids of earlier files are to be deleted" if listed - current else ""
+
+
 def _name(group: Group) -> str:
     return layout.id_hashes(group.name).removeprefix(f"{layout.ID_HASHES}/")

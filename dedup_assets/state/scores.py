@@ -89,6 +89,22 @@ def write_ledger(
     return ScoreLedger(key, print_, compared_by, dict(sorted(clusters.items())))
 
 
+def mark_unfinished(store: Store, key: str) -> None:
+    """Say that the pruning tables of a key are being changed, and may differ from its ledger."""
+    store.write_bytes(layout.unfinished_scores(key), b"")
+
+
+def unmark(store: Store, key: str) -> None:
+    """Say that they are those of the ledger, which is written by now."""
+    store.delete(layout.unfinished_scores(key))
+
+
+def unfinished_keys(store: Store) -> set[str]:
+    """The keys that are marked: a run changes their pruning tables, or was stopped while it did."""
+    names = store.list(layout.SCORE_LEDGERS, layout.UNFINISHED)
+    return {name.removesuffix(layout.UNFINISHED) for name in names}
+
+
 def compared_by(settings: Settings, base: str) -> str:
     """What decides the scores of given rows, whichever fragments they lie in."""
     return fingerprint("compared", VERSION, base, ranking(settings), *_precision(settings))

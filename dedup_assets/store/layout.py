@@ -22,6 +22,7 @@ HISTOGRAM = "extraction/similarity_histogram.parquet"
 HISTOGRAM_PLOT = "extraction/similarity_histogram.png"
 MISSED = "extraction/missed_by_clustering.parquet"
 EXTRACTION = "extraction"
+UNFINISHED = ".unfinished"
 SHARDS = "shards"
 SETTINGS = "settings.json"
 INSTANCE = ".dagster"
@@ -136,6 +137,11 @@ def scores(cluster: int) -> str:
 def score_ledger(key: str) -> str:
     """The scores of all clusters of a partition key."""
     return f"{SCORE_LEDGERS}/{key}.parquet"
+
+
+def unfinished_scores(key: str) -> str:
+    """A mark that the pruning tables of a partition key are being changed."""
+    return f"{SCORE_LEDGERS}/{key}{UNFINISHED}"
 
 
 def list_ledger(eps: str) -> str:
