@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 _SUFFIX = ".parquet"
 
@@ -30,6 +31,7 @@ class Watch:
         self.read: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
+        self._renamed: set[Any] = set()
         self._guard = threading.Lock()
         self._root = output.partition("://")[2] or f"{Path(output).absolute()}/"
         if "://" in output:
@@ -43,7 +45,8 @@ class Watch:
             writes = flags & (os.O_WRONLY | os.O_RDWR) if mode is None else set(mode) & set("wax+")
             if not writes:
                 self._count(self.read, path)
-        elif event == "os.rename":
+        elif event == "os.rename" and arguments[0] not in self._renamed:
+            self._renamed.add(arguments[0])  # tried again where the folder was not there
             self._count(self.written, arguments[1])
 
     def _watch_requests(self) -> None:
@@ -52,7 +55,7 @@ class Watch:
         send = AIOHTTPSession.send
 
         async def counted(session: Any, request: Any) -> Any:
-            path = request.url.partition("://")[2].partition("/")[2].partition("?")[0]
+            path = unquote(urlsplit(request.url).path).lstrip("/")
             with self._guard:
                 self.requests[request.method] += 1
             if request.method == "GET":

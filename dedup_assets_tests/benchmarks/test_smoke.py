@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import fits, floors, kmeans, pairwise, scaling, searches, semhash
+from benchmarks import fits, floors, increments, kmeans, pairwise, scaling, searches, semhash
+from benchmarks.increment_runs import EPS, FIRST, NOTHING
 from dedup_assets.compute import cuda
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 
@@ -112,6 +113,23 @@ def test_semhash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         assert 0.5 < data["runs"][name]["share_found"]["0.1"] <= 1
         assert data["runs"][name]["in_no_pair"] == {"0.01": 0, "0.1": 0}
     assert data["runs"]["dedup_assets, 1 cluster"]["share_found"] == {"0.01": 1, "0.1": 1}
+
+
+def test_increments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Without new rows, whose data `test_increments.py` looks at."""
+    path = tmp_path / "results.json"
+    small = ["--rows", "300", "--dim", "8", "--clusters", "3", "--no-new-rows"]
+    places = ["--work", str(tmp_path / "work"), "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["increments", *small, *places])
+    assert increments.main() == 0
+    summary = json.loads(path.read_text())["summary"]
+    assert list(summary) == [FIRST, EPS, NOTHING]
+    assert summary[FIRST]["share_of_first"] == 1
+    assert summary[EPS]["new"] == {"lists": "3 of 3"}
+    assert summary[EPS]["lists_written"] == 3
+    assert summary[NOTHING]["parquet_written"] == 0
+    assert summary[NOTHING]["parquet_read"] > 6
+    assert not list((tmp_path / "work").iterdir())
 
 
 @pytest.mark.parametrize("module", ["pairwise", "kmeans"])
