@@ -20,7 +20,8 @@ from dedup_assets.stages.embeddings import input_files
 from dedup_assets.stages.histogram import found_histogram
 from dedup_assets.stages.missed import missed_lacking
 from dedup_assets.stages.partitioning import left_over
-from dedup_assets.stages.scores import scores_left_over, table_name
+from dedup_assets.stages.score_keys import table_name
+from dedup_assets.stages.scores import scores_left_over
 from dedup_assets.stages.shards import shards_lacking
 from dedup_assets.state.commits import resumed_commit
 from dedup_assets.state.ids import ids_lacking

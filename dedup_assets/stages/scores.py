@@ -1,27 +1,32 @@
 """For each cluster: rank its rows and find each one's best earlier match."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.pairwise import best_earlier_matches
 from dedup_assets.compute.threads import in_threads, thread_count
-from dedup_assets.compute.update import update_matches
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
+from dedup_assets.stages import comparing
+from dedup_assets.stages.comparing import Cluster, compare_clusters
 from dedup_assets.stages.known import Known, known_matches
 from dedup_assets.stages.ranked import RankedRows, read_ranked
+from dedup_assets.stages.score_keys import (
+    Key,
+    Task,
+    before_of,
+    begin_key,
+    is_made_from,
+    table_name,
+)
 from dedup_assets.state.ranges import clusters_of
 from dedup_assets.state.scores import (
     Entry,
-    ScoreLedger,
     mark_unfinished,
     pruning_table,
-    read_scores,
     unfinished_keys,
     unmark,
     write_ledger,
@@ -30,13 +35,7 @@ from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import REQUESTS, Store, size_of
 from dedup_assets.store.sizes import format_bytes
-from dedup_assets.store.tables import read_info, read_table, write_table
-
-FEWEST_UPDATED = 512
-"""Rows of a cluster below which comparing anew takes no longer than an update."""
-
-MOST_SEARCHED = 0.5
-"""Share of rows to compare with all others, above which the cluster is compared anew."""
+from dedup_assets.store.tables import read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -60,60 +59,6 @@ class KeyScores:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A cluster whose scores have to be found."""
-
-    key: "_Key"
-    number: int
-    fingerprint: str
-    fragments: list[str]
-    rows: int
-
-
-@dataclass(eq=False)
-class _Key:
-    """A partition key at work.
-
-    Attributes:
-        expected: what the scores of each cluster are to be made from.
-        found: its ledger, current or not.
-        current: the clusters whose rows in the ledger are current.
-        waiting: clusters that are not compared yet.
-        restored: clusters whose pruning table alone is missing.
-        marked: whether a mark says that its tables are being changed.
-        entries, tables: of the clusters that were compared.
-        updated: how many of them were brought up to date; ``searched``: rows compared with all.
-    """
-
-    name: str
-    clusters: range
-    expected: dict[int, str]
-    found: ScoreLedger | None
-    current: set[int]
-    waiting: set[int]
-    restored: set[int]
-    marked: bool
-    entries: dict[int, Entry] = field(default_factory=dict)
-    tables: dict[int, pa.Table] = field(default_factory=dict)
-    updated: int = 0
-    searched: int = 0
-    before: "_Before | None" = None
-
-
-class _Before:
-    """The rows of a ledger by cluster."""
-
-    def __init__(self, store: Store, ledger: ScoreLedger) -> None:
-        self._table = read_scores(store, ledger)
-        sizes = [entry.rows for entry in ledger.clusters.values()]
-        starts = np.cumsum([0, *sizes]).tolist()
-        self._spans = dict(zip(ledger.clusters, zip(starts, sizes, strict=False), strict=True))
-
-    def rows(self, cluster: int) -> pa.Table:
-        return self._table.slice(*self._spans[cluster])
-
-
 def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
     """Bring the scores of the clusters of ``keys`` up to date; what is current stays.
 
@@ -132,7 +77,7 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
     unfinished = unfinished_keys(store)
     done: dict[str, KeyScores] = {}
     with track("comparing", total, "rows") as advance:
-        work = [_begin(snapshot, key, found[key], sizes, key in unfinished) for key in keys]
+        work = [begin_key(snapshot, key, found[key], sizes, key in unfinished) for key in keys]
         tasks = [task for _, tasks in work for task in tasks]
         advance(total - sum(task.rows for task in tasks))
         open_ = [key for key, _ in work]
@@ -148,39 +93,7 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
     return {key: done[key] for key in keys}
 
 
-def _begin(
-    snapshot: Snapshot,
-    name: str,
-    found: ScoreLedger | None,
-    sizes: dict[str, int],
-    unfinished: bool,
-) -> tuple[_Key, list[_Task]]:
-    """What there is of a key, and what has to be compared.
-
-    A run that was stopped may have written tables that are not those of the ledger, and have
-    their size: so it leaves a mark, and where there is one each table says what it is.
-    """
-    expected = snapshot.expected([name])
-    current = found.current(expected) if found else set()
-    entries = found.clusters if found else {}
-    restored = {
-        c
-        for c in current
-        if sizes.get(table_name(c)) != entries[c].bytes
-        or (unfinished and not _is_made_from(snapshot.store, c, expected[c]))
-    }
-    waiting = set(expected) - current
-    key = _Key(name, snapshot.ranges[name], expected, found, current, waiting, restored, unfinished)
-    tasks = []
-    for cluster, fragments in snapshot.fragments([name]).items():
-        if cluster in waiting:
-            names = [f["fragment"] for f in fragments]
-            rows = sum(f["rows"] for f in fragments)
-            tasks.append(_Task(key, cluster, expected[cluster], names, rows))
-    return key, tasks
-
-
-def _mark(store: Store, keys: list[_Key]) -> None:
+def _mark(store: Store, keys: list[Key]) -> None:
     """Mark the keys whose tables will change and have a ledger."""
     unmarked = [k for k in keys if k.found and (k.waiting or k.restored) and not k.marked]
     for _ in store.map(lambda key: mark_unfinished(store, key.name), unmarked):
@@ -189,7 +102,7 @@ def _mark(store: Store, keys: list[_Key]) -> None:
         key.marked = True
 
 
-def _commit_all(snapshot: Snapshot, keys: list[_Key], done: dict[str, KeyScores]) -> None:
+def _commit_all(snapshot: Snapshot, keys: list[Key], done: dict[str, KeyScores]) -> None:
     threads = snapshot.store.threads(1)
     in_threads(
         lambda key: _commit(snapshot, key),
@@ -199,7 +112,7 @@ def _commit_all(snapshot: Snapshot, keys: list[_Key], done: dict[str, KeyScores]
     )
 
 
-def _commit(snapshot: Snapshot, key: _Key) -> KeyScores:
+def _commit(snapshot: Snapshot, key: Key) -> KeyScores:
     """Write the ledger of a key whose clusters are all compared, unless nothing changed."""
     found, store = key.found, snapshot.store
     id_type = snapshot.manifest.id_type
@@ -207,12 +120,13 @@ def _commit(snapshot: Snapshot, key: _Key) -> KeyScores:
     if found is not None:
         entries |= {cluster: found.clusters[cluster] for cluster in key.current}
     for cluster in sorted(key.restored):
-        rows = _before(store, key).rows(cluster)
+        rows = before_of(store, key).rows(cluster)
         size = _write_table(store, cluster, key.expected[cluster], pruning_table(rows, id_type))
         entries[cluster] = replace(entries[cluster], bytes=size)
     if found is None or entries != found.clusters or found.compared_by != snapshot.compared_by:
         tables = [
-            key.tables[c] if c in key.tables else _before(store, key).rows(c) for c in key.clusters
+            key.tables[c] if c in key.tables else before_of(store, key).rows(c)
+            for c in key.clusters
         ]
         schema = schemas.score_ledger(id_type)
         table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
@@ -232,13 +146,6 @@ def _commit(snapshot: Snapshot, key: _Key) -> KeyScores:
     )
 
 
-def _before(store: Store, key: _Key) -> _Before:
-    if key.before is None:
-        assert key.found is not None
-        key.before = _Before(store, key.found)
-    return key.before
-
-
 def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
     """What to say of a cluster that does not fit into the budget; it is compared all the same.
 
@@ -254,9 +161,9 @@ def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
     )
 
 
-def _batches(tasks: list[_Task], rows: int) -> Iterator[list[_Task]]:
+def _batches(tasks: list[Task], rows: int) -> Iterator[list[Task]]:
     """Clusters that are read and compared together: up to ``rows``, or one that has more."""
-    batch: list[_Task] = []
+    batch: list[Task] = []
     held = 0
     for task in tasks:
         if batch and held + task.rows > rows:
@@ -269,7 +176,7 @@ def _batches(tasks: list[_Task], rows: int) -> Iterator[list[_Task]]:
 
 
 def _score_batch(
-    snapshot: Snapshot, batch: list[_Task], sizes: dict[str, int], advance: Advance
+    snapshot: Snapshot, batch: list[Task], sizes: dict[str, int], advance: Advance
 ) -> None:
     """Read, rank and compare the rows of some clusters and write their pruning tables."""
     settings, store = snapshot.settings, snapshot.store
@@ -281,7 +188,7 @@ def _score_batch(
     threads = store.threads(thread_count(), remote)
     rows: dict[int, RankedRows] = {}
 
-    def hold(task: _Task, read: RankedRows) -> None:
+    def hold(task: Task, read: RankedRows) -> None:
         rows[task.number] = read
         advance_read(1)
 
@@ -304,18 +211,23 @@ def _score_batch(
         if task.number in tables:
             advance(task.rows)
     remaining = [task for task in batch if task.number not in tables]
-    best = _compare(snapshot, remaining, rows, x, spans, advance)
+    to_compare = [
+        Cluster(t.number, spans[t.number], _known(snapshot, t, rows[t.number])) for t in remaining
+    ]
+    best = compare_clusters(settings, x, to_compare, advance)
     schema = schemas.pairs(snapshot.manifest.id_type)
 
-    def write(task: _Task) -> tuple[pa.Table, int]:
+    def write(task: Task) -> tuple[pa.Table, int]:
         if task.number in tables:
             return tables[task.number], sizes[table_name(task.number)]
-        score, index = best[task.number]
+        found = best[task.number]
+        task.key.searched += found.searched
+        task.key.updated += found.updated
         ids = rows[task.number].ids
-        table = pa.table([ids, ids.take(pa.array(index)), score], schema=schema)
+        table = pa.table([ids, ids.take(pa.array(found.index)), found.score], schema=schema)
         return table, _write_table(store, task.number, task.fingerprint, table)
 
-    def keep(task: _Task, written: tuple[pa.Table, int]) -> None:
+    def keep(task: Task, written: tuple[pa.Table, int]) -> None:
         table, size = written
         key = task.key
         key.entries[task.number] = Entry(task.fingerprint, task.rows, size)
@@ -331,10 +243,10 @@ def _score_batch(
         in_threads(write, batch, threads, keep)
 
 
-def _recover(snapshot: Snapshot, task: _Task, rows: RankedRows) -> pa.Table | None:
+def _recover(snapshot: Snapshot, task: Task, rows: RankedRows) -> pa.Table | None:
     """The pruning table of a cluster, if a run that was stopped has written it already."""
     name = layout.scores(task.number)
-    if not _is_made_from(snapshot.store, task.number, task.fingerprint):
+    if not is_made_from(snapshot.store, task.number, task.fingerprint):
         return None
     table = read_table(snapshot.store, name)
     schema = schemas.pairs(snapshot.manifest.id_type)
@@ -345,107 +257,23 @@ def _recover(snapshot: Snapshot, task: _Task, rows: RankedRows) -> pa.Table | No
     return table.replace_schema_metadata(None)
 
 
-def _compare(
-    snapshot: Snapshot,
-    batch: list[_Task],
-    rows: dict[int, RankedRows],
-    x: np.ndarray,
-    spans: dict[int, slice],
-    advance: Advance,
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Scores and row numbers of the best earlier matches, by cluster.
-
-    Large clusters of which little is new are brought up to date, all others compared together.
-    """
-    settings = snapshot.settings
-    xp = device_array_module(resolve_device(settings.device))
-    best: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    anew: list[_Task] = []
-
-    def compare_anew() -> None:
-        if not anew:
-            return
-        start, stop = spans[anew[0].number].start, spans[anew[-1].number].stop
-        counted = _Counted(advance)
-        found = best_earlier_matches(
-            xp.asarray(x[start:stop]),
-            [*(spans[task.number].start - start for task in anew), stop - start],
-            precision=settings.precision,
-            memory_budget=settings.memory_budget // 2,
-            largest_tile=settings.pairwise_batch_size,
-            on_rows=counted,
-        )
-        advance(stop - start - counted.rows)
-        score, index = to_host(found.score), to_host(found.index)
-        for task in anew:
-            own = slice(spans[task.number].start - start, spans[task.number].stop - start)
-            best[task.number] = score[own], index[own]
-            task.key.searched += task.rows
-        anew.clear()
-
-    for task in batch:
-        known = _known(snapshot, task, rows[task.number])
-        if known is None:
-            if anew and spans[anew[-1].number].stop != spans[task.number].start:
-                compare_anew()
-            anew.append(task)
-            continue
-        compare_anew()
-        found = update_matches(
-            xp.asarray(x[spans[task.number]]),
-            known.index,
-            known.score,
-            known.fresh,
-            memory_budget=settings.memory_budget // 2,
-        )
-        best[task.number] = to_host(found.score), to_host(found.index)
-        task.key.searched += known.searched
-        task.key.updated += 1
-        advance(task.rows)
-    compare_anew()
-    return best
-
-
-def _known(snapshot: Snapshot, task: _Task, rows: RankedRows) -> Known | None:
-    """What earlier scores say of a cluster; None if comparing it anew is as well."""
+def _known(snapshot: Snapshot, task: Task, rows: RankedRows) -> Known | None:
+    """What earlier scores say of a cluster, if there are any that can be brought up to date."""
     found = task.key.found
     if (
         found is None
         or snapshot.settings.precision != "exact"
         or found.compared_by != snapshot.compared_by
-        or task.rows < FEWEST_UPDATED
+        or task.rows < comparing.FEWEST_UPDATED
         or task.number not in found.clusters
     ):
         return None
-    before = _before(snapshot.store, task.key).rows(task.number)
-    known = known_matches(rows, before)
-    return known if known.searched <= MOST_SEARCHED * task.rows else None
+    return known_matches(rows, before_of(snapshot.store, task.key).rows(task.number))
 
 
 def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) -> int:
     info = {"fingerprint": fingerprint, "cluster": cluster}
     return write_table(store, layout.scores(cluster), table, info)
-
-
-def _is_made_from(store: Store, cluster: int, fingerprint: str) -> bool:
-    return (read_info(store, layout.scores(cluster)) or {}).get("fingerprint") == fingerprint
-
-
-def table_name(cluster: int) -> str:
-    """The file of a pruning table, relative to `layout.SCORES`."""
-    return layout.scores(cluster).removeprefix(f"{layout.SCORES}/")
-
-
-class _Counted:
-    """Passes progress on and remembers how much, since copies of rows are not reported."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-        self.rows = 0
-
-    def __call__(self, rows: int) -> None:
-        self.rows += rows
-        self._advance(rows)
 
 
 def scores_left_over(snapshot: Snapshot, tables: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from dedup_assets import graph
 from dedup_assets.settings import Settings
-from dedup_assets.stages import missed, plot, scores
+from dedup_assets.stages import comparing, missed, plot, scores
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets.stages.embeddings import list_embeddings
@@ -160,4 +160,4 @@ def watch_paths(patch: pytest.MonkeyPatch, seen: Counter[str]) -> None:
     patch.setattr(scores, "_recover", recovering)
     patch.setattr(missed, "estimate_missed", estimating)
     patch.setattr(groups, "_joined", joining)
-    patch.setattr(scores, "FEWEST_UPDATED", 4)
+    patch.setattr(comparing, "FEWEST_UPDATED", 4)
