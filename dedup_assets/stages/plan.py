@@ -31,8 +31,6 @@ from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store, size_of
 
-_LEFT_OVER = "files of earlier runs are to be deleted"
-
 
 @dataclass(frozen=True)
 class Work:
@@ -163,18 +161,17 @@ def _plan_clusters(plan: _Plan) -> None:
         if earlier is not None:
             plan.add(asset, f"follows {earlier}", keys, len(keys))
             continue
-        found, stale = lacking(plan.snapshot)
-        if found:
-            plan.add(asset, "missing or stale", tuple(found), len(keys))
-        elif stale:
-            plan.add(asset, _LEFT_OVER, keys, len(keys))
+        found, left = lacking(plan.snapshot)
+        if found or left:
+            reason = "missing or stale" if found else "files of earlier runs are to be deleted"
+            plan.add(asset, reason, keys if left else tuple(found), len(keys))
 
 
 def _unshuffled_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
-    """Keys that lack fragments; if none does, the files that are to be deleted."""
+    """Keys that lack fragments, and files that are to be deleted: of all keys that are whole."""
     settings, store, groups = snapshot.settings, snapshot.store, snapshot.groups
     there = set(store.list(layout.CLUSTERS))
-    lacking = []
+    lacking, current = [], {}
     aside = set(store.list(layout.REJECTED))
     for key, commit in snapshot.found_commits(snapshot.ranges).items():
         whole = resumed_commit(settings, commit, snapshot.base, groups, there, aside)
@@ -182,11 +179,12 @@ def _unshuffled_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
             lacking.append(key)
         else:
             snapshot.keep_commit(key, whole)
-    return lacking, [] if lacking else left_over(snapshot, dict(snapshot.commits()), there)
+            current[key] = whole
+    return lacking, left_over(snapshot, current, there)
 
 
 def _unscored_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
-    """Keys that lack scores; if none does, the files that are to be deleted."""
+    """Keys that lack scores, and files that are to be deleted."""
     listed = snapshot.store.list_versions(layout.SCORES)
     sizes = {name: size_of(version) for name, version in listed.items()}
     unfinished = unfinished_keys(snapshot.store)
@@ -200,7 +198,7 @@ def _unscored_keys(snapshot: Snapshot) -> tuple[list[str], list[str]]:
         current = ledger is not None and len(ledger.current(expected)) == len(expected)
         if not (current and whole) or key in unfinished:
             lacking.append(key)
-    return lacking, [] if lacking else scores_left_over(snapshot, sizes)
+    return lacking, scores_left_over(snapshot, sizes)
 
 
 def _plan_unpartitioned(plan: _Plan) -> None:

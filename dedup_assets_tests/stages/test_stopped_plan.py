@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,19 +42,25 @@ def run_until(settings: Settings, watched: Watched, moment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "deleted",
+    ("change", "moment"),
     [
-        layout.ID_HASHES,
-        layout.CLUSTERS,
-        layout.REJECTED,
-        layout.PARTITIONS,
-        layout.SCORES,
-        layout.SCORE_LEDGERS,
-        layout.shards(EPS),
+        ({"n_clusters": 2}, f"before deleting {layout.ID_HASHES}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.CLUSTERS}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.REJECTED}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.PARTITIONS}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.SCORES}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.SCORE_LEDGERS}/"),
+        ({"n_clusters": 2}, f"before deleting {layout.shards(EPS)}/"),
+        ({}, f"after writing {layout.partition_commit('0')}"),
     ],
 )
 def test_files_that_a_stopped_run_was_to_delete_are_deleted(
-    tmp_path: Path, mixed: np.ndarray, names: list[str], watched: Watched, deleted: str
+    tmp_path: Path,
+    mixed: np.ndarray,
+    names: list[str],
+    watched: Watched,
+    change: dict[str, Any],
+    moment: str,
 ):
     mixed[0] = mixed[-1] = 0
     write_inputs(tmp_path / "in", names, mixed, files=3)
@@ -74,12 +81,11 @@ def test_files_that_a_stopped_run_was_to_delete_are_deleted(
     alone = before.model_copy(update={"output_path": str(tmp_path / "alone")})
     run_all(alone)
     (tmp_path / "in" / "000.parquet").unlink()
-    change = {"n_clusters": 2}
     run_all(alone.model_copy(update=change))
     settings = before.model_copy(update=change)
-    run_until(settings, watched, f"before deleting {deleted}/")
-    while run_planned(settings):
-        pass
+    run_until(settings, watched, moment)
+    run_planned(settings)
+    assert plan_work(settings, settings.open_output()) == []
     assert bytes_of(settings.output_path) == bytes_of(alone.output_path)
 
 

@@ -78,3 +78,8 @@ def assert_nothing_stale(settings: Settings) -> None:
     assert set(store.list(layout.ID_HASHES)) == groups
     temporary = Path(store.path(TEMPORARY))
     assert not temporary.exists() or list(temporary.iterdir()) == []
+
+
+def differing(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """Names of files that only one of two outputs has, or that are not alike in both."""
+    return sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))

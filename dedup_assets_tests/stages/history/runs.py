@@ -50,6 +50,13 @@ class Acts:
             raise Killed(act)
 
 
+def kind_of(act: str) -> str:
+    """An act with the folder, or the name, of what is written without numbers."""
+    moment, doing, name = act.split(" ", 2)
+    parts = name.split("/")
+    return f"{moment} {doing} {'/'.join(parts[:2] if len(parts) > 2 else parts[:1])}"
+
+
 @dataclass
 class Watched:
     """What runs do: their acts, and how often each way of updating an output was taken."""
