@@ -16,14 +16,8 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.rangefile import Window
 from dedup_assets.store.s3 import ChangedError, Entries
 from dedup_assets.store.sizes import format_bytes
-from dedup_assets.store.zip_directory import (
-    LOCAL_HEADER,
-    Directory,
-    Member,
-    Versions,
-    damaged,
-    read_directory,
-)
+from dedup_assets.store.zip_directory import LOCAL_HEADER, damaged, read_directory
+from dedup_assets.store.zip_members import Directory, Member, Versions
 
 _LOCAL_SIGNATURE = b"PK\3\4"
 _CHUNK_BYTES = 1 << 20

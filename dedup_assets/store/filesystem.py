@@ -15,7 +15,7 @@ from typing import IO, TypeVar, cast
 
 from dedup_assets.store import layout as layouts
 from dedup_assets.store.access import S3, Access, is_remote
-from dedup_assets.store.local import open_regular, refuse_outside, stat_of
+from dedup_assets.store.local import open_regular, refuse_outside, stat_of, walk
 from dedup_assets.store.remotefile import RemoteFile
 from dedup_assets.store.s3 import Entries, Info, S3Objects
 
@@ -220,29 +220,10 @@ class Store:
             yield from ((path, real) for path, real in self._walk(self.root) if real is not None)
 
     def _walk(self, base: str) -> Iterator[tuple[str, str | None]]:
-        """Files and linked folders below ``base``, and for a link where it leads to.
-
-        Links to folders are followed, each folder once on a way down.
-        """
-        above = {base: {os.path.realpath(base)}}
-        for folder, folders, files in os.walk(base, onerror=_not_left_out, followlinks=True):
-            for name in list(folders):
-                path = f"{folder}/{name}"
-                real = os.path.realpath(path)
-                if real in above[folder]:
-                    folders.remove(name)  # a link to where it lies itself
-                elif Path(path).is_symlink():
-                    yield path, self._allowed(path, real)
-                above[path] = above[folder] | {real}
-            for name in files:
-                path = f"{folder}/{name}"
-                is_link = Path(path).is_symlink()
-                yield path, self._allowed(path, os.path.realpath(path)) if is_link else None
-
-    def _allowed(self, path: str, real: str) -> str:
-        if not self._allow_links:
-            refuse_outside(path, real, self.root)
-        return real
+        for path, real in walk(base):
+            if real is not None and not self._allow_links:
+                refuse_outside(path, real, self.root)
+            yield path, real
 
     def size(self, name: str) -> int:
         """Bytes of a file.
@@ -336,12 +317,6 @@ def _open_s3(access: Access) -> S3Objects:
     from s3fs import S3FileSystem  # takes half a second to import
 
     return S3Objects(S3FileSystem(**access.s3_options()), access.retries)
-
-
-def _not_left_out(error: OSError) -> None:
-    """Raise what `os.walk` passes over: a folder that may not be read is not an empty one."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
 
 
 def _version(found: os.stat_result) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -55,6 +56,32 @@ def stat_of(path: str) -> os.stat_result:
         return Path(path).stat()
     except OSError:
         return Path(path).lstat()
+
+
+def walk(base: str) -> Iterator[tuple[str, str | None]]:
+    """Files and linked folders below ``base``, and for a link where it leads to.
+
+    Links to folders are followed, each folder once on a way down.
+    """
+    above = {base: {os.path.realpath(base)}}
+    for folder, folders, files in os.walk(base, onerror=_not_left_out, followlinks=True):
+        for name in list(folders):
+            path = f"{folder}/{name}"
+            real = os.path.realpath(path)
+            if real in above[folder]:
+                folders.remove(name)  # a link to where it lies itself
+            elif Path(path).is_symlink():
+                yield path, real
+            above[path] = above[folder] | {real}
+        for name in files:
+            path = f"{folder}/{name}"
+            yield path, os.path.realpath(path) if Path(path).is_symlink() else None
+
+
+def _not_left_out(error: OSError) -> None:
+    """Raise what `os.walk` passes over: a folder that may not be read is not an empty one."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def special_kind(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The directory of a zip: read in pieces, checked, and kept in a few dozen bytes a member.
+"""The directory of a zip: read in pieces, and checked.
 
 `zipfile` makes a Python object of each member, so a zip of 4 GB in small ones took 20 GB of memory.
 """
@@ -7,9 +7,7 @@ import stat
 import struct
 import zipfile
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import pyarrow.compute as pc
 from dedup_assets.errors import InputError, shorten, shown
 from dedup_assets.progress import track
 from dedup_assets.store.sizes import format_bytes
+from dedup_assets.store.zip_members import Directory
 
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 MOST_DIRECTORY_BYTES = 512 << 20
@@ -42,103 +41,8 @@ _MOST_RATIO = 200
 _RATIO_FROM_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
 _REPORTED = 10_000
-_BLOCK = 256
-_KEPT_BLOCKS = 64
 
 _Fields = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file in a zip: where its header lies, its sizes in bytes and its CRC."""
-
-    offset: int
-    packed: int
-    size: int
-    crc: int
-    stored: bool
-
-    @property
-    def version(self) -> str:
-        return f"{self.size} {self.crc:08x}"
-
-
-class Directory:
-    """The files of a zip, sorted by name; folders and hidden files are left out."""
-
-    def __init__(self, names: pa.LargeStringArray, columns: list[np.ndarray]) -> None:
-        self._names = names
-        self._columns = columns
-        self._heads = names.take(pa.array(range(0, len(names), _BLOCK), pa.int64())).to_pylist()
-        self._blocks: dict[int, dict[str, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def row(self, name: str) -> int | None:
-        """The place of a file, or None if there is none of this name."""
-        number = bisect_right(self._heads, name) - 1
-        if number < 0:
-            return None
-        block = self._blocks.get(number)
-        if block is None:
-            start = number * _BLOCK
-            names = self._names.slice(start, _BLOCK).to_pylist()
-            block = {name: start + place for place, name in enumerate(names)}
-            if len(self._blocks) >= _KEPT_BLOCKS:
-                self._blocks = {}
-            self._blocks[number] = block
-        return block.get(name)
-
-    def member(self, row: int) -> Member:
-        offset, packed, size, crc, stored = (int(column[row]) for column in self._columns)
-        return Member(offset, packed, size, crc, bool(stored))
-
-    def names(self, rows: range) -> Iterator[str]:
-        """Names of some files, in order."""
-        for start in range(rows.start, rows.stop, _REPORTED):
-            yield from self._names.slice(start, min(_REPORTED, rows.stop - start)).to_pylist()
-
-    def below(self, prefix: str) -> range:
-        """The files whose names begin with ``prefix``."""
-        first = self._first_from(prefix)
-        return range(first, self._first_from(f"{prefix}\U0010ffff") if prefix else len(self))
-
-    def _first_from(self, name: str) -> int:
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self._names[middle].as_py() < name:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-
-class Versions(Mapping[str, str]):
-    """The version of each file below a folder of a zip, by name relative to it, sorted.
-
-    Args:
-        directory: of the zip.
-        prefix: of the folder, with a slash; may be empty.
-    """
-
-    def __init__(self, directory: Directory, prefix: str) -> None:
-        self._directory = directory
-        self._prefix = prefix
-        self._rows = directory.below(prefix)
-
-    def __getitem__(self, name: str) -> str:
-        row = self._directory.row(self._prefix + name)
-        if row is None:
-            raise KeyError(name)
-        return self._directory.member(row).version
-
-    def __iter__(self) -> Iterator[str]:
-        return (name[len(self._prefix) :] for name in self._directory.names(self._rows))
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 def read_directory(file: IO[bytes], url: str) -> Directory:

@@ -36,8 +36,8 @@ def run_through(call: Call, s3: S3Server, proxy: FaultyProxy) -> Outcome:
 
 
 def artifacts(s3: S3Server) -> dict[str, bytes]:
-    names = [n for n in s3.names("output") if ".locks/" not in n and not n.endswith("settings.json")]
-    return {name: s3.get(name) for name in names}
+    names = s3.names("output")
+    return {n: s3.get(n) for n in names if ".locks/" not in n and not n.endswith("settings.json")}
 
 
 @pytest.mark.parametrize(
