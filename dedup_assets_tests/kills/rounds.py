@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dedup_assets.store import layout
 from dedup_assets_tests.kills.child import INSTANCE, OPENING, PLAN, SETTINGS, START, Plan
 from dedup_assets_tests.kills.places import Found, Place, make_clips, make_inputs, table_rows
 
@@ -328,12 +329,14 @@ def choose(rng: random.Random, known: Undisturbed, phase: str) -> Kill:
 def torn(left: dict[str, Found], known: Undisturbed) -> list[str]:
     """Files that are neither what an undisturbed run leaves nor what was there before it.
 
-    A commit of the shuffle grows, so it has other contents on the way.
+    A commit of the shuffle grows, so it has other contents on the way; the mark of scores that are
+    being changed is empty, and gone at the end.
     """
     return [
         f"{name} is half of something"
         for name, found in left.items()
         if not is_commit(name)
+        and not name.endswith(layout.UNFINISHED)
         and found.sha not in {f.sha for f in (known.files.get(name), known.before.get(name)) if f}
     ]
 
