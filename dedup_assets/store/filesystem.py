@@ -173,16 +173,16 @@ class Store:
         """Names of all files below ``folder``, relative to it, sorted; empty if it is absent."""
         return sorted(self.list_versions(folder, suffix))
 
-    def entries(self) -> Entries:
-        """What lies directly below the root.
+    def entries(self, folder: str = "") -> Entries:
+        """What lies directly below a folder, or the root.
 
         On S3 the first thousand, in one request: enough to tell folders of folders from others.
         """
         if self._objects is not None:
-            return self._objects.entries(self.root)
+            return self._objects.entries(self.path(folder))
         names: dict[bool, list[str]] = {True: [], False: []}
         try:
-            with os.scandir(self.root) as found:
+            with os.scandir(self.path(folder)) as found:
                 for entry in found:
                     names[entry.is_dir()].append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
@@ -208,36 +208,43 @@ class Store:
             for path, info in self._objects.list(base):
                 yield path, info.version
             return
-        for path, _ in self._walk(base):
+        for entry, _ in self._walk(base):
             with contextlib.suppress(FileNotFoundError):  # deleted just now
-                found = stat_of(path)
+                found = stat_of(entry)
                 if not stat.S_ISDIR(found.st_mode):
-                    yield path, _version(found)
+                    yield entry.path, _version(found)
 
     def links(self) -> Iterator[tuple[str, str]]:
         """Symbolic links below a local root: the path of each, and where it leads to."""
         if self.is_local:
-            yield from ((path, real) for path, real in self._walk(self.root) if real is not None)
+            yield from ((e.path, real) for e, real in self._walk(self.root) if real is not None)
 
-    def _walk(self, base: str) -> Iterator[tuple[str, str | None]]:
+    def _walk(self, base: str) -> Iterator[tuple[os.DirEntry[str], str | None]]:
         """Files and linked folders below ``base``, and for a link where it leads to.
 
-        Links to folders are followed, each folder once on a way down.
+        Links to folders are followed, each folder once on a way down. There may be millions of
+        files and a folder a cluster: each costs one look, and no path is resolved but a link's.
         """
-        above = {base: {os.path.realpath(base)}}
-        for folder, folders, files in os.walk(base, onerror=_not_left_out, followlinks=True):
-            for name in list(folders):
-                path = f"{folder}/{name}"
-                real = os.path.realpath(path)
-                if real in above[folder]:
-                    folders.remove(name)  # a link to where it lies itself
-                elif Path(path).is_symlink():
-                    yield path, self._allowed(path, real)
-                above[path] = above[folder] | {real}
-            for name in files:
-                path = f"{folder}/{name}"
-                is_link = Path(path).is_symlink()
-                yield path, self._allowed(path, os.path.realpath(path)) if is_link else None
+        waiting = [(base, os.path.realpath(base), frozenset[str]())]
+        while waiting:
+            folder, here, above = waiting.pop()
+            above |= {here}
+            try:
+                with os.scandir(folder) as found:
+                    entries = list(found)
+            except OSError as error:
+                _not_left_out(error)
+                continue
+            for entry in entries:
+                real = os.path.realpath(entry.path) if entry.is_symlink() else None
+                if _is_folder(entry):
+                    target = real or f"{here.rstrip('/')}/{entry.name}"
+                    if target in above:
+                        continue  # a link to where it lies itself
+                    waiting.append((entry.path, target, above))
+                    if real is None:
+                        continue
+                yield entry, None if real is None else self._allowed(entry.path, real)
 
     def _allowed(self, path: str, real: str) -> str:
         if not self._allow_links:
@@ -339,9 +346,17 @@ def _open_s3(access: Access) -> S3Objects:
 
 
 def _not_left_out(error: OSError) -> None:
-    """Raise what `os.walk` passes over: a folder that may not be read is not an empty one."""
+    """Raise it but for a folder that is gone: one that may not be read is not an empty one."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is one or leads to one; a link in a circle leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _version(found: os.stat_result) -> str:

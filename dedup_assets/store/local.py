@@ -48,13 +48,13 @@ def refuse_outside(path: str, real: str, root: str) -> None:
         )
 
 
-def stat_of(path: str) -> os.stat_result:
+def stat_of(entry: os.DirEntry[str]) -> os.stat_result:
     """Of what a link leads to; of the link itself where that is not there, so that it is listed
     and to read it fails by name."""
     try:
-        return Path(path).stat()
+        return entry.stat()
     except OSError:
-        return Path(path).lstat()
+        return entry.stat(follow_symlinks=False)
 
 
 def special_kind(path: str) -> str | None:
