@@ -41,9 +41,9 @@ class Watch:
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
-            path, mode, flags = arguments
-            writes = flags & (os.O_WRONLY | os.O_RDWR) if mode is None else set(mode) & set("wax+")
-            if not writes:
+            path, mode, _ = arguments
+            # Without a mode it is a call of os.open, such as behind a file that has an opener.
+            if mode is not None and not set(mode) & set("wax+"):
                 self._count(self.read, path)
         elif event == "os.rename" and arguments[0] not in self._renamed:
             self._renamed.add(arguments[0])  # tried again where the folder was not there

@@ -106,7 +106,7 @@ _PARTS: dict[str, Callable[[_Entries], tuple[int, int, str]]] = {
     CLUSTER_PARTITIONS: lambda entries: (
         entries[0]["groups"] - entries[0]["reused_groups"],
         entries[0]["groups"],
-        "file groups",
+        f"file groups ({entries[0]['rows_read_in_run']:,} rows)",
     ),
     PAIRWISE_SCORES: lambda entries: (
         _total(entries, "clusters") - _total(entries, "reused_clusters"),

@@ -1,6 +1,6 @@
 """The files for other people's readers, compared by content with the ledgers behind them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +54,7 @@ def _sampled(snapshot: Snapshot) -> set[int]:
 
 
 def _verify(
-    snapshot: Snapshot, listed: list[str], *, only: Collection[int] | None, tables: bool
+    snapshot: Snapshot, listed: list[str], *, only: Set[int] | None, tables: bool
 ) -> Verdict:
     """Compare files with the ledgers; keys without a ledger are left out.
 
@@ -66,7 +66,11 @@ def _verify(
     """
     store = snapshot.store
     found = snapshot.found_ledgers(snapshot.ranges).values()
-    ledgers = [ledger for ledger in found if ledger is not None]
+    ledgers = [
+        ledger
+        for ledger in found
+        if ledger is not None and (only is None or ledger.clusters.keys() & only)
+    ]
     wrong: list[str] = []
     files = 0
     removed = dict.fromkeys(listed, 0)
@@ -96,7 +100,7 @@ def _expected(
     snapshot: Snapshot,
     ledger: ScoreLedger,
     listed: list[str],
-    only: Collection[int] | None,
+    only: Set[int] | None,
     removed: dict[str, int],
 ) -> Iterator[tuple[str, pa.Table]]:
     """Names and content of the files that a ledger accounts for."""

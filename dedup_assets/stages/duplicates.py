@@ -271,7 +271,8 @@ def lost_lists(store: Store, eps: str, ledger: ListLedger) -> int:
 
 def stale_eps(snapshot: Snapshot) -> list[str]:
     """eps values whose lists lie there and were made from other scores than the current ones."""
-    found = map(layout.eps_of_summary, snapshot.store.list(layout.EXTRACTION, ".csv"))
+    # Not by a listing of all below: that has a file for each cluster, and for each at each eps.
+    found = map(layout.eps_of_summary, snapshot.store.entries(layout.EXTRACTION).files)
     values = [eps for eps in found if eps is not None]
     prints = snapshot.cluster_prints
     stale = []

@@ -46,6 +46,7 @@ class Shuffled:
     Attributes:
         commits: the state of each asked key.
         groups: groups of the input; ``reused``: how many of them nothing had to be done for.
+        rows_read: rows of the other groups.
         rejected: invalid rows of the whole input.
         spilled_bytes: rows that went through scratch files.
         removed: stale files deleted; ``obsolete``: partition keys no longer in use.
@@ -55,6 +56,7 @@ class Shuffled:
     commits: dict[str, Commit]
     groups: int
     reused: int
+    rows_read: int
     rejected: int
     spilled_bytes: int
     removed: int
@@ -128,6 +130,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         commits=commits,
         groups=len(groups),
         reused=len(groups) - len(todo),
+        rows_read=sum(group.rows for group in todo),
         rejected=count_rejected(store, groups),
         spilled_bytes=spool.spilled_bytes,
         removed=len(stale),

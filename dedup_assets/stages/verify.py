@@ -32,7 +32,7 @@ from dedup_assets.store.members import JSON, members, sample_key, stem_of
 from dedup_assets.store.tables import read_table
 
 SAMPLE = 200
-SAMPLED_CLUSTERS = 10
+SAMPLED_CLUSTERS = 6
 DRIFT_LIMIT = 1.25
 
 

@@ -173,16 +173,16 @@ class Store:
         """Names of all files below ``folder``, relative to it, sorted; empty if it is absent."""
         return sorted(self.list_versions(folder, suffix))
 
-    def entries(self) -> Entries:
-        """What lies directly below the root.
+    def entries(self, folder: str = "") -> Entries:
+        """What lies directly below a folder, or the root.
 
         On S3 the first thousand, in one request: enough to tell folders of folders from others.
         """
         if self._objects is not None:
-            return self._objects.entries(self.root)
+            return self._objects.entries(self.path(folder))
         names: dict[bool, list[str]] = {True: [], False: []}
         try:
-            with os.scandir(self.root) as found:
+            with os.scandir(self.path(folder)) as found:
                 for entry in found:
                     names[entry.is_dir()].append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
@@ -208,22 +208,22 @@ class Store:
             for path, info in self._objects.list(base):
                 yield path, info.version
             return
-        for path, _ in self._walk(base):
+        for entry, _ in self._walk(base):
             with contextlib.suppress(FileNotFoundError):  # deleted just now
-                found = stat_of(path)
+                found = stat_of(entry)
                 if not stat.S_ISDIR(found.st_mode):
-                    yield path, _version(found)
+                    yield entry.path, _version(found)
 
     def links(self) -> Iterator[tuple[str, str]]:
         """Symbolic links below a local root: the path of each, and where it leads to."""
         if self.is_local:
-            yield from ((path, real) for path, real in self._walk(self.root) if real is not None)
+            yield from ((e.path, real) for e, real in self._walk(self.root) if real is not None)
 
-    def _walk(self, base: str) -> Iterator[tuple[str, str | None]]:
-        for path, real in walk(base):
+    def _walk(self, base: str) -> Iterator[tuple[os.DirEntry[str], str | None]]:
+        for entry, real in walk(base):
             if real is not None and not self._allow_links:
-                refuse_outside(path, real, self.root)
-            yield path, real
+                refuse_outside(entry.path, real, self.root)
+            yield entry, real
 
     def size(self, name: str) -> int:
         """Bytes of a file.

@@ -49,39 +49,48 @@ def refuse_outside(path: str, real: str, root: str) -> None:
         )
 
 
-def stat_of(path: str) -> os.stat_result:
+def stat_of(entry: os.DirEntry[str]) -> os.stat_result:
     """Of what a link leads to; of the link itself where that is not there, so that it is listed
     and to read it fails by name."""
     try:
-        return Path(path).stat()
+        return entry.stat()
     except OSError:
-        return Path(path).lstat()
+        return entry.stat(follow_symlinks=False)
 
 
-def walk(base: str) -> Iterator[tuple[str, str | None]]:
+def walk(base: str) -> Iterator[tuple[os.DirEntry[str], str | None]]:
     """Files and linked folders below ``base``, and for a link where it leads to.
 
-    Links to folders are followed, each folder once on a way down.
+    Links to folders are followed, each folder once on a way down. There may be millions of files
+    and a folder a cluster: each costs one look, and no path is resolved but a link's.
     """
-    above = {base: {os.path.realpath(base)}}
-    for folder, folders, files in os.walk(base, onerror=_not_left_out, followlinks=True):
-        for name in list(folders):
-            path = f"{folder}/{name}"
-            real = os.path.realpath(path)
-            if real in above[folder]:
-                folders.remove(name)  # a link to where it lies itself
-            elif Path(path).is_symlink():
-                yield path, real
-            above[path] = above[folder] | {real}
-        for name in files:
-            path = f"{folder}/{name}"
-            yield path, os.path.realpath(path) if Path(path).is_symlink() else None
+    waiting = [(base, os.path.realpath(base), frozenset[str]())]
+    while waiting:
+        folder, here, above = waiting.pop()
+        above |= {here}
+        try:
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone; one that may not be read is not an empty one
+        for entry in entries:
+            real = os.path.realpath(entry.path) if entry.is_symlink() else None
+            if _is_folder(entry):
+                target = real or f"{here.rstrip('/')}/{entry.name}"
+                if target in above:
+                    continue  # a link to where it lies itself
+                waiting.append((entry.path, target, above))
+                if real is None:
+                    continue
+            yield entry, real
 
 
-def _not_left_out(error: OSError) -> None:
-    """Raise what `os.walk` passes over: a folder that may not be read is not an empty one."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is one or leads to one; a link in a circle leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def special_kind(path: str) -> str | None:

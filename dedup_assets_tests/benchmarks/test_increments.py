@@ -59,6 +59,7 @@ def test_files_that_are_read_and_written_are_counted_once(
     (hook,) = hooks
     for folder in ("out", "in"):
         hook("open", (str(tmp_path / folder / "k=1" / "a.parquet"), "rb", os.O_RDONLY))
+    hook("open", (str(tmp_path / "out" / "k=1" / "a.parquet"), None, os.O_RDONLY))
     hook("open", (str(tmp_path / "out" / ".tmp" / "x-1"), "wb", os.O_WRONLY))
     for _ in range(2):  # the folder was not there
         names = (tmp_path / "out" / ".tmp" / "x-1", tmp_path / "out" / "b.parquet")

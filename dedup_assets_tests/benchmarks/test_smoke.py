@@ -13,6 +13,7 @@ import pytest
 from benchmarks import fits, floors, increments, kmeans, pairwise, scaling, searches, semhash
 from benchmarks.increment_runs import EPS, FIRST, NOTHING
 from dedup_assets.compute import cuda
+from dedup_assets.stages import documented, verify
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 
 PEERS = ("torch", "faiss", "sklearn.cluster", "semhash")
@@ -116,19 +117,26 @@ def test_semhash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def test_increments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Without new rows, whose data `test_increments.py` looks at."""
+    """Without new rows, whose data `test_increments.py` looks at.
+
+    The files that are opened are counted: ledgers once each in a run, and no file of a cluster but
+    the lists that are written and a few that a check looks at.
+    """
+    keys, few = 30, 15
     path = tmp_path / "results.json"
-    small = ["--rows", "300", "--dim", "8", "--clusters", "3", "--no-new-rows"]
+    small = ["--rows", "600", "--dim", "8", "--clusters", str(keys), "--no-new-rows"]
     places = ["--work", str(tmp_path / "work"), "--json", str(path)]
     monkeypatch.setattr(sys, "argv", ["increments", *small, *places])
     assert increments.main() == 0
     summary = json.loads(path.read_text())["summary"]
     assert list(summary) == [FIRST, EPS, NOTHING]
     assert summary[FIRST]["share_of_first"] == 1
-    assert summary[EPS]["new"] == {"lists": "3 of 3"}
-    assert summary[EPS]["lists_written"] == 3
+    assert summary[EPS]["new"] == {"lists": "30 of 30"}
+    assert summary[EPS]["lists_written"] == keys
+    sampled = 2 * documented.SAMPLED_CLUSTERS + 2 * verify.SAMPLED_CLUSTERS
+    assert summary[EPS]["parquet_read"] <= 3 * keys + sampled + 2 * few
     assert summary[NOTHING]["parquet_written"] == 0
-    assert summary[NOTHING]["parquet_read"] > 6
+    assert 2 * keys < summary[NOTHING]["parquet_read"] <= 2 * keys + few
     assert not list((tmp_path / "work").iterdir())
 
 

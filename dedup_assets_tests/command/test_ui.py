@@ -176,6 +176,7 @@ def test_ui_shows_the_blocking_checks_as_passed(served: Served) -> None:
             statuses[check["name"]] = check["executionForLatestMaterialization"]["status"]
     assert statuses == {
         "rows_conserved": "SUCCEEDED",
+        "lists_match_ledger": "SUCCEEDED",
         "removed_have_match": "SUCCEEDED",
         "shards_hold_kept": "SUCCEEDED",
     }
