@@ -20,6 +20,7 @@ from benchmarks.empty_graph import run_empty_graph
 from benchmarks.stages import Stopwatch, call_stages, stages_timed_in_place
 from dedup_assets.assets import build_assets
 from dedup_assets.command.instance import open_instance, use_instance
+from dedup_assets.command.plan import plan_run
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.settings_file import write_settings
 from dedup_assets.command.terminal import TerminalProgress
@@ -37,7 +38,8 @@ def graph(settings: dict[str, Any], profile: str | None = None) -> dict[str, Any
     with open_instance() as instance, stages_timed_in_place(watch):
         before = peak_memory_mib()
         with _profiled(profile), listening(TerminalProgress(Console())):
-            report = clock.timed("all", run_graph)(parsed, instance)
+            work = plan_run(parsed, parsed.open_output(), instance)
+            report = clock.timed("all", run_graph)(parsed, instance, work)
         events = count_events(parsed, instance)
     return {
         **_seconds(clock, watch),

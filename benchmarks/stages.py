@@ -16,11 +16,14 @@ CALLS = (
     ("centroids", "dedup_assets.assets.centroids", "fit_centroids"),
     ("cluster_partitions", "dedup_assets.assets.cluster_partitions", "shuffle"),
     ("pairwise_scores", "dedup_assets.assets.pairwise_scores", "score"),
+    ("missed_by_clustering", "dedup_assets.assets.missed_by_clustering", "estimate_missed"),
+    ("missed_beside", "dedup_assets.assets.similarity_histogram", "find_missed"),
     ("similarity_histogram", "dedup_assets.assets.similarity_histogram", "build_histogram"),
-    ("missed_by_clustering", "dedup_assets.assets.similarity_histogram", "estimate_missed"),
     ("missed_at_eps", "dedup_assets.assets.duplicate_ids", "find_missed"),
     ("missed_below_limit", "dedup_assets.checks", "verify_missed"),
     ("duplicate_ids", "dedup_assets.assets.duplicate_ids", "list_duplicates"),
+    ("tables_match_ledger", "dedup_assets.checks", "verify_sampled_tables"),
+    ("lists_match_ledger", "dedup_assets.checks", "verify_sampled_lists"),
     ("rows_conserved", "dedup_assets.checks", "verify_conservation"),
     ("removed_have_match", "dedup_assets.checks", "verify_removed"),
     ("curated_shards", "dedup_assets.assets.curated_shards", "write_shards"),
@@ -70,44 +73,45 @@ def stages_timed_in_place(watch: Stopwatch) -> Iterator[None]:
 
 def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
     """Do what the assets and checks do, without Dagster. Returns what came out at each eps."""
-    from dedup_assets.state.manifest import load_manifest
     from dedup_assets.state.ranges import cluster_ranges
+    from dedup_assets.state.snapshot import Snapshot
 
     run = {
         name: watch.timed(name, getattr(importlib.import_module(module), function))
         for name, module, function in CALLS
     }
 
-    def store() -> Store:
+    def snapshot() -> Snapshot:
         opened = Store(settings.output_path)
         opened.sweep()
-        return opened
+        return Snapshot(settings, opened)
+
+    def check(name: str, *eps: str) -> None:
+        verdict = run[name](snapshot(), *eps)
+        if not verdict.passed:
+            raise RuntimeError(f"{name}: {verdict.description}")
 
     keys = list(cluster_ranges(settings))
-    run["embeddings"](settings, store())
-    opened = store()
-    run["centroids"](settings, opened, load_manifest(settings, opened), False)
-    for name in ("cluster_partitions", "pairwise_scores"):
-        opened = store()
-        run[name](settings, opened, keys)
-        load_manifest(settings, opened)
-    opened = store()
-    run["similarity_histogram"](settings, opened)
-    run["missed_by_clustering"](settings, opened)
-    run["missed_below_limit"](settings, store())
+    run["embeddings"](settings, snapshot().store)
+    state = snapshot()
+    run["centroids"](settings, state.store, state.manifest, refit=False)
+    run["cluster_partitions"](snapshot(), keys)
+    run["pairwise_scores"](snapshot(), keys)
+    check("tables_match_ledger")
+    run["missed_by_clustering"](snapshot())
+    run["missed_below_limit"](snapshot())
+    state = snapshot()
+    run["similarity_histogram"](state)
+    run["missed_beside"](state)
     out = {}
     for eps in settings.eps_thresholds:
-        opened = store()
-        found = run["duplicate_ids"](settings, opened, eps)
-        load_manifest(settings, opened)
-        run["missed_at_eps"](settings, opened)
-        checks = ["rows_conserved", "removed_have_match"]
+        state = snapshot()
+        found = run["duplicate_ids"](state, eps)
+        run["missed_at_eps"](state)
         out[eps] = {"kept": found.kept, "removed": found.removed, "fingerprint": found.fingerprint}
+        for name in ("rows_conserved", "removed_have_match", "lists_match_ledger"):
+            check(name, eps)
         if eps == settings.eps_to_extract:
-            run["curated_shards"](settings, store(), eps)
-            checks.append("shards_hold_kept")
-        for check in checks:
-            verdict = run[check](settings, store(), eps)
-            if not verdict.passed:
-                raise RuntimeError(f"{check}: {verdict.description}")
+            run["curated_shards"](snapshot(), eps)
+            check("shards_hold_kept", eps)
     return out
