@@ -26,10 +26,11 @@ class Started:
         self.options: dict[str, Any] = {}
         self.budget: float | None = None
 
-    def run(self, settings: Settings, console: Any, **options: Any) -> int:
-        complete = options.pop("complete")
+    def run(
+        self, settings: Settings, console: Any, options: run.RunOptions, *, complete: Any
+    ) -> int:
         self.settings = settings if complete is None else complete(settings)
-        self.options = options
+        self.options = vars(options)
         return 0
 
     def resolve(self, settings: Settings, budget: float, console: Any, *, anew: bool) -> Settings:
