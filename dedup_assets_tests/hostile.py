@@ -69,6 +69,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "missing_media": _choice("missing_media"),
     "missed_sample": st.integers(0, 1 << 40),
     "missed_limit": st.floats(0, 1),
+    "max_fragments": st.integers(1, 2**40),
+    "allow_links": st.booleans(),
     "on_invalid": _choice("on_invalid"),
     "pairwise_batch_size": st.none() | _positive,
     "memory_budget": st.integers(16 << 20, 1 << 50),

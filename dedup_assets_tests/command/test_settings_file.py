@@ -166,7 +166,7 @@ REFUSED = {
     "not UTF-8": ("\udcff", "is not UTF-8 text"),
     "auto": (file(n_clusters="auto"), "n_clusters: n_clusters must be a number here"),
     "unknown": (file(colour="red"), "colour: Extra inputs are not permitted"),
-    "unknown and long": (file(**{"x\n" * 9000: 1}), "...: Extra inputs are not permitted"),
+    "unknown and long": (file(**{"x\n" * 9000: 1}), ": Extra inputs are not permitted"),
     "long value": (file(which_to_keep="x" * 90_000), "which_to_keep: input should be 'hard'"),
     "long rule": (file(rank_by=["x" * 90_000]), "rank_by: rank_by takes COLUMN:asc"),
     "missing": ('{"version": 1, "settings": {"n_clusters": 1}}', "output_path: Field required"),
