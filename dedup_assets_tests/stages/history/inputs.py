@@ -91,10 +91,12 @@ class Inputs:
         self._names += 1
         return f"{int(self.rng.integers(100))}-{self._names}.parquet"
 
-    def vector(self) -> list[float]:
+    def vector(self, near: list[float] | None = None) -> list[float]:
         """Often a copy, a scaled or a near copy, or the opposite of one of few directions."""
         one = self._directions[self.rng.integers(4)].astype(np.float64)
         noise = self.rng.normal(size=DIM)
+        if near is not None and len(near) == DIM:
+            return [float(value) for value in (np.array(near) + 0.05 * noise).astype(np.float32)]
         match int(self.rng.integers(8)):
             case 0:
                 drawn = one
