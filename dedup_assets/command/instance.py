@@ -119,6 +119,7 @@ def _touch_tables(instance: dg.DagsterInstance) -> None:
     asset = dg.AssetKey("none")
     instance.get_runs(limit=1)
     instance.get_run_tags(["none"])
+    instance.daemon_cursor_storage.get_cursor_values({"none"})
     instance.all_instigator_state()
     instance.get_dynamic_partitions("none")
     instance.get_asset_records([asset])

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 _BAR_WIDTH = 0.01
+_MARGINS = {"left": 0.09, "right": 0.92, "top": 0.81, "bottom": 0.12}
 _COUNT, _ECDF = "#4c78a8", "#e45756"
 
 
@@ -27,9 +28,10 @@ def draw(table: pa.Table, rows: int) -> bytes:
     compared = int(counts.sum())
     occupied = low[counts > 0]
     left = max(-1.0, float(np.floor(occupied.min() * 20) / 20) - 0.02) if compared else -1.0
-    figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 4.5), dpi=110)
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    # Fixed margins: to compute them takes as long as to draw the picture.
+    axes = figure.subplots(gridspec_kw=_MARGINS)
     # A score of exactly 1 belongs into the last bar, not beyond it.
     edges = np.arange(-100, 101) * _BAR_WIDTH
     binned = np.clip(np.floor(low / _BAR_WIDTH + 1e-6), -100, 99).astype(int) + 100

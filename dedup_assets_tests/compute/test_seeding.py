@@ -36,10 +36,13 @@ def test_centroids_are_different_rows(rng: np.random.Generator, n_clusters: int)
 @pytest.mark.usefixtures("few_candidates")
 @pytest.mark.parametrize("seed", range(5))
 def test_each_distant_group_gets_one(rng: np.random.Generator, seed: int):
-    """Ten tight groups of very different sizes; random rows would miss the small ones."""
+    """Ten groups of very different sizes; random rows would miss the small ones.
+
+    So tight that a draw hardly ever lands twice in one, whatever unit computes the products.
+    """
     centres = unit(rng.normal(size=(10, 32)))
     group = np.repeat(np.arange(10), [400, 200, 100, 50, 20, 10, 10, 10, 5, 5])
-    x = unit(centres[group] + 0.01 * rng.normal(size=(len(group), 32)))
+    x = unit(centres[group] + 0.001 * rng.normal(size=(len(group), 32)))
     assert sorted(group[rows_of(x, seeded(x, 10, seed))]) == list(range(10))
 
 
