@@ -14,7 +14,7 @@ from dedup_assets.compute import kmeans
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.pairwise import best_earlier_matches
-from dedup_assets.compute.thresholds import is_removed
+from dedup_assets.compute.thresholds import score_threshold
 
 FITTED_PER_CLUSTER = 256
 SEED, MAX_ITER, TOL = 42, 100, 1e-4  # as the settings have them
@@ -46,7 +46,7 @@ def remove_by_arrays(x: np.ndarray, clusters: int, device: str, eps: list[str]) 
     removed = {}
     for one in eps:
         removed[one] = np.zeros(n, dtype=bool)
-        removed[one][order] = is_removed(has_earlier, score, one)
+        removed[one][order] = has_earlier & (score >= score_threshold(one))
     clock.lap("compare")
     return Removed(removed, clock.seconds)
 

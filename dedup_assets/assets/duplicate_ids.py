@@ -1,4 +1,5 @@
 import dagster as dg
+import polars as pl
 
 from dedup_assets.assets.common import (
     asset_options,
@@ -37,8 +38,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
             missed = find_missed(snapshot)
         store = snapshot.store
         listed = schemas.removed(snapshot.manifest.id_type, ids_only=store.layout.ids_only)
-        examples = [{**row, "id": str(row["id"]), "max_id": str(row["max_id"])}
-                    for row in found.examples.to_pylist()]  # fmt: skip
+        examples = found.examples.with_columns(pl.col(schemas.ID, schemas.MAX_ID).cast(pl.String))
         return dg.MaterializeResult(
             metadata=described(
                 store,
@@ -49,7 +49,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 removed=found.removed,
                 rejected=found.rejected,
                 share_removed=round(found.removed / max(1, found.total), 6),
-                least_similar_pairs=table(examples, PAIRS_TABLE),
+                least_similar_pairs=table(examples.to_dicts(), PAIRS_TABLE),
                 summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
                 lists=settings.n_clusters,
                 reused_clusters=found.reused,

@@ -2,7 +2,6 @@
 
 import re
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
@@ -41,17 +40,3 @@ def canonical_eps(value: object) -> str:
 def score_threshold(eps: str) -> np.float32:
     """The lowest similarity that counts as a duplicate at ``eps``: float32(1 - eps)."""
     return np.float32(1 - Decimal(eps))
-
-
-def is_removed(has_earlier: Any, score: Any, eps: str) -> Any:
-    """The one rule of removal: an earlier-ranked row is at least as similar as the threshold.
-
-    Args:
-        has_earlier: of shape (n,), bool, whether ``max_id != id``: some row is ranked earlier.
-        score: of shape (n,), float32 cosine similarities.
-        eps: canonical spelling.
-
-    Returns:
-        Array of shape (n,), bool.
-    """
-    return has_earlier & (score >= score_threshold(eps))

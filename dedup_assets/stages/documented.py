@@ -10,7 +10,7 @@ from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import (
     list_columns,
     read_summary,
-    removed_rows,
+    removed,
     require_duplicates,
 )
 from dedup_assets.stages.verify import Verdict
@@ -19,7 +19,7 @@ from dedup_assets.state.scores import ScoreLedger, pruning_table, read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.tables import read_table
+from dedup_assets.store.tables import read_table, to_frame, to_table
 
 SAMPLED_CLUSTERS = 20
 _NAMED = 5
@@ -73,11 +73,11 @@ def _verify(
     ]
     wrong: list[str] = []
     files = 0
-    removed = dict.fromkeys(listed, 0)
+    counts = dict.fromkeys(listed, 0)
     total = sum(ledger.rows for ledger in ledgers)
     with track("comparing files with the ledgers", total, "rows") as advance:
         for ledger in ledgers:
-            for name, expected in _expected(snapshot, ledger, listed, only, removed):
+            for name, expected in _expected(snapshot, ledger, listed, only, counts):
                 if tables or not name.startswith(layout.SCORES):
                     files += 1
                     if not _holds(store, name, expected):
@@ -86,7 +86,7 @@ def _verify(
     for eps in listed if only is None else ():
         files += 1
         summary = read_summary(store, eps) or {}
-        if (summary.get("removed"), summary.get("total")) != (removed[eps], total):
+        if (summary.get("removed"), summary.get("total")) != (counts[eps], total):
             wrong.append(layout.summary(eps))
     text = f"{files - len(wrong)} of {files} files hold what the ledgers do"
     if wrong:
@@ -101,7 +101,7 @@ def _expected(
     ledger: ScoreLedger,
     listed: list[str],
     only: Set[int] | None,
-    removed: dict[str, int],
+    counts: dict[str, int],
 ) -> Iterator[tuple[str, pa.Table]]:
     """Names and content of the files that a ledger accounts for."""
     id_type = snapshot.manifest.id_type
@@ -115,9 +115,9 @@ def _expected(
             continue
         yield layout.scores(cluster), pruning_table(rows, id_type)
         for eps in listed:
-            part = removed_rows(rows, eps).sort_by(schemas.ID)
-            removed[eps] += part.num_rows
-            yield layout.unique_ids_part(eps, cluster), part.select(columns.names).cast(columns)
+            part = to_frame(rows).filter(removed(eps)).sort(schemas.ID)
+            counts[eps] += part.height
+            yield layout.unique_ids_part(eps, cluster), to_table(part, columns)
 
 
 def _holds(store: Store, name: str, expected: pa.Table) -> bool:

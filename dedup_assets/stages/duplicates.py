@@ -5,11 +5,10 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dedup_assets.compute.thresholds import canonical_eps, is_removed
+from dedup_assets.compute.thresholds import canonical_eps, score_threshold
 from dedup_assets.errors import IntegrityError, SettingsError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.state.commits import count_rejected
@@ -20,11 +19,11 @@ from dedup_assets.state.lists import (
     read_lists,
     write_lists,
 )
-from dedup_assets.state.scores import read_scores
+from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store, size_of
-from dedup_assets.store.tables import read_info, write_table
+from dedup_assets.store.tables import read_info, to_frame, to_table, write_table
 
 EXAMPLES = 20
 
@@ -44,7 +43,7 @@ class Duplicates:
     removed: int
     rejected: int
     reused: int
-    examples: pa.Table
+    examples: pl.DataFrame
     fingerprint: str
 
     @property
@@ -84,13 +83,15 @@ def list_duplicates(snapshot: Snapshot, eps: str) -> Duplicates:
         StaleError: the scores of a cluster are missing or stale.
         IntegrityError: kept, removed and rejected rows do not add up to the input.
     """
-    store, ledgers = snapshot.store, list(snapshot.ledgers.values())
+    store, ledgers = snapshot.store, snapshot.ledgers
     lists = _Lists(snapshot, eps)
-    total = sum(ledger.rows for ledger in ledgers)
+    total = sum(ledger.rows for ledger in ledgers.values())
     with track(f"duplicates at eps {eps}", total, "rows") as advance:
-        for table in store.map(lambda one: read_scores(store, one, _COLUMNS), ledgers):
-            lists.add(table)
-            advance(table.num_rows)
+        for key, rows in zip(
+            ledgers, store.map(lambda one: score_frame(store, one), ledgers.values()), strict=True
+        ):
+            lists.add(snapshot.ranges[key], rows)
+            advance(rows.height)
     rejected = count_rejected(store, snapshot.groups)
     manifest = snapshot.manifest
     if total + rejected != manifest.rows:
@@ -113,9 +114,6 @@ def list_duplicates(snapshot: Snapshot, eps: str) -> Duplicates:
     return result
 
 
-_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
-
-
 @dataclass
 class _Lists:
     """The lists of all clusters at an eps, as they are written."""
@@ -130,7 +128,7 @@ class _Lists:
         store = self.snapshot.store
         id_type = self.snapshot.manifest.id_type
         self.fingerprint = lists_fingerprint(self.snapshot.cluster_prints, self.eps)
-        self.examples = schemas.pairs(id_type).empty_table()
+        self.examples = to_frame(schemas.pairs(id_type).empty_table())
         self._schema = list_columns(self.snapshot)
         self._found = read_lists(store, self.eps)
         listed = store.list_versions(layout.unique_ids(self.eps))
@@ -141,42 +139,29 @@ class _Lists:
         if self._found is None or self._found.fingerprint != self.fingerprint:
             store.delete(layout.summary(self.eps))  # until it is there, nothing may look finished
 
-    def add(self, table: pa.Table) -> None:
+    def add(self, clusters: range, rows: pl.DataFrame) -> None:
         """Write the lists of the clusters of a ledger, each sorted by id."""
-        removed = removed_rows(table, self.eps)
-        self.removed += removed.num_rows
-        order = [(schemas.CLUSTER, "ascending"), (schemas.ID, "ascending")]
-        removed = removed.sort_by(order)
+        listed = rows.filter(removed(self.eps)).sort(schemas.CLUSTER, schemas.ID)
+        self.removed += listed.height
         self.examples = _least_similar(
-            pa.concat_tables([self.examples, removed.select(self.examples.column_names)])
+            pl.concat([self.examples, listed.select(self.examples.columns)])
         )
-        key_clusters = self._clusters_of(table)
-        bounds = np.searchsorted(
-            removed[schemas.CLUSTER].to_numpy(), [*key_clusters, key_clusters.stop]
-        ).tolist()
-        clusters = [
-            (cluster, removed.slice(bounds[i], bounds[i + 1] - bounds[i]))
-            for i, cluster in enumerate(key_clusters)
-        ]
+        parts = listed.partition_by(schemas.CLUSTER, as_dict=True)
+        each = [(cluster, parts.get((cluster,), listed.clear())) for cluster in clusters]
         store = self.snapshot.store
         for cluster, (part, reused) in zip(
-            key_clusters, store.map(lambda one: self._list(*one), clusters), strict=True
+            clusters, store.map(lambda one: self._list(*one), each), strict=True
         ):
             self.parts[cluster] = part
             self.reused += reused
 
-    def _clusters_of(self, table: pa.Table) -> range:
-        """The clusters of the next key; some may have no rows."""
-        first = len(self.parts)
-        return next(r for r in self.snapshot.ranges.values() if r.start == first)
-
-    def _list(self, cluster: int, removed: pa.Table) -> tuple[tuple[str, int, int], bool]:
+    def _list(self, cluster: int, rows: pl.DataFrame) -> tuple[tuple[str, int, int], bool]:
         """Write the list of a cluster, unless the one that is there is current."""
         name = layout.unique_ids_part(self.eps, cluster)
         expected = part_fingerprint(self.snapshot.cluster_prints[cluster], self.eps)
         size = self._sizes.get(name.rpartition("/")[2])
         found = self._found.parts.get(cluster) if self._found else None
-        known = found == (expected, removed.num_rows, size)
+        known = found == (expected, rows.height, size)
         if self._sizes_tell:
             reused = known
         elif size is None or (found is not None and found[0] == expected and not known):
@@ -185,9 +170,9 @@ class _Lists:
             info = read_info(self.snapshot.store, name)
             reused = (info or {}).get("fingerprint") == expected
         if not reused:
-            table = removed.select(self._schema.names).cast(self._schema)
+            table = to_table(rows, self._schema)
             size = write_table(self.snapshot.store, name, table, {"fingerprint": expected})
-        return (expected, removed.num_rows, size or 0), reused
+        return (expected, rows.height, size or 0), reused
 
     def commit(self) -> None:
         """Delete the lists of clusters that are no more, then write the ledger."""
@@ -206,15 +191,10 @@ def list_columns(snapshot: Snapshot) -> pa.Schema:
     return schemas.removed(snapshot.manifest.id_type, ids_only=snapshot.store.layout.ids_only)
 
 
-def removed_rows(scores: pa.Table, eps: str) -> pa.Table:
-    """Rows of a ledger or pruning table that are removed at ``eps``."""
-    return scores.filter(removed_mask(scores, eps))
-
-
-def removed_mask(scores: pa.Table, eps: str) -> pa.Array:
-    """Which rows of a ledger or pruning table are removed at ``eps``."""
-    has_earlier = pc.not_equal(scores[schemas.ID], scores[schemas.MAX_ID]).to_numpy()
-    return pa.array(is_removed(has_earlier, scores[schemas.SCORE].to_numpy(), eps))
+def removed(eps: str) -> pl.Expr:
+    """The one rule of removal: an earlier-ranked row is at least as similar as the threshold."""
+    has_earlier = pl.col(schemas.ID) != pl.col(schemas.MAX_ID)
+    return has_earlier & (pl.col(schemas.SCORE) >= pl.lit(score_threshold(eps), pl.Float32))
 
 
 def require_duplicates(snapshot: Snapshot, eps: str) -> str:
@@ -295,9 +275,8 @@ def read_summary(store: Store, eps: str) -> dict[str, Any] | None:
     return {name: value if name == "eps" else int(value) for name, value in row.items()}
 
 
-def _least_similar(pairs: pa.Table) -> pa.Table:
-    order = [(schemas.SCORE, "ascending"), (schemas.ID, "ascending")]
-    return pairs.take(pc.select_k_unstable(pairs, EXAMPLES, order))
+def _least_similar(pairs: pl.DataFrame) -> pl.DataFrame:
+    return pairs.sort(schemas.SCORE, schemas.ID).head(EXAMPLES)
 
 
 def _summary(result: Duplicates) -> dict[str, Any]:

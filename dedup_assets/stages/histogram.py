@@ -5,13 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.histogram import bin_edges, count_scores, eps_grid
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
-from dedup_assets.state.scores import read_scores
+from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.fingerprints import fingerprint
@@ -71,13 +72,12 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
     edges = bin_edges(grid)
     counts = np.zeros(len(edges), dtype=np.int64)
     rows = 0
-    columns = [schemas.ID, schemas.MAX_ID, schemas.SCORE]
     with track("histogram", sum(ledger.rows for ledger in ledgers), "rows") as advance:
-        for table in store.map(lambda one: read_scores(store, one, columns), ledgers):
-            compared = table.filter(pc.not_equal(table[schemas.ID], table[schemas.MAX_ID]))
+        for scored in store.map(lambda one: score_frame(store, one), ledgers):
+            compared = scored.filter(pl.col(schemas.ID) != pl.col(schemas.MAX_ID))
             counts += count_scores(compared[schemas.SCORE].to_numpy(), edges)
-            rows += table.num_rows
-            advance(table.num_rows)
+            rows += scored.height
+            advance(scored.height)
     table = _table(edges, counts, rows, grid)
     info: dict[str, Any] = {"fingerprint": print_, "rows": rows, "compared": int(counts.sum())}
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import

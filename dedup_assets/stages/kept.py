@@ -1,25 +1,19 @@
 """The clips that stay at an eps: all that the list of ids to remove does not name."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.progress import track
-from dedup_assets.stages.duplicates import removed_mask
+from dedup_assets.stages.duplicates import removed
 from dedup_assets.state.commits import rejected_ids
-from dedup_assets.state.scores import read_scores
+from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
+from dedup_assets.store.members import is_unusual
 from dedup_assets.store.tables import read_table
-
-METADATA = "metadata."
-"""Begins the names of the user's columns, so that none hides one of ours."""
-
-_ODD = r"(?s)[^A-Za-z0-9_-]|^.{160}"
-_COLUMNS = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
 
 
 @dataclass(frozen=True)
@@ -27,60 +21,68 @@ class Kept:
     """The kept clips of an eps.
 
     Attributes:
-        rows: in order of id: ``id, cluster, score`` (null without an earlier clip), metadata.
-        others: ids that are not kept and could own a media file that looks like one of a kept
-            id: those that are not their own sample key, or are long enough to be one of another.
+        rows: in order of id: ``id, cluster, score`` (null without an earlier clip).
+        carried: the columns that are carried along, row by row; in Arrow, which has all types.
+        unusual: ids of the input, as text, that decide about media files of others, whether kept
+            or not: see `is_unusual`.
     """
 
-    rows: pa.Table
-    others: list[Any]
+    rows: pl.DataFrame
+    carried: pa.Table
+    unusual: pl.Series
 
     @property
-    def ids(self) -> list[Any]:
-        return self.rows[schemas.ID].to_pylist()
+    def ids(self) -> pl.Series:
+        return self.rows[schemas.ID]
 
 
-def read_kept(snapshot: Snapshot, eps: str) -> Kept:
+def read_kept(snapshot: Snapshot, eps: str, *, media: bool) -> Kept:
     """Read the kept clips.
+
+    Args:
+        snapshot: of the output.
+        eps: whose list is left out.
+        media: whether their media and carried columns are wanted too.
 
     Raises:
         StaleError: a ledger was rewritten meanwhile.
     """
-    parts: list[pa.Table] = []
-    others: list[Any] = []
+    parts: list[pl.DataFrame] = []
+    carried: list[pa.Table] = []
+    unusual: list[pl.Series] = []
     with track("reading kept clips", snapshot.rows, "rows") as advance:
         for key, ledger in snapshot.ledgers.items():
-            table = read_scores(snapshot.store, ledger, _COLUMNS)
-            removed = removed_mask(table, eps)
-            kept = _described(table.filter(pc.invert(removed)))
-            parts.append(_with_metadata(snapshot, kept, key))
-            others += _odd(table[schemas.ID].filter(removed))
-            advance(table.num_rows)
-    if snapshot.settings.on_invalid == "quarantine":
+            scored = score_frame(snapshot.store, ledger)
+            first = pl.col(schemas.ID) == pl.col(schemas.MAX_ID)
+            kept = scored.filter(~removed(eps)).select(
+                schemas.ID,
+                schemas.CLUSTER,
+                pl.when(~first).then(pl.col(schemas.SCORE)).alias("score"),
+            )
+            parts.append(kept)
+            if media:
+                carried.append(_carried(snapshot, kept[schemas.ID], key))
+                unusual.append(_unusual(scored[schemas.ID]))
+            advance(scored.height)
+    if media and snapshot.settings.on_invalid == "quarantine":
         for ids in rejected_ids(snapshot.store, snapshot.groups):
-            others += _odd(ids)
-    rows = pa.concat_tables(parts, promote_options="default").sort_by(schemas.ID)
-    return Kept(rows, others)
-
-
-def _odd(ids: pa.ChunkedArray) -> Iterator[Any]:
-    if pa.types.is_string(ids.type):
-        yield from ids.filter(pc.match_substring_regex(ids, _ODD)).to_pylist()
-
-
-def _described(rows: pa.Table) -> pa.Table:
-    first = pc.equal(rows[schemas.ID], rows[schemas.MAX_ID])
-    return pa.table(
-        {
-            schemas.ID: rows[schemas.ID],
-            schemas.CLUSTER: rows[schemas.CLUSTER],
-            schemas.SCORE: pc.if_else(first, pa.scalar(None, pa.float32()), rows[schemas.SCORE]),
-        }
+            unusual.append(_unusual(pl.Series(pl.from_arrow(ids))))
+    rows = pl.concat(parts)
+    order = rows[schemas.ID].arg_sort()
+    others = pa.concat_tables(carried, promote_options="default") if carried else pa.table({})
+    return Kept(
+        rows[order],
+        others.take(order.to_arrow()) if others.num_columns else others,
+        pl.concat(unusual) if unusual else pl.Series(dtype=pl.String),
     )
 
 
-def _with_metadata(snapshot: Snapshot, table: pa.Table, key: str) -> pa.Table:
-    """The kept rows of a partition key with the columns that are carried along."""
+def _unusual(ids: pl.Series) -> pl.Series:
+    return ids.filter(is_unusual(ids)).cast(pl.String)
+
+
+def _carried(snapshot: Snapshot, ids: pl.Series, key: str) -> pa.Table:
+    """The columns that are carried along, of some ids of a partition key."""
     settings, store = snapshot.settings, snapshot.store
     columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
     names = [
@@ -89,10 +91,8 @@ def _with_metadata(snapshot: Snapshot, table: pa.Table, key: str) -> pa.Table:
         for fragment in fragments
     ]
     if not columns or not names:
-        return table
+        return pa.table({})
     wanted = [schemas.ID, *columns]
     source = pa.concat_tables(store.map(lambda name: read_table(store, name, wanted), names))
-    source = source.take(pc.index_in(table[schemas.ID], value_set=source[schemas.ID]))
-    for column in columns:
-        table = table.append_column(METADATA + column, source[column])
-    return table
+    listed = ids.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(source[schemas.ID].type)
+    return source.take(pc.index_in(listed, value_set=source[schemas.ID])).select(columns)

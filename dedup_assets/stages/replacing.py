@@ -1,15 +1,12 @@
 """Which sets of kept clips a run may replace without being told to."""
 
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+import polars as pl
 
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.members import shown_some
-from dedup_assets.store.tables import read_info, read_table
+from dedup_assets.store.tables import read_info, read_table, to_frame
 
 TARS, FILES, NO_MEDIA = "WebDataset tars", "plain media files", "an index of ids without media"
 
@@ -25,7 +22,7 @@ def kind_of(export: str | None) -> str:
     return {"shards": TARS, "media": FILES, None: NO_MEDIA}[export]
 
 
-def refuse_loss(store: Store, eps: str, kind: str, missing: list[Any], clips: str | None) -> None:
+def refuse_loss(store: Store, eps: str, kind: str, missing: pl.Series, clips: str | None) -> None:
     """Refuse a run after which a kept clip has no media that it has now, or another kind of it.
 
     A smaller kept set, another number of samples in a tar, and changed or new clips are no loss.
@@ -44,7 +41,7 @@ def refuse_loss(store: Store, eps: str, kind: str, missing: list[Any], clips: st
     name = layout.shard_index(eps)
     if read_info(store, name) is None:
         return
-    index = read_table(store, name, [schemas.ID, "shard"])
+    index = to_frame(read_table(store, name, [schemas.ID, "shard"]))
     before = _kind_written(index)
     if before not in (None, NO_MEDIA, kind):
         again = "give clips_path again" if kind == NO_MEDIA else _BACK[before]
@@ -52,20 +49,20 @@ def refuse_loss(store: Store, eps: str, kind: str, missing: list[Any], clips: st
             f"{store.url(name)} is of {before}, and this run would replace them by {kind}; "
             f"{again}, or {_ANYWAY}"
         )
-    placed = index.filter(index["shard"].is_valid())[schemas.ID]
-    lost = placed.filter(pc.is_in(placed, value_set=pa.array(missing, placed.type))).to_pylist()
-    if lost:
+    placed = index.filter(pl.col("shard").is_not_null())[schemas.ID]
+    lost = placed.filter(placed.is_in(missing.implode()))
+    if len(lost):
         raise InputError(
             f"{len(lost)} kept clips have media in {store.url(name)}, which this run would "
             f"replace, and none below {clips}: {shown_some(lost)}; put the files back, or {_ANYWAY}"
         )
 
 
-def _kind_written(index: pa.Table) -> str | None:
+def _kind_written(index: pl.DataFrame) -> str | None:
     """The kind of an index; None if it has no rows."""
-    if index.num_rows == 0:
+    if index.is_empty():
         return None
-    shard = next(iter(index["shard"].drop_null()), None)
-    if shard is None:
+    shards = index["shard"].drop_nulls()
+    if shards.is_empty():
         return NO_MEDIA
-    return TARS if shard.as_py().endswith(".tar") else FILES
+    return TARS if shards[0].endswith(".tar") else FILES

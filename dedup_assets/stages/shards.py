@@ -1,33 +1,39 @@
 """Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import require_duplicates
 from dedup_assets.stages.embeddings import clips_folder
-from dedup_assets.stages.kept import METADATA, Kept, read_kept
+from dedup_assets.stages.kept import Kept, read_kept
 from dedup_assets.stages.records import json_values
 from dedup_assets.stages.replacing import kind_of, refuse_loss
-from dedup_assets.stages.samples import Sample, index_row, write_media, write_tars
+from dedup_assets.stages.samples import Sample, write_media, write_tars
 from dedup_assets.state.manifest import Manifest
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.media import MediaFiles
-from dedup_assets.store.members import Members, refuse_shared_keys, sample_key, shown_some
-from dedup_assets.store.tables import read_info, read_table, write_table
+from dedup_assets.store.members import (
+    keys_of_others,
+    refuse_shared_keys,
+    sample_key,
+    sample_keys,
+    shown_some,
+)
+from dedup_assets.store.tables import read_info, read_table, to_frame, to_table, write_table
 
 VERSION = 1
+_CLIPS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,11 @@ class Curated:
 
     @property
     def shards(self) -> list[str]:
-        return sorted(pc.unique(self.index["shard"].drop_null()).to_pylist())
+        return to_frame(self.index)["shard"].drop_nulls().unique().sort().to_list()
 
     @property
     def bytes(self) -> int:
-        return pc.sum(self.index["size"]).as_py() or 0
+        return int(to_frame(self.index)["size"].sum())
 
 
 def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) -> Curated:
@@ -70,12 +76,14 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     """
     settings, store, manifest = snapshot.settings, snapshot.store, snapshot.manifest
     listed = require_duplicates(snapshot, eps)
-    kept = read_kept(snapshot, eps)
-    refuse_shared_keys(kept.ids)
     clips = clips_folder(settings, manifest)
     media = _media(settings, clips)
-    found, missing = _match_media(settings, kept, media)
-    set_print = _fingerprint(settings, listed, media, found)
+    kept = read_kept(snapshot, eps, media=media is not None)
+    refuse_shared_keys(kept.ids)
+    clip_files = None if media is None else _ClipFiles(media, kept)
+    missing, files = (kept.ids.clear(), None) if clip_files is None else clip_files.look_up()
+    _refuse_missing(settings, kept, media, missing)
+    set_print = _set_fingerprint(settings, listed, files)
     index_name = layout.shard_index(eps)
     info = {
         "fingerprint": set_print,
@@ -86,7 +94,7 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     before = read_info(store, index_name) or {}
     if before.get("fingerprint") == set_print:
         index = read_table(store, index_name)
-        current = Curated(eps, index, kept.rows.num_rows, len(missing), set_print, True, clips)
+        current = Curated(eps, index, len(kept.ids), len(missing), set_print, True, clips)
         if _lost(store, eps, index) == 0:
             _restore_missing(store, manifest, current, missing)
             _delete_other_sets(store, eps, set_print)
@@ -96,22 +104,18 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     if not replace_shards:
         kind = kind_of(None if media is None else settings.export)
         refuse_loss(store, eps, kind, missing, clips)
-    if media is None:
-        rows = [index_row(id_, None, None, None) for id_ in kept.ids]
+    schema = schemas.shard_index(manifest.id_type)
+    if clip_files is None or media is None:
+        index = _index_of_ids(kept.ids, schema)
     else:
-        samples = _samples(kept.rows, found)
         write = write_tars if settings.export == "shards" else write_media
-        total = kept.rows.num_rows - len(missing)
-        with track(f"writing clips at eps {eps}", total, "clips") as advance:
-            rows = []
-            for row in write(settings, store, media, eps, set_print, samples):
-                rows.append(row)
-                advance(1)
+        rows = write(settings, store, media, eps, set_print, clip_files.samples())
+        with track(f"writing clips at eps {eps}", len(kept.ids) - len(missing), "clips") as advance:
+            index = _as_table(rows, schema, advance)
     _write_missing(store, manifest, eps, missing, set_print)
-    index = pa.Table.from_pylist(rows, schema=schemas.shard_index(manifest.id_type))
     write_table(store, index_name, index, info)
     _delete_other_sets(store, eps, set_print)
-    return Curated(eps, index, kept.rows.num_rows, len(missing), set_print, False, clips)
+    return Curated(eps, index, len(kept.ids), len(missing), set_print, False, clips)
 
 
 def shards_lacking(snapshot: Snapshot, eps: str) -> str:
@@ -153,57 +157,99 @@ def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str
 
 def _lost(store: Store, eps: str, index: pa.Table) -> int:
     """How many tars, or plain samples, of an index are absent or cut."""
-    sizes = {name: size_of(v) for name, v in store.list_versions(layout.shards(eps)).items()}
-    index = index.filter(index["shard"].is_valid())
-    in_tars = index["offset"].is_valid()
-    tars = index.filter(in_tars)
-    ends = pa.table({"shard": tars["shard"], "end": pc.add(tars["offset"], tars["size"])})
-    ends = ends.group_by("shard").aggregate([("end", "max")])
-    lost = sum(
-        sizes.get(name, -1) < end
-        for name, end in zip(ends["shard"].to_pylist(), ends["end_max"].to_pylist(), strict=True)
+    listed = store.list_versions(layout.shards(eps))
+    sizes = pl.DataFrame(
+        {"name": list(listed), "bytes": list(map(size_of, listed.values()))},
+        {"name": pl.String, "bytes": pl.Int64},
     )
-    plain = index.filter(pc.invert(in_tars))
-    if plain.num_rows:
-        found: Counter[str] = Counter()
-        for name, size in sizes.items():
-            folder, _, file = name.rpartition("/")
-            found[f"{folder}/{file.partition('.')[0]}"] += size
-        columns = (plain[name].to_pylist() for name in ("shard", "key", "size"))
-        lost += sum(
-            found[f"{shard}/{key}"] != size for shard, key, size in zip(*columns, strict=True)
-        )
-    return lost
+    placed = to_frame(index).filter(pl.col("shard").is_not_null())
+    tars = placed.filter(pl.col("offset").is_not_null())
+    ends = tars.group_by("shard").agg(end=(pl.col("offset") + pl.col("size")).max())
+    found = ends.join(sizes, left_on="shard", right_on="name", how="left")
+    lost = found.filter(pl.col("bytes").fill_null(-1) < pl.col("end")).height
+    folder, file = (pl.col("name").str.extract(rule) for rule in (r"^(.*)/", r"([^/.]*)[^/]*$"))
+    samples = sizes.group_by(shard=folder, key=file).agg(pl.col("bytes").sum())
+    plain = placed.filter(pl.col("offset").is_null())
+    found = plain.join(samples, on=["shard", "key"], how="left")
+    return lost + found.filter(pl.col("bytes").fill_null(0) != pl.col("size")).height
 
 
-def _match_media(
-    settings: Settings, kept: Kept, media: MediaFiles | None
-) -> tuple[dict[Any, Members], list[Any]]:
-    """The members of each kept id with media, and the ids that have none."""
-    if media is None:
-        return {}, []
-    found = media.match(kept.ids, kept.others)
-    missing = [id_ for id_, members in found.items() if not any(members.values())]
-    if missing and settings.missing_media == "fail":
+def _refuse_missing(
+    settings: Settings, kept: Kept, media: MediaFiles | None, missing: pl.Series
+) -> None:
+    """Refuse kept clips without media, unless they are to be skipped.
+
+    Raises:
+        InputError: there are some.
+    """
+    if media is not None and len(missing) and settings.missing_media == "fail":
         raise InputError(
-            f"{len(missing)} of {len(found)} kept clips have no media file below "
+            f"{len(missing)} of {len(kept.ids)} kept clips have no media file below "
             f"{media.store.url()}: {shown_some(missing)}; add the files, or set missing_media to "
             "skip"
         )
-    return {id_: members for id_, members in found.items() if any(members.values())}, missing
 
 
-def _fingerprint(
-    settings: Settings,
-    listed: str,
-    media: MediaFiles | None,
-    found: dict[Any, Members],
-) -> str:
-    files = None
-    if media is not None:
-        names = (name for members in found.values() for name in members.values() if name)
-        files = sorted((name, media.versions[name]) for name in names)
-    return _set_fingerprint(settings, listed, files)
+class _ClipFiles:
+    """The media of the kept clips, looked up some clips at a time: there may be very many."""
+
+    def __init__(self, media: MediaFiles, kept: Kept) -> None:
+        self._media, self._kept = media, kept
+        self._shared = keys_of_others(kept.unusual)
+
+    def look_up(self) -> tuple[pl.Series, list[tuple[str, str]]]:
+        """The kept ids without media, and all files that belong to one, with their versions."""
+        ids, versions = self._kept.ids, self._media.versions
+        without = [ids.clear()]
+        files: list[tuple[str, str]] = []
+        for start in range(0, len(ids), _CLIPS_AT_ONCE):
+            part = ids.slice(start, _CLIPS_AT_ONCE)
+            found = self._media.match(part, self._shared).values()
+            without.append(part.filter([not any(members.values()) for members in found]))
+            names = (name for members in found for name in members.values() if name)
+            files += ((name, versions[name]) for name in names)
+        return pl.concat(without), sorted(files)
+
+    def samples(self) -> Iterator[Sample]:
+        """The kept clips that have media."""
+        rows, carried = self._kept.rows, self._kept.carried
+        for start in range(0, len(rows), _CLIPS_AT_ONCE):
+            part = rows.slice(start, _CLIPS_AT_ONCE)
+            found = self._media.match(part[schemas.ID], self._shared)
+            columns = {
+                name: json_values(carried[name].slice(start, _CLIPS_AT_ONCE))
+                for name in carried.column_names
+            }
+            for i, (id_, cluster, score) in enumerate(part.iter_rows()):
+                if not any(found[id_].values()):
+                    continue
+                record: dict[str, Any] = {"id": id_, "cluster": cluster, "score": score}
+                if columns:
+                    record["metadata"] = {name: values[i] for name, values in columns.items()}
+                text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
+                yield Sample(id_, sample_key(id_), found[id_], text.encode())
+
+
+def _index_of_ids(ids: pl.Series, schema: pa.Schema) -> pa.Table:
+    """The index where there is no clips folder."""
+    nothing = [pl.lit(None).alias(name) for name in ("shard", "offset", "size")]
+    frame = pl.DataFrame({schemas.ID: ids, "key": sample_keys(ids)}).with_columns(nothing)
+    return to_table(frame, schema)
+
+
+def _as_table(
+    rows: Iterable[dict[str, Any]], schema: pa.Schema, advance: Callable[[int], None]
+) -> pa.Table:
+    """A table of rows that come one by one, of which only some are Python objects at a time."""
+    parts = []
+    gathered: list[dict[str, Any]] = []
+    for row in rows:
+        gathered.append(row)
+        advance(1)
+        if len(gathered) == _CLIPS_AT_ONCE:
+            parts.append(pa.Table.from_pylist(gathered, schema=schema))
+            gathered = []
+    return pa.concat_tables([*parts, pa.Table.from_pylist(gathered, schema=schema)])
 
 
 def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str]] | None) -> str:
@@ -218,29 +264,12 @@ def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str
     )
 
 
-def _samples(kept: pa.Table, found: dict[Any, Members]) -> Iterator[Sample]:
-    metadata = [name for name in kept.column_names if name.startswith(METADATA)]
-    for batch in kept.to_batches(max_chunksize=1024):
-        ids, clusters, scores = (
-            json_values(batch[name]) for name in (schemas.ID, schemas.CLUSTER, schemas.SCORE)
-        )
-        columns = {name.removeprefix(METADATA): json_values(batch[name]) for name in metadata}
-        for i, id_ in enumerate(ids):
-            if id_ not in found:
-                continue
-            record: dict[str, Any] = {"id": id_, "cluster": clusters[i], "score": scores[i]}
-            if columns:
-                record["metadata"] = {name: values[i] for name, values in columns.items()}
-            text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-            yield Sample(id_, sample_key(id_), found[id_], text.encode())
-
-
 def _write_missing(
-    store: Store, manifest: Manifest, eps: str, missing: list[Any], set_print: str
+    store: Store, manifest: Manifest, eps: str, missing: pl.Series, set_print: str
 ) -> None:
     name = layout.missing_media(eps)
-    if missing:
-        table = pa.table({schemas.ID: missing}, schema=schemas.missing_media(manifest.id_type))
+    if len(missing):
+        table = to_table(missing.to_frame(), schemas.missing_media(manifest.id_type))
         write_table(store, name, table, _missing_info(set_print, eps))
     else:
         store.delete(name)
@@ -251,11 +280,11 @@ def _missing_info(set_print: str, eps: str) -> dict[str, Any]:
 
 
 def _restore_missing(
-    store: Store, manifest: Manifest, current: Curated, missing: list[Any]
+    store: Store, manifest: Manifest, current: Curated, missing: pl.Series
 ) -> None:
     """Write the list of missing media again if it is of a set whose run was stopped."""
     found = read_info(store, layout.missing_media(current.eps))
-    expected = _missing_info(current.fingerprint, current.eps) if missing else None
+    expected = _missing_info(current.fingerprint, current.eps) if len(missing) else None
     if found != expected:
         _write_missing(store, manifest, current.eps, missing, current.fingerprint)
 

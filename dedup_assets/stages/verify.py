@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,18 +19,18 @@ from dedup_assets.stages.duplicates import (
     current_lists,
     lost_lists,
     read_summary,
-    removed_mask,
+    removed,
     require_duplicates,
 )
 from dedup_assets.stages.missed import find_missed
 from dedup_assets.state.commits import count_rejected
-from dedup_assets.state.scores import read_scores
+from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.members import JSON, members, sample_key, stem_of
-from dedup_assets.store.tables import read_table
+from dedup_assets.store.tables import read_table, to_frame
 
 SAMPLE = 200
 SAMPLED_CLUSTERS = 6
@@ -131,22 +132,18 @@ def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
     """The index names each kept id once, and each shard holds the samples that it names."""
     store = snapshot.store
     require_duplicates(snapshot, eps)
-    index = read_table(store, layout.shard_index(eps))
-    listed = index[schemas.ID]
+    index = to_frame(read_table(store, layout.shard_index(eps)))
+    listed = index.select(schemas.ID)
     if store.exists(layout.missing_media(eps)):
-        missing = read_table(store, layout.missing_media(eps))[schemas.ID]
-        listed = pa.chunked_array([*listed.chunks, *missing.chunks])
-    ids = pa.chunked_array(
-        [
-            chunk
-            for ledger in snapshot.ledgers.values()
-            for chunk in _kept_ids(read_scores(store, ledger, _COLUMNS), eps).chunks
-        ],
-        snapshot.manifest.id_type,
+        missing = to_frame(read_table(store, layout.missing_media(eps)))
+        listed = pl.concat([listed, missing.select(schemas.ID)])
+    ledgers = snapshot.ledgers.values()
+    ids = pl.concat(
+        score_frame(store, ledger).filter(~removed(eps)).select(schemas.ID) for ledger in ledgers
     )
-    kept = len(ids)
-    lacking = kept - (pc.sum(pc.is_in(ids, value_set=listed)).as_py() or 0)
-    surplus = len(listed) - (kept - lacking)
+    kept = ids.height
+    lacking = ids.join(listed, on=schemas.ID, how="anti").height
+    surplus = listed.height - (kept - lacking)
     wrong_shards = 0
     with track("checking shards", len(index), "clips") as advance:
         for shard, samples in _samples_by_shard(index):
@@ -212,13 +209,6 @@ def verify_missed(snapshot: Snapshot) -> Verdict:
     return Verdict(not over, text, numbers)
 
 
-_COLUMNS = [schemas.ID, schemas.MAX_ID, schemas.SCORE]
-
-
-def _kept_ids(scores: pa.Table, eps: str) -> pa.ChunkedArray:
-    return scores.filter(pc.invert(removed_mask(scores, eps)))[schemas.ID]
-
-
 def _stated_pairs(store: Store, cluster: int, name: str, rows: np.ndarray) -> tuple[pa.Table, int]:
     """Some rows of a list with what they state, and how many are gone or were not scored.
 
@@ -252,16 +242,11 @@ _Sample = tuple[Any, int | None, int]
 """An id, where its sample begins in a tar, and its size."""
 
 
-def _samples_by_shard(index: pa.Table) -> Iterator[tuple[str, list[_Sample]]]:
+def _samples_by_shard(index: pl.DataFrame) -> Iterator[tuple[str, list[_Sample]]]:
     """The samples of each shard, in the order of the index, which is by shard and offset."""
-    placed = index.filter(index["shard"].is_valid())
-    runs = pc.run_end_encode(placed["shard"].combine_chunks()) if placed.num_rows else None
-    start = 0
-    for end, shard in zip(runs.run_ends, runs.values, strict=True) if runs else ():
-        part = placed.slice(start, end.as_py() - start)
-        columns = (part[name].to_pylist() for name in (schemas.ID, "offset", "size"))
-        yield shard.as_py(), list(zip(*columns, strict=True))
-        start = end.as_py()
+    placed = index.filter(pl.col("shard").is_not_null())
+    for (shard,), part in placed.group_by("shard", maintain_order=True):
+        yield str(shard), part.select(schemas.ID, "offset", "size").rows()
 
 
 def _shard_holds(store: Store, eps: str, shard: str, expected: list[_Sample]) -> bool:

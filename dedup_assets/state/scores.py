@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from dedup_assets.errors import StaleError
@@ -10,7 +11,7 @@ from dedup_assets.settings import Settings
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
-from dedup_assets.store.tables import read_current, read_info, write_table
+from dedup_assets.store.tables import read_current, read_info, to_frame, write_table
 
 VERSION = 1
 
@@ -71,6 +72,12 @@ def read_scores(store: Store, ledger: ScoreLedger, columns: list[str] | None = N
         StaleError: the ledger was written anew since it was looked at.
     """
     return read_current(store, layout.score_ledger(ledger.key), ledger.fingerprint, columns)
+
+
+def score_frame(store: Store, ledger: ScoreLedger) -> pl.DataFrame:
+    """`read_scores` in Polars, without the columns that only comparing needs."""
+    columns = [schemas.CLUSTER, schemas.ID, schemas.MAX_ID, schemas.SCORE]
+    return to_frame(read_scores(store, ledger, columns))
 
 
 def write_ledger(

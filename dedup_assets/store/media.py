@@ -1,7 +1,7 @@
 """The media files that belong to an id."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dedup_assets.errors import InputError
@@ -58,7 +58,7 @@ class MediaFiles:
             if stem_of(name) and extension_of(name):
                 self._by_stem[stem_of(name)].append(name)
 
-    def match(self, ids: list[Any], others: Iterable[Any] = ()) -> dict[Any, Members]:
+    def match(self, ids: Iterable[Any], shared: Mapping[str, str]) -> dict[Any, Members]:
         """The members of the sample of each id; of one without media, our JSON alone.
 
         A file belongs to the id that its name up to the first dot is, if that has no dot or
@@ -67,30 +67,25 @@ class MediaFiles:
         files of its own exact name.
 
         Args:
-            ids: the clips that need their media.
-            others: further ids of the input, which may own a file too.
+            ids: clips that need their media.
+            shared: ids of the input that are the key of another one, by `keys_of_others`.
 
         Raises:
             InputError: two ids may own a file, a file cannot be a member, or two would be one.
         """
-        texts = {str(id_): id_ for id_ in (*ids, *others)}
-        keys = {text: key for text in texts if (key := sample_key(text)) != text}
-        owners = {key: text for text, key in keys.items()}
-        return {id_: self._members(id_, texts, keys, owners) for id_ in ids}
+        return {id_: self._members(id_, shared) for id_ in ids}
 
-    def _members(
-        self, id_: Any, texts: dict[str, Any], keys: dict[str, str], owners: dict[str, str]
-    ) -> Members:
+    def _members(self, id_: Any, shared: Mapping[str, str]) -> Members:
         text = str(id_)
-        key = keys.get(text, text)
+        key = sample_key(text)
         exact = self._exact(text)
         by_key = self._by_stem.get(key, []) if key != text else []
-        if by_key and key in texts:
+        if by_key and key in shared:
             if not exact:
-                raise self._claimed_twice(by_key[0], texts[key], id_)
+                raise self._claimed_twice(by_key[0], key, id_)
             by_key = []
-        if exact and text in owners and not self._exact(owners[text]):
-            raise self._claimed_twice(exact[0], id_, texts[owners[text]])
+        if exact and text in shared and not self._exact(shared[text]):
+            raise self._claimed_twice(exact[0], id_, shared[text])
         found = members(id_, exact, self.store.url())
         if not by_key:
             return found

@@ -9,9 +9,11 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
+
+import polars as pl
 
 from dedup_assets.errors import InputError
 
@@ -23,7 +25,9 @@ MOST_BYTES = 255
 
 _MOST_KEY_BYTES, _PREFIX_BYTES, _DIGITS = 200, 160, 32
 _PLAIN = re.compile(f"[A-Za-z0-9_-]{{0,{_MOST_KEY_BYTES}}}")
+_UNUSUAL = f"(?s)[^A-Za-z0-9_-]|^.{{{_PREFIX_BYTES}}}"
 _SHOWN, _NAMED = 120, 10
+_IDS_AT_ONCE = 1 << 16
 
 
 def sample_key(id_: Any) -> str:
@@ -43,23 +47,53 @@ def sample_key(id_: Any) -> str:
     return f"{key[:_PREFIX_BYTES]}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
 
 
-def refuse_shared_keys(ids: Iterable[Any]) -> None:
+def sample_keys(ids: pl.Series) -> pl.Series:
+    """The `sample_key` of each id."""
+    parts = [pl.Series(list(map(sample_key, part)), dtype=pl.String) for part in _parts(ids)]
+    return pl.concat(parts) if parts else pl.Series(dtype=pl.String)
+
+
+def is_unusual(ids: pl.Series) -> pl.Series:
+    """Which ids are not their own `sample_key`, or could be one of another id."""
+    if ids.dtype.is_integer():
+        return pl.repeat(False, len(ids), eager=True)
+    return ids.str.contains(_UNUSUAL)
+
+
+def refuse_shared_keys(ids: pl.Series) -> None:
     """Refuse two ids of one key: a long id, and another that is spelled as the key of that.
 
     Raises:
         InputError: there are two.
     """
-    found: dict[str, Any] = {}
-    for id_ in ids:
-        key = sample_key(id_)
-        if len(key) != _PREFIX_BYTES + 1 + _DIGITS:
-            continue  # a key that is not shortened is that of one id
-        other = found.setdefault(key, id_)
-        if other != id_:
-            raise InputError(
-                f"ids {shown(other)} and {shown(id_)} have one sample key; change one of them in "
-                "the input"
-            )
+    unusual = ids.filter(is_unusual(ids))
+    keys = sample_keys(unusual)
+    shortened = keys.str.len_bytes() == _PREFIX_BYTES + 1 + _DIGITS
+    keys, unusual = keys.filter(shortened), unusual.filter(shortened)
+    twice = keys.is_duplicated()
+    if twice.any():
+        first, second, *_ = unusual.filter(keys == keys.filter(twice)[0])
+        raise InputError(
+            f"ids {shown(first)} and {shown(second)} have one sample key; change one of them in "
+            "the input"
+        )
+
+
+def keys_of_others(ids: pl.Series) -> dict[str, str]:
+    """Of the ids that are the key of another one: that other, by the id. There are hardly any.
+
+    Args:
+        ids: those of the input that `is_unusual` picks; of text.
+    """
+    keys = pl.DataFrame({"key": sample_keys(ids), "id": ids})
+    others = keys.filter(pl.col("id") != pl.col("key"))
+    return dict(others.join(pl.DataFrame({"key": ids}), on="key", how="semi").rows())
+
+
+def _parts(ids: pl.Series) -> Iterator[pl.Series]:
+    """Some ids at a time, so that there are never Python objects for all of them."""
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        yield ids.slice(start, _IDS_AT_ONCE)
 
 
 def stem_of(file: str) -> str:
@@ -152,7 +186,7 @@ def shown(id_: Any) -> str:
     return _cut(repr(id_))
 
 
-def shown_some(ids: Sequence[Any]) -> str:
+def shown_some(ids: Sequence[Any] | pl.Series) -> str:
     """The first of some ids in an error."""
     return ", ".join(map(shown, ids[:_NAMED])) + (" ..." if len(ids) > _NAMED else "")
 

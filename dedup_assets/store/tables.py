@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,6 +15,7 @@ from dedup_assets.store.s3 import ChangedError
 from dedup_assets.store.schemas import EMBEDDING
 
 ROWS_PER_GROUP = 10_000
+_ROWS_CONVERTED = 1 << 20
 _INFO_KEY = b"dedup_assets"
 
 
@@ -63,6 +65,27 @@ def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.
     """
     with _opened(store, name) as file:
         return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+
+
+def to_frame(table: pa.Table) -> pl.DataFrame:
+    """A table of ids and numbers in Polars, where rows are chosen, sorted, joined and counted.
+
+    Vectors and the user's own columns stay in Arrow: Polars does not have all of its types.
+    """
+    return pl.DataFrame(pl.from_arrow(table))
+
+
+def to_table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema`` from a frame, as they are written.
+
+    Files whose bytes are promised go through PyArrow's writer, in its types.
+    """
+    # In slices, since the offsets of a string column end at 2 GiB.
+    parts = [
+        part.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+        for part in frame.iter_slices(_ROWS_CONVERTED)
+    ]
+    return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
 def read_batches(

@@ -1,14 +1,13 @@
 """eps: one spelling, one threshold, one rule of removal."""
 
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_assets.compute.thresholds import canonical_eps, is_removed, score_threshold
+from dedup_assets.compute.thresholds import canonical_eps, score_threshold
 
 
 @pytest.mark.parametrize(
@@ -79,17 +78,3 @@ def test_threshold_is_float32_of_one_minus_eps_at_every_step():
     exact = np.arange(100_000, 0, -1) / 100_000
     np.testing.assert_array_equal(thresholds, exact.astype(np.float32))
     assert (np.diff(thresholds) < 0).all()
-
-
-@pytest.mark.parametrize("eps", ["0.1", "0.05", "0.01", "0.001", "0", "0.99999"])
-def test_score_equal_to_the_threshold_is_removed_and_the_next_below_is_not(eps: str):
-    equal = np.float32(1 - float(eps))
-    scores = np.array([equal, np.nextafter(equal, np.float32(-2)), 1.0], dtype=np.float32)
-    assert is_removed(np.ones(3, dtype=bool), scores, eps).tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize("eps", ["0", "0.5", "0.99999"])
-def test_row_without_an_earlier_one_is_never_removed(eps: str):
-    scores = np.array([0.0, 1.0], dtype=np.float32)
-    has_earlier: Any = np.zeros(2, dtype=bool)
-    assert not is_removed(has_earlier, scores, eps).any()

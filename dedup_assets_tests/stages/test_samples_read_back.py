@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from dedup_assets.errors import InputError
 from dedup_assets.stages.samples import Sample, write_media, write_tars
 from dedup_assets.store import layout
 from dedup_assets.store.media import MediaFiles
-from dedup_assets.store.members import refuse_shared_keys, sample_key
+from dedup_assets.store.members import keys_of_others, refuse_shared_keys, sample_key
 from dedup_assets_tests.conftest import bytes_of, make_settings
 
 EPS = "0.1"
@@ -133,8 +134,8 @@ def try_out(root: Path, export: str, ids: list[str], kept: int, files: list[str]
     store = config.open_output()
     media = MediaFiles(str(root / "clips"))
     try:
-        refuse_shared_keys(ids[:kept])
-        matched = media.match(ids[:kept], ids[kept:])
+        refuse_shared_keys(pl.Series(ids[:kept], dtype=pl.String))
+        matched = media.match(ids[:kept], keys_of_others(pl.Series(ids, dtype=pl.String)))
     except InputError as error:
         assert str(error).isprintable()
         assert bytes_of(root) == before

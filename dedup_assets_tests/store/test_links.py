@@ -102,7 +102,7 @@ def test_a_link_out_of_the_clips_folder_is_refused(tmp_path: Path, clips: Path, 
 def test_a_link_out_of_the_clips_folder_may_be_allowed(clips: Path):
     (clips / "more").symlink_to("../secret")
     media = MediaFiles(str(clips), allow_links=True)
-    assert media.match(["a"])["a"]["mp4"] == "more/a.mp4"
+    assert media.match(["a"], {})["a"]["mp4"] == "more/a.mp4"
     assert media.store.read_bytes("more/a.mp4") == b"secret"
 
 
@@ -121,7 +121,7 @@ def test_a_link_that_is_put_there_after_the_listing_is_refused(clips: Path):
     (clips / "deep" / "b.mp4").unlink()
     (clips / "deep" / "b.mp4").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match=r"b\.mp4 leads out of"):
-        media.store.read_bytes(media.match(["b"])["b"]["mp4"])
+        media.store.read_bytes(media.match(["b"], {})["b"]["mp4"])
 
 
 @pytest.mark.parametrize("allowed", [False, True])

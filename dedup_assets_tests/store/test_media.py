@@ -1,13 +1,15 @@
 """Which files belong to an id."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from dedup_assets.errors import InputError
 from dedup_assets.store.media import MediaFiles
-from dedup_assets.store.members import sample_key
+from dedup_assets.store.members import Members, keys_of_others, sample_key
 
 
 def media(tmp_path: Path, *names: str) -> MediaFiles:
@@ -18,15 +20,20 @@ def media(tmp_path: Path, *names: str) -> MediaFiles:
     return MediaFiles(str(tmp_path))
 
 
+def match(files: MediaFiles, ids: Iterable[Any], others: Iterable[Any] = ()) -> dict[Any, Members]:
+    """Match with all ids of the input at hand."""
+    return files.match(ids, keys_of_others(pl.Series([str(id_) for id_ in (*ids, *others)])))
+
+
 def found(files: MediaFiles, *ids: Any, others: tuple[Any, ...] = ()) -> dict[Any, set[str]]:
     """The files of each id."""
-    matched = files.match(list(ids), others)
+    matched = match(files, ids, others)
     return {id_: {name for name in members.values() if name} for id_, members in matched.items()}
 
 
 def test_files_up_to_the_first_dot_belong_to_the_id(tmp_path: Path):
     names = ("a.mp4", "a.en.txt", "sub/a.json", "ab.mp4", "a", ".a.mp4", "a.")
-    members = media(tmp_path, *names).match(["a"])["a"]
+    members = media(tmp_path, *names).match(["a"], {})["a"]
     assert members == {
         "json": None,
         "mp4": "a.mp4",
@@ -107,20 +114,20 @@ def test_file_of_one_id_or_the_other_is_refused_naming_both(
         "key that is; name the files of 'a b' so, or change one of the ids$"
     )
     with pytest.raises(InputError, match=says):
-        files.match(kept, others)
+        match(files, kept, others)
 
 
 def test_file_of_an_id_with_a_dot_or_of_its_key_is_refused(tmp_path: Path):
     files = media(tmp_path, "a%2Eb.mp4", "c.mp4")
     with pytest.raises(InputError, match=r"id 'a%2Eb', .* or to id 'a\.b', .* is; change one of"):
-        files.match(["c", "a.b", "a%2Eb"])
+        match(files, ["c", "a.b", "a%2Eb"])
 
 
 def test_two_files_of_one_name_are_refused_if_their_id_is_kept(tmp_path: Path):
     files = media(tmp_path, "x/a.mp4", "y/a.mp4", "fine.mp4")
     assert found(files, "fine", others=("a",)) == {"fine": {"fine.mp4"}}
     with pytest.raises(InputError, match=r"id 'a' has two media files, x/a\.mp4 and y/a\.mp4"):
-        files.match(["a"])
+        files.match(["a"], {})
 
 
 def test_folder_that_is_missing_or_empty_is_refused(tmp_path: Path):

@@ -51,7 +51,7 @@ def test_input_file_and_zip_may_have_odd_names(tmp_path: Path, name: str):
     with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
         archive.writestr("clips/a.mp4", b"clip")
         archive.writestr("other/b.mp4", b"clip")
-    assert MediaFiles(f"{tmp_path}/{name}.zip/clips").match(["a"])["a"]["mp4"] == "a.mp4"
+    assert MediaFiles(f"{tmp_path}/{name}.zip/clips").match(["a"], {})["a"]["mp4"] == "a.mp4"
 
 
 def test_a_file_at_the_top_of_the_file_system_is_not_looked_for_elsewhere():

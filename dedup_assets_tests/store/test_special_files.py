@@ -114,7 +114,7 @@ def test_one_among_the_clips_is_refused_when_its_id_is_kept(
     make(kind, tmp_path / "clips" / "a.mp4", monkeypatch)
     (tmp_path / "clips" / "b.mp4").write_bytes(b"clip")
     media = MediaFiles(str(tmp_path / "clips"))
-    found = media.match(["a", "b"])
+    found = media.match(["a", "b"], {})
     assert media.store.read_bytes(found["b"]["mp4"]) == b"clip"
     with pytest.raises(InputError, match=f"a.mp4 is {KINDS[kind]}, and only regular"):
         media.store.read_bytes(found["a"]["mp4"])
