@@ -71,32 +71,48 @@ def stages_timed_in_place(watch: Stopwatch) -> Iterator[None]:
             one.stop()
 
 
-def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
-    """Do what the assets and checks do, without Dagster. Returns what came out at each eps."""
+def stage_function(name: str) -> Callable[..., Any]:
+    """The function behind an asset or check of `CALLS`."""
+    module, function = next((m, f) for found, m, f in CALLS if found == name)
+    return getattr(importlib.import_module(module), function)
+
+
+def call_scoring(settings: Settings, watch: Stopwatch) -> None:
+    """Do what the assets up to the scores do, without Dagster."""
     from dedup_assets.state.ranges import cluster_ranges
+
+    run = {name: watch.timed(name, stage_function(name)) for name, _, _ in CALLS[:4]}
+    keys = list(cluster_ranges(settings))
+    run["embeddings"](settings, _snapshot(settings).store)
+    state = _snapshot(settings)
+    run["centroids"](settings, state.store, state.manifest, refit=False)
+    run["cluster_partitions"](_snapshot(settings), keys)
+    run["pairwise_scores"](_snapshot(settings), keys)
+
+
+def _snapshot(settings: Settings) -> Any:
     from dedup_assets.state.snapshot import Snapshot
 
-    run = {
-        name: watch.timed(name, getattr(importlib.import_module(module), function))
-        for name, module, function in CALLS
-    }
+    opened = Store(settings.output_path)
+    opened.sweep()
+    return Snapshot(settings, opened)
+
+
+def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
+    """Do what the assets and checks do, without Dagster. Returns what came out at each eps."""
+    from dedup_assets.state.snapshot import Snapshot
+
+    run = {name: watch.timed(name, stage_function(name)) for name, _, _ in CALLS}
 
     def snapshot() -> Snapshot:
-        opened = Store(settings.output_path)
-        opened.sweep()
-        return Snapshot(settings, opened)
+        return _snapshot(settings)
 
     def check(name: str, *eps: str) -> None:
         verdict = run[name](snapshot(), *eps)
         if not verdict.passed:
             raise RuntimeError(f"{name}: {verdict.description}")
 
-    keys = list(cluster_ranges(settings))
-    run["embeddings"](settings, snapshot().store)
-    state = snapshot()
-    run["centroids"](settings, state.store, state.manifest, refit=False)
-    run["cluster_partitions"](snapshot(), keys)
-    run["pairwise_scores"](snapshot(), keys)
+    call_scoring(settings, watch)
     check("tables_match_ledger")
     run["missed_by_clustering"](snapshot())
     run["missed_below_limit"](snapshot())
