@@ -13,7 +13,7 @@ import pyarrow as pa
 from dagster import BetaWarning, PreviewWarning
 
 from dedup_assets.assets import build_assets
-from dedup_assets.assets.common import asset_options, column_schema
+from dedup_assets.assets.common import asset_options, column_schema, store_keys
 from dedup_assets.automation import (
     all_clusters_tags,
     build_automation,
@@ -24,7 +24,6 @@ from dedup_assets.automation import (
 from dedup_assets.checks import build_checks
 from dedup_assets.graph import CLUSTER_PARTITIONS, DUPLICATE_IDS, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import register_eps
-from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store import schemas
 
@@ -45,12 +44,10 @@ def build_empty_definitions(settings: Settings, *, metadata: bool) -> dg.Definit
             for real in build_checks(settings)
             for spec in real.check_specs
         ]
-        store = StoreResource(output_path=settings.output_path)
         return dg.Definitions.merge(
             dg.Definitions(
                 assets=assets,
                 asset_checks=checks,
-                resources={store_key(settings.dataset): store},
             ),
             build_automation(settings),
         )
@@ -97,7 +94,7 @@ def _empty_check(
         description=spec.description,
         blocking=spec.blocking,
         partitions_def=spec.partitions_def,
-        required_resource_keys={store_key(settings.dataset)},
+        required_resource_keys=store_keys(settings),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True, description="0 + 0 = 0", metadata=numbers)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from dedup_assets.assets.common import RETRY, asset_key, user_errors
+from dedup_assets.assets.common import RETRY, asset_key, open_store, store_keys, user_errors
 from dedup_assets.graph import (
     CURATED_SHARDS,
     DUPLICATE_IDS,
@@ -13,7 +13,6 @@ from dedup_assets.graph import (
     SIMILARITY_HISTOGRAM,
 )
 from dedup_assets.partitions import eps_partitions_def
-from dedup_assets.resources import store_key
 from dedup_assets.settings import Settings
 from dedup_assets.stages.documented import verify_sampled_lists, verify_sampled_tables
 from dedup_assets.stages.verify import (
@@ -70,14 +69,13 @@ def _check(
         description=(verify.__doc__ or "").split("\n")[0],
         blocking=by_eps,
         partitions_def=eps_partitions_def(settings) if by_eps else None,
-        required_resource_keys={store_key(settings.dataset)},
+        required_resource_keys=store_keys(settings),
         retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        store = getattr(context.resources, store_key(settings.dataset)).open(settings.output_access)
         with user_errors():
             eps = (context.partition_key,) if by_eps else ()
-            verdict = verify(Snapshot(settings, store), *eps)
+            verdict = verify(Snapshot(*open_store(context.resources, settings)), *eps)
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.ERROR if by_eps else dg.AssetCheckSeverity.WARN,

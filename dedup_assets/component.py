@@ -3,18 +3,26 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 
 from dedup_assets.assets import build_assets
+from dedup_assets.assets.common import store_keys
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.local import absolute_path
+
+_IN_YAML: dict[str, Any] = {
+    "eps_thresholds": list[float | str],
+    "eps_to_extract": float | str | None,
+    "memory_budget": int | str,
+}
+"""Types in YAML of settings that are kept as another one."""
 
 
 class SemanticDedup(dg.Component, Settings, dg.Resolvable):
@@ -28,6 +36,26 @@ class SemanticDedup(dg.Component, Settings, dg.Resolvable):
         everyone = context.component_tree.get_all_components(of_type=SemanticDedup)
         refuse_shared([rooted(settings, root) for settings in everyone])
         return build_definitions(rooted(self, root))
+
+
+def _describe_fields() -> None:
+    """Let descriptions and numbers reach the schema that `dg` checks YAML by and shows in its docs.
+
+    Dagster derives a model of its own from the fields, and drops the description of every field
+    that has a default.
+    """
+    for name, field in SemanticDedup.model_fields.items():
+        # Not Resolver.default: with that one, Dagster overlooks the type.
+        resolver = dg.Resolver(
+            lambda context, value: context.resolve_value(value),
+            description=field.description,
+            model_field_type=_IN_YAML.get(name),
+            inject_before_resolve=False,
+        )
+        field.metadata = [*field.metadata, resolver]
+
+
+_describe_fields()
 
 
 def build_definitions(*datasets: Settings) -> dg.Definitions:
@@ -64,15 +92,24 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
-    store = StoreResource(output_path=settings.output_path, layout=settings.layout)
     return dg.Definitions.merge(
         dg.Definitions(
             assets=build_assets(settings),
             asset_checks=build_checks(settings),
-            resources={store_key(settings.dataset): store},
+            resources=_own_resources(settings),
         ),
         build_automation(settings),
     )
+
+
+def _own_resources(settings: Settings) -> dict[str, object]:
+    """What a dataset binds by itself: nothing where it names a resource of the user's."""
+    if settings.store_resource is not None or not store_keys(settings):
+        return {}
+
+    from dedup_assets.resources import own_store
+
+    return dict.fromkeys(store_keys(settings), own_store(settings))
 
 
 def rooted(settings: Settings, root: Path) -> Settings:

@@ -1,29 +1,73 @@
-"""The store as a Dagster resource."""
+"""How the datasets of a code location reach S3, as a Dagster resource.
+
+Imported only where a dataset is on S3: boto3 takes nearly as long to import as Dagster.
+"""
+
+from typing import Any
 
 import dagster as dg
+from dagster_aws.s3 import S3Resource
 
-from dedup_assets.store.access import Access
-from dedup_assets.store.filesystem import Store
-from dedup_assets.store.layout import COSMOS_CURATE
+from dedup_assets.errors import SettingsError
+from dedup_assets.settings import Settings
+from dedup_assets.store.access import check_endpoint
 
 
 class StoreResource(dg.ConfigurableResource[None]):
-    """Files below the output folder of a dataset."""
+    """Profile, keys, region and endpoint of S3, for the input and for the output.
 
-    output_path: str
-    layout: str = COSMOS_CURATE
+    Paths are a dataset's own. What its settings say (profile, endpoint, storage options) comes
+    before what is here. Give secrets as `dg.EnvVar`: the UI shows the values of resources.
+    """
 
-    def open(self, access: Access) -> Store:
-        """The store, after what killed processes left half-written is deleted.
+    input: S3Resource
+    output: S3Resource
 
-        Args:
-            access: credentials; not a part of the resource, whose values the UI shows.
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings of a dataset, with what they leave open about S3 taken from here.
+
+        Raises:
+            SettingsError: an endpoint breaks a rule.
         """
-        store = Store(self.output_path, access, self.layout)
-        store.sweep()
-        return store
+        update: dict[str, Any] = {}
+        for side, s3 in (("input", self.input), ("output", self.output)):
+            profile, endpoint = f"{side}_s3_profile_name", f"{side}_s3_endpoint_url"
+            options = f"{side}_storage_options"
+            named = getattr(settings, profile)
+            update[profile] = named or s3.profile_name
+            update[endpoint] = getattr(settings, endpoint) or _endpoint(s3)
+            update[options] = _options(s3, keys=not named) | getattr(settings, options)
+        return settings.model_copy(update=update)
 
 
-def store_key(dataset: str) -> str:
-    """The resource key of a dataset's store; datasets share one code location."""
-    return f"{dataset}_store"
+def _endpoint(s3: S3Resource) -> str | None:
+    try:
+        return None if s3.endpoint_url is None else check_endpoint(s3.endpoint_url)
+    except ValueError as error:
+        raise SettingsError(f"endpoint_url of the store resource: {error}") from None
+
+
+def _options(s3: S3Resource, *, keys: bool) -> dict[str, Any]:
+    """Arguments of s3fs that say the same; without keys where a profile has them."""
+    client = {"region_name": s3.region_name, "verify": s3.verify}
+    found = {
+        "key": s3.aws_access_key_id if keys else None,
+        "secret": s3.aws_secret_access_key if keys else None,
+        "token": s3.aws_session_token if keys else None,
+        "anon": s3.use_unsigned_session or None,
+        "use_ssl": None if s3.use_ssl else False,
+        "client_kwargs": {k: v for k, v in client.items() if v is not None} or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def own_store(settings: Settings) -> StoreResource:
+    """The resource of a dataset that names none of the user's."""
+    sides = {
+        side: S3Resource(
+            profile_name=getattr(settings, f"{side}_s3_profile_name"),
+            endpoint_url=getattr(settings, f"{side}_s3_endpoint_url"),
+        )
+        for side in ("input", "output")
+    }
+    return StoreResource(**sides)

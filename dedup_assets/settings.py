@@ -196,6 +196,12 @@ class Settings(dg.Model):
         repr=False,
         description="Arguments of s3fs for the output, likewise.",
     )
+    store_resource: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Key of a StoreResource of your own that says how to reach S3, bound in your "
+        "Definitions; by default the dataset has its own.",
+    )
     storage_retries: int = Field(
         default=RETRIES,
         ge=0,

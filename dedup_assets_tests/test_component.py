@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import jsonschema
 import pytest
 import yaml
 
 from dedup_assets import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
-from dedup_assets.resources import StoreResource
-from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, write_part
+from dedup_assets.settings import Settings
+from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, output_of, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
 from dedup_assets_tests.s3 import S3Server, forget_sessions, strip_credentials
 
@@ -78,7 +79,6 @@ def test_two_datasets_in_yaml_load_side_by_side(project: Project) -> None:
     assert len(keys) == 16
     assert {key.path[0] for key in keys} == {"films", "sport"}
     repository = definitions.get_repository_def()
-    assert set(repository.get_top_level_resources()) >= {"films_store", "sport_store"}
     jobs = {f"{d}_{half}" for d in ("films", "sport") for half in ("scoring", "curation")}
     assert jobs <= set(repository.job_names)
     assert {s.name for s in repository.schedule_defs} == {"films_schedule", "sport_schedule"}
@@ -101,9 +101,7 @@ def test_two_datasets_in_yaml_load_side_by_side(project: Project) -> None:
 def test_relative_paths_start_at_the_project(project: Project, tmp_path: Path) -> None:
     """Wherever the server was started."""
     definitions = project({"a": {**MINIMAL, "dataset": "a"}})
-    store = (definitions.resources or {})["a_store"]
-    assert isinstance(store, StoreResource)
-    assert store.output_path == str(tmp_path / "data/output")
+    assert output_of(definitions) == str(tmp_path / "data/output")
 
 
 def test_misspelt_field_is_named_with_file_and_line(project: Project) -> None:
@@ -265,3 +263,34 @@ def test_storage_options_of_a_wrong_type_are_not_repeated(
         project({"films": {**MINIMAL, "input_storage_options": "{{ env.BUCKET_SECRET }}"}})
     assert "input_storage_options" in causes(caught.value)
     assert "secret-that-nobody-may-see" not in causes(caught.value)
+
+
+def test_dg_finds_and_accepts_the_component() -> None:
+    """Each of these refused the shipped demo: ``dg`` saw no component, and no number for an eps."""
+    for arguments, says in (
+        (("list", "components", "--json"), "dedup_assets.SemanticDedup"),
+        (("check", "yaml"), "validated successfully"),
+        (("check", "defs"), "loaded successfully"),
+    ):
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "dg"), *arguments],
+            cwd=ROOT,
+            env=clean_environment(DAGSTER_DISABLE_TELEMETRY="1"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert says in done.stdout + done.stderr
+
+
+def test_every_field_keeps_its_description_and_numbers_are_numbers() -> None:
+    fields = SemanticDedup.model().model_json_schema()["properties"]
+    assert fields.keys() == Settings.model_fields.keys()
+    for name, field in fields.items():
+        assert field["description"] == Settings.model_fields[name].description
+    jsonschema.validate([0.01, "0.001"], fields["eps_thresholds"])
+    jsonschema.validate(0.01, fields["eps_to_extract"])
+    jsonschema.validate("2GiB", fields["memory_budget"])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([True, {}], fields["eps_thresholds"])

@@ -129,7 +129,7 @@ def test_loading_definitions_imports_nothing_heavy() -> None:
         "warnings.simplefilter('default')\n"
         "import dedup_assets.definitions as d\n"
         "d.defs().get_repository_def()\n"
-        "heavy = ['matplotlib', 'webdataset', 'av', 'cupy', 'torch', 'cuml', 'polars', 'sklearn']\n"
+        "heavy = ['matplotlib', 'webdataset', 'av', 'cupy', 'torch', 'cuml', 'sklearn']\n"
         "print([name for name in heavy if name in sys.modules])\n"
     )
     assert loaded.strip() == "[]"

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -12,14 +12,17 @@ from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
 from dedup_assets.graph import PARTITIONED, READS
 from dedup_assets.progress import LogProgress, listening, track
-from dedup_assets.resources import StoreResource, store_key
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.state.snapshot import Snapshot
+from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.locks import WHOLE, writing
 from dedup_assets.store.schemas import DESCRIPTIONS
+
+if TYPE_CHECKING:
+    from dedup_assets.resources import StoreResource
 
 _LASTING = {
     *(errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
@@ -55,7 +58,8 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "group_name": settings.dataset,
         "kinds": kinds,
         "deps": [_dep(settings, name, read) for read in READS[name]],
-        "required_resource_keys": {store_key(settings.dataset)},
+        "required_resource_keys": store_keys(settings),
+        "metadata": {"output_path": dg.MetadataValue.path(settings.output_path)},
         "retry_policy": RETRY,
         "output_required": True,
     }
@@ -69,16 +73,38 @@ def _dep(settings: Settings, name: str, read: str) -> dg.AssetDep:
     return dg.AssetDep(asset_key(settings, read), partition_mapping=mapping)
 
 
+def store_keys(settings: Settings) -> set[str]:
+    """The key of the `StoreResource` that a dataset needs; empty where all is on local disk."""
+    if settings.store_resource is not None:
+        return {settings.store_resource}
+    paths = (settings.input_embeddings_path, settings.output_path, settings.clips_path)
+    remote = any(path is not None and is_remote(path) for path in paths)
+    return {f"{settings.dataset}_store"} if remote else set()
+
+
+def open_store(resources: Any, settings: Settings) -> tuple[Settings, Store]:
+    """The settings of a dataset with its resource applied, and its output.
+
+    What killed processes left half-written there is deleted.
+    """
+    for key in store_keys(settings):
+        resource: StoreResource = getattr(resources, key)
+        settings = resource.applied_to(settings)
+    store = settings.open_output()
+    store.sweep()
+    return settings, store
+
+
 @contextmanager
 def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Snapshot]:
     """Look at the output for the asset that ``context`` computes, under a lease on its keys.
 
     Progress goes to the log, and errors fail in one line.
     """
-    resource: StoreResource = getattr(context.resources, store_key(settings.dataset))
+    with user_errors():
+        settings, store = open_store(context.resources, settings)
     for warning in settings.warnings():
         context.log.warning(warning)
-    store = resource.open(settings.output_access)
     name = context.asset_key.path[-1]
     kind = PARTITIONED.get(name)
     keys = [WHOLE] if kind is None else list(context.partition_keys)

@@ -20,7 +20,10 @@ _METAVARS = {
     "eps_to_extract": "EPS",
     "metadata_fields": "FIELD",
 }
-YAML_ONLY = {"schedule", "schedule_enabled", "input_storage_options", "output_storage_options"}
+YAML_ONLY = {
+    *("schedule", "schedule_enabled", "store_resource"),
+    *("input_storage_options", "output_storage_options"),
+}
 SECRET = {"input_storage_options", "output_storage_options"}
 _UNSHOWN = SECRET | {"input_s3_endpoint_url", "output_s3_endpoint_url"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}

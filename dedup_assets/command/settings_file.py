@@ -19,12 +19,16 @@ from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.strict_json import MOST_BYTES, JsonError, parse_json
 
 VERSION = 1
+UNWRITTEN = SECRET | {"store_resource"}
+"""Settings that no output folder may set: secrets, and a resource of the reader's project."""
+
 _AGAIN = "run dedup-assets run with this output_path again, which writes the file anew"
 
 
 def write_settings(settings: Settings, store: Store) -> None:
     """Write the settings of a run, whose paths are absolute."""
-    document = {"version": VERSION, "settings": settings.model_dump(exclude=SECRET)}
+    written = settings.model_dump(exclude=UNWRITTEN)
+    document = {"version": VERSION, "settings": written}
     store.write_bytes(layout.SETTINGS, f"{json.dumps(document, indent=1)}\n".encode())
 
 
@@ -99,9 +103,10 @@ def _parse(data: bytes) -> Settings:
     values = document.get("settings") if known else None
     if not isinstance(values, dict):
         raise SettingsError(f"is not a file that dedup-assets run writes; {_AGAIN}")
-    if SECRET & values.keys():
+    if UNWRITTEN & values.keys():
         raise SettingsError(
-            f"{min(SECRET & values.keys())} must not be in it, since it may hold secrets; {_AGAIN}"
+            f"{min(UNWRITTEN & values.keys())} must not be in it: it may hold secrets, or name "
+            f"what is not of this folder; {_AGAIN}"
         )
     try:
         settings = Settings.model_validate(values)

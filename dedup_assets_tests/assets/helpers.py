@@ -92,6 +92,14 @@ def open_instance(
     return dg.DagsterInstance.from_config(str(folder))
 
 
+def output_of(definitions: dg.Definitions) -> str:
+    """The output folder of the dataset that they are of."""
+    (path,) = {
+        str(spec.metadata["output_path"].value) for spec in definitions.resolve_all_asset_specs()
+    }
+    return path
+
+
 def run_scoring(
     settings: Settings,
     instance: dg.DagsterInstance,

@@ -19,8 +19,12 @@ FINISHED = (
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what a developer may have set for Dagster."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "DEDUP_ASSETS"))}
+    """This process's environment without what a developer may have set for Dagster.
+
+    Nor what keeps Python from storing compiled modules: each process would compile them all.
+    """
+    unwanted = ("DAGSTER", "DEDUP_ASSETS", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **more}
 
 

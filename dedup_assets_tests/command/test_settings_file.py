@@ -14,12 +14,16 @@ from hypothesis import settings as hypothesis_settings
 from dedup_assets import definitions
 from dedup_assets.command.arguments import SECRET
 from dedup_assets.command.output import COPY, OUTPUT
-from dedup_assets.command.settings_file import load_settings, read_settings, write_settings
-from dedup_assets.resources import StoreResource, store_key
+from dedup_assets.command.settings_file import (
+    UNWRITTEN,
+    load_settings,
+    read_settings,
+    write_settings,
+)
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests import hostile
-from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, write_part
+from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, output_of, write_part
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.test_bad_input import assert_one_line
 from dedup_assets_tests.s3 import S3Server
@@ -32,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def test_every_setting_is_drawn() -> None:
-    assert hostile.SETTINGS.keys() == Settings.model_fields.keys() - SECRET
+    assert hostile.SETTINGS.keys() == Settings.model_fields.keys() - UNWRITTEN
 
 
 @given(hostile.settings)
@@ -106,9 +110,7 @@ def test_folders_named_as_templates_are_plain_names(
     assert outcome.code == 0, outcome.err
     output = tmp_path / f"out {name}"
     found = loaded(monkeypatch, output)
-    store = (found.resources or {})[store_key("dedup")]
-    assert isinstance(store, StoreResource)
-    assert store.output_path == str(output)
+    assert output_of(found) == str(output)
     (output / "embeddings/manifest.parquet").unlink()
     with dg.DagsterInstance.ephemeral() as instance:
         job = found.resolve_implicit_global_asset_job_def()
@@ -124,9 +126,7 @@ def test_folder_that_was_moved_is_where_its_results_go(
     """And so is one whose settings name a folder of somebody else's choice."""
     settings = make_settings(tmp_path, output_path=str(tmp_path / "elsewhere"))
     write_settings(settings, Store(str(tmp_path / "here")))
-    store = (loaded(monkeypatch, tmp_path / "here").resources or {})[store_key("small")]
-    assert isinstance(store, StoreResource)
-    assert store.output_path == str(tmp_path / "here")
+    assert output_of(loaded(monkeypatch, tmp_path / "here")) == str(tmp_path / "here")
 
 
 def test_storage_options_are_not_written(tmp_path: Path) -> None:
@@ -250,9 +250,7 @@ def test_access_comes_from_flags_then_the_spec_then_the_folder(
         }
     )
     monkeypatch.setenv(COPY, copy)
-    store = (loaded(monkeypatch, environment[OUTPUT]).resources or {})[store_key("small")]
-    assert isinstance(store, StoreResource)
-    assert store.output_path == s3.url("out")
+    assert output_of(loaded(monkeypatch, environment[OUTPUT])) == s3.url("out")
 
 
 @pytest.mark.parametrize(
