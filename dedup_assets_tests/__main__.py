@@ -18,6 +18,8 @@ CHECKS = (
     ["dagster", "definitions", "validate", "-w", "workspace.yaml", "--log-level", "warning"],
 )
 
+ALL = ("-n", "auto", "--dist", "worksteal", "-q")
+
 
 def main() -> int:
     environment = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}"}
@@ -28,7 +30,12 @@ def main() -> int:
         if done.returncode:
             sys.stdout.write(f"{command[0]} failed with exit code {done.returncode}\n")
             return done.returncode
-    pytest = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ["-n", "auto", "-q"])]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *(sys.argv[1:] or ["-n", "auto", "--dist", "worksteal", "-q"]),
+    ]
     return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -49,6 +49,13 @@ hypothesis.settings.register_profile("explore", max_examples=1000, **_QUICK)
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that talks to a server, so that none is forgotten."""
+    for item in items:
+        if {"s3", "s3_endpoint"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.s3)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)

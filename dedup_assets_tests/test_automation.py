@@ -23,6 +23,8 @@ from dedup_assets.settings import Settings
 from dedup_assets.store.locks import this_machine
 from dedup_assets_tests.assets.helpers import KEYS, make_settings, materialized, open_instance
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:

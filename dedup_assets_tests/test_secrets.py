@@ -36,7 +36,9 @@ WRITTEN = {
 }
 JOBS = "films_scoring", "films_curation"
 
-pytestmark = [  # what Dagster calls itself, to describe a repository
+pytestmark = [
+    pytest.mark.slow,
+    # What Dagster calls itself, to describe a repository.
     pytest.mark.filterwarnings("ignore:Parameter `execution_type` of function"),
     pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`"),
 ]
@@ -71,12 +73,16 @@ def write_project(folder: Path, s3: S3Server, endpoint: str) -> None:
     )
 
 
-def execute(folder: Path, home: Path, job: str, tags: dict[str, str]) -> str:
+def execute(
+    folder: Path, home: Path, job: str, tags: dict[str, str], executor: str = "in_process"
+) -> str:
     """What a job of the project prints, run by Dagster's own command in a process of its own."""
+    config = {"execution": {"config": {executor: {}}}}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "dagster", "job", "execute", "-m", "films.definitions"),
             *("-a", "defs", "-j", job, "--tags", json.dumps(tags)),
+            *("--config-json", json.dumps(config)),
         ],
         cwd=folder,
         env=clean_environment(DAGSTER_HOME=str(home), PYTHONPATH=f"{folder}:{ROOT}", **SECRETS),
@@ -118,7 +124,7 @@ def test_no_secret_of_the_yaml_is_stored_or_printed(
         definitions = dg.load_from_defs_folder(path_within_project=tmp_path / "films")
         repository = definitions.get_repository_def()
         snapshot = serialize_value(RepositorySnap.from_def(repository))
-        good = execute(tmp_path, home, JOBS[0], ranges)
+        good = execute(tmp_path, home, JOBS[0], ranges, "multiprocess")
         assert "RUN_SUCCESS" in good, good
         good += execute(tmp_path, home, JOBS[1], {"dagster/partition": "0.01"})
         assert good.count("RUN_SUCCESS") == 2, good

@@ -30,6 +30,8 @@ from dedup_assets_tests.assets.helpers import (
     write_part,
 )
 
+pytestmark = pytest.mark.slow
+
 EPS = "0.05"
 
 

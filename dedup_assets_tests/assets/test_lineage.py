@@ -35,6 +35,8 @@ from dedup_assets_tests.assets.helpers import (
     write_clips,
 )
 
+pytestmark = pytest.mark.slow
+
 EPS = "0.05"
 PER_CLUSTER = ("extraction/semdedup_pruning_tables/", "extraction/unique_ids_")
 

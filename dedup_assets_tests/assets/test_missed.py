@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
+import pytest
 
 from dedup_assets.settings import Settings
 from dedup_assets_tests.assets.helpers import (
@@ -13,6 +14,8 @@ from dedup_assets_tests.assets.helpers import (
     run_curation,
     run_scoring,
 )
+
+pytestmark = pytest.mark.slow
 
 EPS = "0.3"
 MISSED = "extraction/missed_by_clustering.parquet"

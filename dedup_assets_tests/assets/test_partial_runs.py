@@ -22,6 +22,8 @@ from dedup_assets_tests.assets.helpers import (
     write_part,
 )
 
+pytestmark = pytest.mark.slow
+
 BEFORE_SCORES = ("embeddings", "centroids", CLUSTER_PARTITIONS)
 
 

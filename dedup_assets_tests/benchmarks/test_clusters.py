@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import clusters
 
+pytestmark = pytest.mark.slow
+
 
 def test_predictions_and_runs_are_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     path = tmp_path / "results.json"

@@ -16,6 +16,8 @@ from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets_tests.conftest import make_settings, run_stages
 
+pytestmark = pytest.mark.slow
+
 
 def test_new_rows_have_other_ids_and_lie_in_few_clusters(tmp_path: Path):
     files = [tmp_path / "everywhere.parquet", tmp_path / "near.parquet"]

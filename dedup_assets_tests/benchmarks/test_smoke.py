@@ -16,6 +16,8 @@ from dedup_assets.compute import cuda
 from dedup_assets.stages import documented, verify
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 
+pytestmark = pytest.mark.slow
+
 PEERS = ("torch", "faiss", "sklearn.cluster", "semhash")
 
 

@@ -11,6 +11,8 @@ import pytest
 from dedup_assets_tests.assets.helpers import clip_ids, contents, near_duplicates, write_part
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     ("--n-clusters", "6", "--eps-thresholds", "0.05"),
     ("--n-clusters", "4", "--eps-thresholds", "0.05", "--which-to-keep", "easy"),

@@ -13,6 +13,8 @@ from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_p
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command, looks_finished, summary
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("run", "--input-embeddings-path", "in", "--output-path", "out", "--eps-to-extract", "0.05")
 Write = Callable[[Path], Any]
 

@@ -13,6 +13,8 @@ from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import command
 from dedup_assets_tests.conftest import unit, write_inputs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("output", ["file", "file/below"])
 @pytest.mark.parametrize("home", [False, True])

@@ -10,6 +10,8 @@ import pytest
 from dedup_assets_tests.assets.helpers import INSTANCE_YAML, contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call, Outcome
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:

@@ -15,6 +15,8 @@ from dedup_assets_tests.command.helpers import COMMAND, clean_environment
 from dedup_assets_tests.command.test_ui import ask_when_ready, stop
 from dedup_assets_tests.conftest import bytes_of
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     *("run", "--input-embeddings-path", "embeddings", "--clips-path", "clips"),
     *("--output-path", "output", "--n-clusters", "4", "--eps-to-extract", "0.01"),

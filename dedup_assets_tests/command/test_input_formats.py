@@ -13,6 +13,8 @@ from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_c
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import looks_finished, summary
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--output-path", "out", "--n-clusters", "2", "--eps-to-extract", "0.05")
 
 

@@ -11,6 +11,8 @@ from dedup_assets_tests.assets.helpers import contents, near_duplicates, write_p
 from dedup_assets_tests.command.conftest import Call, Outcome
 from dedup_assets_tests.command.helpers import command
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("run", "--input-embeddings-path", "in", "--n-clusters", "2", "--output-path")
 INDEX = "history/runs/index.db"
 

@@ -11,6 +11,8 @@ import pytest
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
 from dedup_assets_tests.conftest import unit, write_inputs
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ["run", "--input-embeddings-path", "in", "--output-path", "out"]
 FLAGS += ["--n-clusters", "64", "--files-per-partition", "1"]
 

@@ -25,6 +25,8 @@ from dedup_assets_tests.kills.rounds import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 300
 SEED = 5
 SCORING = Kill("pairwise_scores", "at the end of a write", 2, 0.0)

@@ -9,6 +9,8 @@ from dedup_assets.command.settings_file import load_settings
 from dedup_assets_tests.assets.helpers import contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call
 
+pytestmark = pytest.mark.slow
+
 FLAGS = [
     *("run", "--input-embeddings-path", "embeddings", "--output-path", "out"),
     *("--n-clusters", "3", "--eps-to-extract", "0.05"),

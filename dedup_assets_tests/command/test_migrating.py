@@ -23,6 +23,8 @@ from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_p
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import ROOT
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "docs" / "migrating.md").read_text()
 
 COSMOS_CURATE = """

@@ -11,6 +11,8 @@ from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.test_bad_input import assert_one_line
 from dedup_assets_tests.s3 import S3Server
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("run", "--input-embeddings-path", "in", "--n-clusters", "2", "--eps-thresholds", "0.05")
 
 

@@ -20,6 +20,8 @@ from dedup_assets_tests.assets.helpers import (
 )
 from dedup_assets_tests.command.conftest import Call
 
+pytestmark = pytest.mark.slow
+
 ALL_ASSETS = (
     *("embeddings", "centroids", "cluster_partitions", "pairwise_scores"),
     "similarity_histogram",

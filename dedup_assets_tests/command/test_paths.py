@@ -13,6 +13,8 @@ from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
 from dedup_assets_tests.command.test_bad_input import assert_one_line
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ["--n-clusters", "2", "--eps-to-extract", "0.05"]
 
 

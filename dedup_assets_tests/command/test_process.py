@@ -10,6 +10,8 @@ from dedup_assets_tests.assets.helpers import near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--input-embeddings-path", "in", "--output-path", "out", "--n-clusters", "2")
 
 

@@ -26,6 +26,8 @@ from dedup_assets_tests.command.helpers import command, looks_finished, summary
 from dedup_assets_tests.command.test_bad_input import assert_one_line
 from dedup_assets_tests.conftest import bytes_of
 
+pytestmark = pytest.mark.slow
+
 Contents = dict[str, tuple[int, bytes]]
 PRUNING = "extraction/semdedup_pruning_tables"
 

@@ -13,6 +13,8 @@ from dedup_assets.stages import suggestion
 from dedup_assets_tests.assets.helpers import clip_ids, contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call, Outcome
 
+pytestmark = pytest.mark.slow
+
 INPUT = ("--input-embeddings-path", "in")
 AUTO = ("run", *INPUT, "--output-path", "out", "--n-clusters", "auto")
 

@@ -18,6 +18,8 @@ import pytest
 from dedup_assets_tests.assets.helpers import near_duplicates, write_part
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
 
+pytestmark = pytest.mark.slow
+
 EPS = ["0.001", "0.05"]
 KEYS = [f"{cluster}" for cluster in range(6)]
 MOST_SECONDS = 90

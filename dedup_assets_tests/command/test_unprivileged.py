@@ -18,6 +18,8 @@ from dedup_assets_tests.assets.helpers import (
 )
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     *("run", "--input-embeddings-path", "embeddings", "--clips-path", "clips"),
     *("--output-path", "output", "--n-clusters", "4", "--eps-to-extract", "0.01"),

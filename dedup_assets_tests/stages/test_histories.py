@@ -37,6 +37,8 @@ from dedup_assets_tests.stages.history.runs import (
     watch_paths,
 )
 
+pytestmark = pytest.mark.slow
+
 RANKINGS: list[dict[str, Any]] = [
     {"which_to_keep": "hard"},
     {"which_to_keep": "easy", "sim_metric": "l2"},

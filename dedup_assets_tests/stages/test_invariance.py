@@ -28,6 +28,8 @@ from dedup_assets_tests.conftest import (
     write_parquet,
 )
 
+pytestmark = pytest.mark.slow
+
 N, CLUSTERS = 60, 4
 RNG = np.random.default_rng(7)
 NAMES = [f"clip/{i:02d}.v" for i in range(N)]

@@ -30,6 +30,8 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import info_of, read_table
 from dedup_assets_tests.conftest import make_settings, write_parquet
 
+pytestmark = pytest.mark.slow
+
 ROWS = st.dictionaries(st.integers(0, 60), st.integers(0, 15), max_size=9)
 """Ids with the number of a vector."""
 

@@ -19,6 +19,8 @@ from dedup_assets.stages.trial import read_sample
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import bytes_of, make_settings, unit, write_inputs
 
+pytestmark = pytest.mark.slow
+
 DIM = 8
 
 

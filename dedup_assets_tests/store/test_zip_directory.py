@@ -19,6 +19,8 @@ from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = 70_000  # more than fit into the old form of the end record
 
 

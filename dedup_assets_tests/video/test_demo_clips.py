@@ -19,6 +19,8 @@ from dedup_assets.video.scenes import FPS, draw, plan_scene
 from dedup_assets.video.truth import DUPLICATE_KINDS, LOOKALIKE, ORIGINAL, TRUTH_SCHEMA
 from dedup_assets_tests.video.conftest import SmallSet
 
+pytestmark = pytest.mark.slow
+
 
 def test_default_plan_has_enough_of_everything():
     kinds = Counter(clip.kind for scene in plan_clips() for clip in scene.clips)

@@ -21,6 +21,8 @@ from dedup_assets.video.errors import ClipError
 from dedup_assets.video.scenes import draw, plan_scene
 from dedup_assets_tests.video.conftest import SmallSet
 
+pytestmark = pytest.mark.slow
+
 LAYOUT, EDGES, COLOUR, MOTION = slice(0, 107), slice(107, 235), slice(235, 267), slice(267, 315)
 
 

@@ -18,7 +18,7 @@ from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, c
 from dedup_assets_tests.compute.oracle import best_earlier_by_product, exact_cosine
 from dedup_assets_tests.rows import unit, with_duplicates
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")]
 
 
 @pytest.fixture(scope="module")
