@@ -1,6 +1,8 @@
 """How many threads this process was given, and work that is shared among them."""
 
+import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -86,4 +88,10 @@ def _collect(running: dict[Future[Result], Task], on_done: Callable[[Task, Resul
 
 
 def _blas() -> ThreadpoolController:
+    # Finding the libraries takes longer than comparing a small cluster; they come with modules.
+    return _blas_of(len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _blas_of(modules: int) -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
