@@ -81,7 +81,7 @@ def _true_scores_of_one(x: Any) -> np.ndarray:
 def changed(score: np.ndarray, truth: np.ndarray, offsets: np.ndarray) -> Changed:
     """Compare the decisions that follow from two lists of scores, at every eps there is.
 
-    A row is removed at eps where its score is at least float32(1 - eps), whoever computed it.
+    A row is removed at eps where its score is at least float32(1 - eps), however it was computed.
     """
     counts = np.ones(len(truth), dtype=bool)
     counts[offsets[:-1][np.diff(offsets) > 0]] = False  # first rows are never removed

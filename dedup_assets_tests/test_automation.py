@@ -161,7 +161,7 @@ def test_schedule_and_sensor_make_the_finished_graph(
 def test_sensor_skips_runs_that_the_schedule_did_not_start(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    """Whoever materializes by hand looks at the histogram first."""
+    """A user who materializes by hand looks at the histogram first."""
     settings = make_settings(tmp_path)
     request = dg.RunRequest(tags={RANGE_START: KEYS[0], RANGE_END: KEYS[-1]})
     (skip,) = after(settings, instance, run_request(settings, instance, "small_scoring", request))

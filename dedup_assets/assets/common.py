@@ -39,7 +39,7 @@ GPU_POOL = "gpu"
 RETRY = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-"""For faults of the storage; what a retry cannot mend is raised with ``allow_retries=False``."""
+"""For faults of the storage; what a retry cannot fix is raised with ``allow_retries=False``."""
 
 
 def gpu_pool(settings: Settings) -> str | None:
@@ -126,7 +126,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Let a retry have only what it may mend: faults of the storage, not of data or program."""
+    """Leave to a retry only what it can fix: faults of the storage, not of data or program."""
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:

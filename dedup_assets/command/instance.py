@@ -161,7 +161,7 @@ def _damaged(folder: Path, why: object) -> SettingsError:
 def _make_instance(folder: Path) -> None:
     """Make Dagster's database and configuration aside, unless they are there, and move them in.
 
-    Dagster does not mend tables of which a killed run has made some only: every later run would
+    Dagster does not complete the tables that a killed run left half made: every later run would
     fail. The configuration comes last and says that all is there.
     """
     if (folder / _CONFIG).exists():

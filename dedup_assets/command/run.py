@@ -18,8 +18,8 @@ from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.locks import COMMAND, WHOLE, writing
-from dedup_assets.store.packing import pack, refuse_other_file
 from dedup_assets.store.sizes import format_bytes
+from dedup_assets.store.zip_writer import pack, refuse_other_file
 
 
 @dataclass(frozen=True)

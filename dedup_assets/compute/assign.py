@@ -12,7 +12,7 @@ from dedup_assets.compute.nearest import Products, for_each, products, row_chunk
 from dedup_assets.compute.threads import thread_count
 from dedup_assets.compute.tiles import wide_side
 
-_CROWDED = 16  # centroids near the nearest from which a float64 product is cheaper
+_OVERFLOW = 16  # centroids near the nearest from which a float64 product is cheaper
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Nearest:
         self._x, self._centroids, self._products = x, centroids, quick
         self._side = wide_side(x.shape[1], budget)
         self._norms = squared_norms(centroids)
-        quick.aim((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
+        quick.set_centroids((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
         n = len(x)
         self.found = Assignment(
             xp.empty(n, xp.int32), xp.empty(n, xp.float32), xp.empty(n, xp.float32)
@@ -86,13 +86,13 @@ class _Nearest:
         flat = xp.flatnonzero(near)  # quicker than nonzero
         row, column = flat // near.shape[1], flat % near.shape[1]
         count = xp.bincount(row, minlength=len(x))
-        crowded = xp.flatnonzero(count > _CROWDED)
-        if len(crowded):
-            keep = count[row] <= _CROWDED
-            pairs = self._near_in_float64(x[crowded])
-            row = xp.concatenate([row[keep], crowded[pairs[0]]])
+        overflow = xp.flatnonzero(count > _OVERFLOW)
+        if len(overflow):
+            keep = count[row] <= _OVERFLOW
+            pairs = self._near_in_float64(x[overflow])
+            row = xp.concatenate([row[keep], overflow[pairs[0]]])
             column = xp.concatenate([column[keep], pairs[1]])
-            count[crowded] = 2
+            count[overflow] = 2
         keep = count[row] > 1
         if keep.any():
             self._decide(x, norms, row[keep], column[keep], label)

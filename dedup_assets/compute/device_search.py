@@ -14,7 +14,7 @@ import numpy as np
 from dedup_assets.compute.arrays import to_host
 from dedup_assets.compute.bounds import FAST_TOLERANCE, cast_bound
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.settle import settle_by_float64
+from dedup_assets.compute.rescore import rescore_in_float64
 
 _SLOTS = 32  # candidates of a row that are listed
 _ROW_BYTES = 8 * _SLOTS + 8  # of a row's candidates
@@ -106,7 +106,7 @@ class DeviceSearch:
         self._half, self._margin = _cast(backend, rows, plan.exact)
         self.score = xp.zeros(m, dtype=xp.float32)
         self.index = xp.zeros(m, dtype=xp.int64)
-        self._crowded = xp.zeros(m, dtype=xp.uint8)
+        self._overflow = xp.zeros(m, dtype=xp.uint8)
 
     def run(self, on_rows: Callable[[int], None] | None) -> None:
         """Fill ``score`` and ``index``; ``index`` counts within the cluster.
@@ -127,7 +127,7 @@ class DeviceSearch:
             else:
                 continue
             done += len(group)
-        self._settle_crowded()
+        self._rescore_overflow()
         self._report(on_rows, int((sizes == 1).sum()))
 
     def _had_room(self, work: Callable[..., None], *arguments: Any) -> bool:
@@ -220,28 +220,28 @@ class DeviceSearch:
             )  # fmt: skip
         x, dim = self._rows.x, self._rows.x.shape[1]
         self._backend.launch(
-            "settle", (rows, matrices), _THREADS, _dot_bytes(dim),
+            "rescore", (rows, matrices), _THREADS, _dot_bytes(dim),
             x, np.int32(dim), self._rows.norms, self._rows.original, np.int32(begin),
             spans.start, spans.size, self._margin,
             best, count, column, value, np.int32(_SLOTS),
-            self.score, self.index, self._crowded,
+            self.score, self.index, self._overflow,
         )  # fmt: skip
 
-    def _settle_crowded(self) -> None:
+    def _rescore_overflow(self) -> None:
         """Rows with more candidates than slots, by a float64 product."""
         xp = self._backend.xp
-        crowded = to_host(xp.flatnonzero(self._crowded))
+        overflow = to_host(xp.flatnonzero(self._overflow))
         offsets = self._rows.offsets
-        cluster_of = np.searchsorted(offsets, crowded, side="right") - 1
+        cluster_of = np.searchsorted(offsets, overflow, side="right") - 1
         for cluster in np.unique(cluster_of):
             begin, stop = int(offsets[cluster]), int(offsets[cluster + 1])
             x, norms = self._rows.taken(begin, stop)
-            inside = crowded[cluster_of == cluster] - begin
+            inside = overflow[cluster_of == cluster] - begin
             for first in range(0, len(inside), _SETTLE_ROWS):
                 part = inside[first : first + _SETTLE_ROWS]
                 rows = xp.asarray(part)
                 columns = max(64, self._bytes // (len(part) * 48 + x.shape[1] * 12))
-                score, index = settle_by_float64(x, norms, rows, columns, int(part[-1]))
+                score, index = rescore_in_float64(x, norms, rows, columns, int(part[-1]))
                 self.score[begin + rows] = score
                 self.index[begin + rows] = index
 

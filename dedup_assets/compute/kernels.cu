@@ -1,4 +1,4 @@
-// Kernels of compute.device_search and compute.kmeans. In `screen` and `settle` a block of threads
+// Kernels of compute.device_search and compute.kmeans. In `screen` and `rescore` a block of threads
 // serves one row of one matrix of products; `row` counts within a cluster, `start` maps it to the
 // arrays of all rows. Every block is of whole warps.
 
@@ -161,20 +161,20 @@ __global__ void screen(
 
 // Score the listed columns of each row in float64, in the order of summation of compute.exact, and
 // keep the highest score and the earliest column that attains it. A row with more candidates than
-// slots is marked as crowded instead.
+// slots is marked in `overflow` instead.
 //
 // Grid as for `screen`. Dynamic shared memory: see `dot`.
 //   x, dim       all rows, float32; original: of each distinct row its number in x
 //   norms        squared lengths of the rows of x
-//   score, index, crowded  results for each distinct row; index counts within the cluster
-__global__ void settle(
+//   score, index, overflow  results for each distinct row; index counts within the cluster
+__global__ void rescore(
     const float* __restrict__ x, int dim, const double* __restrict__ norms,
     const long long* __restrict__ original, int first_row,
     const long long* __restrict__ start, const long long* __restrict__ size,
     const float* __restrict__ margin, const float* __restrict__ best,
     const int* __restrict__ count, const int* __restrict__ column,
     const float* __restrict__ value, int slots,
-    float* score, long long* index, unsigned char* crowded)
+    float* score, long long* index, unsigned char* overflow)
 {
     const int row = first_row + (int)blockIdx.x;
     const int matrix = blockIdx.y;
@@ -183,7 +183,7 @@ __global__ void settle(
     const long long first = start[matrix];
     const long long at = (long long)matrix * gridDim.x + blockIdx.x;
     if (count[at] > slots) {
-        if (threadIdx.x == 0) crowded[first + row] = 1;
+        if (threadIdx.x == 0) overflow[first + row] = 1;
         return;
     }
     const float threshold = best[at] - margin[first + row];

@@ -114,7 +114,7 @@ class _Rows:
 
     def meet(self, centroids: Any) -> None:
         """Find the nearest of these centroids for each row."""
-        self._products.aim(centroids)
+        self._products.set_centroids(centroids)
         for_each(self._xp, self._meet, self._chunks)
 
     def _meet(self, chunk: slice) -> None:
@@ -146,7 +146,7 @@ class _Means:
         """Mean direction of each cluster; one without rows keeps its centroid."""
         xp = array_module(self._x)
         length = xp.sqrt((self._sums * self._sums).sum(axis=1))
-        # What is left of the sum of a cluster that lost all its rows is rounding.
+        # The sum of a cluster that lost all its rows is rounding errors.
         empty = length < 1e-9
         length[empty] = 1.0
         moved = (self._sums / length[:, None]).astype(xp.float32)

@@ -109,7 +109,7 @@ class BestPartners:
         found: tuple[list[TileBest], list[TileBest]] = ([], [])
         if len(rows) == 0 or len(self._queries) == 0:
             return _collect(found[0], kept), _collect(found[1], kept)
-        self._products.aim(rows)
+        self._products.set_centroids(rows)
         # The last term is the rounding of a limit that the bound is taken from.
         reach = float(self._products.bound(self._coarsest, deviation).max()) + 2.0**-22
         tiles = TileSearch(
@@ -165,7 +165,7 @@ class BestPartners:
         """The query that any product can be off most for; of shape (1, d), or (0, d)."""
         if len(self._queries) == 0:
             return self._queries
-        self._products.aim(self._queries[:1])
+        self._products.set_centroids(self._queries[:1])
         worst = int(self._products.bound(self._queries, self._deviation).argmax())
         return self._queries[worst : worst + 1]
 

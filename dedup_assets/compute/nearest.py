@@ -20,7 +20,7 @@ _ALIGNED = 8  # numbers in what tensor cores load and store best
 class Products(Protocol):
     """Products of unit rows with some centroids."""
 
-    def aim(self, centroids: Any) -> None:
+    def set_centroids(self, centroids: Any) -> None:
         """Multiply with these from now on; of shape (k, d), float32, unit rows."""
         ...
 
@@ -83,7 +83,7 @@ def for_each(xp: ModuleType, work: Callable[[slice], None], chunks: list[slice])
 
 
 class _Float32Products:
-    def aim(self, centroids: Any) -> None:
+    def set_centroids(self, centroids: Any) -> None:
         self._centroids = centroids
 
     def operand(self, rows: Any) -> Any:
@@ -97,7 +97,7 @@ class _Float32Products:
 
 
 class _BFloat16Products:
-    def aim(self, centroids: np.ndarray) -> None:
+    def set_centroids(self, centroids: np.ndarray) -> None:
         self._count = len(centroids)
         self._packed = bfloat16.pack(centroids)
         self._residual = float(bfloat16.residuals(centroids).max(initial=0.0))
@@ -123,7 +123,7 @@ class _Float16Products:
 
         self._backend = CudaBackend()
 
-    def aim(self, centroids: Any) -> None:
+    def set_centroids(self, centroids: Any) -> None:
         self._centroids = self.operand(centroids)
         self._residual = float(self._residuals(centroids).max())
 

@@ -61,7 +61,7 @@ def _draw_candidates(
     chosen = np.empty(0, dtype=np.int64)
 
     def meet(new: np.ndarray) -> None:
-        quick.aim(x[xp.asarray(pool[new])])
+        quick.set_centroids(x[xp.asarray(pool[new])])
 
         def chunk(part: slice) -> None:
             product = quick.product(quick.operand(x[xp.asarray(pool[part])]))

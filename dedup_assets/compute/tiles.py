@@ -13,7 +13,7 @@ from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bounds import U64
 from dedup_assets.compute.exact import pair_dots
 
-_CROWDED = 16  # candidates of a line in a tile, from which a float64 product is cheaper
+_OVERFLOW = 16  # candidates of a line in a tile, from which a float64 product is cheaper
 _BYTES_PER_WIDE_CELL = 32
 
 
@@ -81,13 +81,13 @@ class TileSearch:
         live = xp.flatnonzero((top >= floor - self.reach) & (top > -xp.inf))
         limit = xp.maximum(top[live] - 2 * self.reach, floor[live] - self.reach)
         near = product[live] >= limit[:, None]
-        crowded = xp.count_nonzero(near, axis=1) > _CROWDED
-        at, place = xp.nonzero(near & ~crowded[:, None])
+        overflow = xp.count_nonzero(near, axis=1) > _OVERFLOW
+        at, place = xp.nonzero(near & ~overflow[:, None])
         at, column = live[at], columns[place]
         score = self._cosine(lines[at], column)
-        if crowded.any():
-            busy = live[crowded]
-            best, where = self._settle_crowded(lines[busy], columns, near[crowded])
+        if overflow.any():
+            busy = live[overflow]
+            best, where = self._rescore_overflow(lines[busy], columns, near[overflow])
             at, column = xp.concatenate([at, busy]), xp.concatenate([column, where])
             score = xp.concatenate([score, best])
         # The last key counts first: by line, then the highest score, then the lowest rank.
@@ -107,7 +107,7 @@ class TileSearch:
         dots /= array_module(dots).sqrt(left.norms[line] * right.norms[column])
         return dots.astype(np.float32)
 
-    def _settle_crowded(self, line: Any, columns: Any, near: Any) -> tuple[Any, Any]:
+    def _rescore_overflow(self, line: Any, columns: Any, near: Any) -> tuple[Any, Any]:
         """The best of many candidates by a float64 product, so never a sum for each of them.
 
         Its bound is some 1e-13, so the rounding to float32 is known for almost every pair, and

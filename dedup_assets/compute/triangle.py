@@ -1,7 +1,7 @@
 """The search of one set of rows on the CPU: tiles on or below the diagonal, by quicker screens.
 
 A screen names candidates: all pairs that its bound does not exclude from the maximum of their
-row. A row with few of them is settled by scoring these in float64; one with many goes on to the
+row. A row with few of them is decided by scoring these in float64; one with many goes on to the
 next, finer screen, and in the end to a float64 product.
 """
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from dedup_assets.compute.bounds import FAST_TOLERANCE, screen_bound
 from dedup_assets.compute.plan import Plan
+from dedup_assets.compute.rescore import cosines, rescore_in_float64
 from dedup_assets.compute.screens import Screen
-from dedup_assets.compute.settle import cosines, settle_by_float64
 
-_CROWDED = 16  # candidates in 1,024 columns from which a finer product is cheaper
-_MOSTLY = 0.25  # share of crowded rows from which a screen is left out for the blocks to come
+_OVERFLOW = 16  # candidates in 1,024 columns from which a finer product is cheaper
+_MOSTLY = 0.25  # share of rows with too many candidates from which later blocks skip a screen
 _PRODUCT = 1 << 18  # elements of a product
 _PAIRS = 512  # pairs whose rows are gathered at once: they stay in the cache
 
@@ -55,18 +55,20 @@ class Triangle:
         for number in range(self._first, len(self._screens)):
             if len(open_) == 0:
                 break
-            row, column, crowded = self._candidates(self._screens[number], open_)
-            if crowded.mean() > _MOSTLY and number == self._first < len(self._screens) - 1:
+            row, column, overflow = self._candidates(self._screens[number], open_)
+            if overflow.mean() > _MOSTLY and number == self._first < len(self._screens) - 1:
                 self._first += 1
-            keep = ~crowded[row]
-            settled = open_[~crowded] - begin
+            keep = ~overflow[row]
+            rescored = open_[~overflow] - begin
             best = self._best_of(open_[row[keep]], column[keep], begin, end - begin)
-            score[settled] = best[0][settled]
-            index[settled] = best[1][settled]
-            open_ = open_[crowded]
+            score[rescored] = best[0][rescored]
+            index[rescored] = best[1][rescored]
+            open_ = open_[overflow]
         if len(open_):
-            settled = settle_by_float64(self._x, self._norms, open_, self._columns, int(open_[-1]))
-            score[open_ - begin], index[open_ - begin] = settled
+            rescored = rescore_in_float64(
+                self._x, self._norms, open_, self._columns, int(open_[-1])
+            )
+            score[open_ - begin], index[open_ - begin] = rescored
         return score, index
 
     def _candidates(
@@ -78,8 +80,8 @@ class Triangle:
             rows: of shape (m,), ascending, from 1.
 
         Returns:
-            (k,) positions in ``rows`` and (k,) earlier rows; and (m,) whether a row is crowded:
-            of those not all candidates are listed.
+            (k,) positions in ``rows`` and (k,) earlier rows; and (m,) whether a row has too
+            many, not all of which are listed.
         """
         first, last = int(rows[0]), int(rows[-1])
         together = last - first + 1 == len(rows)
@@ -89,7 +91,7 @@ class Triangle:
         if self._tolerance:
             margin = np.maximum(margin - np.float32(self._tolerance), 0)
         best = np.full(len(rows), -np.inf, dtype=np.float32)
-        crowded = np.zeros(len(rows), dtype=bool)
+        overflow = np.zeros(len(rows), dtype=bool)
         scratch = np.empty(len(rows) * self._columns, dtype=np.float32)
         found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for left in range(0, last, self._columns):
@@ -102,12 +104,12 @@ class Triangle:
             top = product.max(axis=2).max(axis=0)
             np.maximum(best, top, out=best)
             threshold = best - margin
-            threshold[crowded] = np.inf
+            threshold[overflow] = np.inf
             flat = np.flatnonzero(product >= threshold[:, None])
             row = flat // width if blocks == 1 else flat // width % len(rows)
-            many = np.bincount(row, minlength=len(rows)) > _CROWDED
+            many = np.bincount(row, minlength=len(rows)) > _OVERFLOW
             if many.any():
-                crowded |= many
+                overflow |= many
                 keep = ~many[row]
                 flat, row = flat[keep], row[keep]
             value = product.reshape(-1)[flat]
@@ -117,7 +119,7 @@ class Triangle:
             found.append((row, column, value))
         row, column, value = (np.concatenate(parts) for parts in zip(*found, strict=True))
         keep = value >= (best - margin)[row]
-        return row[keep], column[keep], crowded
+        return row[keep], column[keep], overflow
 
     def _best_of(
         self, row: np.ndarray, column: np.ndarray, begin: int, count: int

@@ -163,9 +163,9 @@ class _Update:
     def _compare_with(self, rows: np.ndarray, on_rows: Callable[[int], None] | None) -> None:
         """Search all rows for these, and these for all other rows."""
         xp = self._xp
-        aimed = products(xp)
-        aimed.aim(self._x[xp.asarray(rows)])
-        changed = _Changed(rows, np.flatnonzero(self._fresh[rows]), aimed)
+        quick = products(xp)
+        quick.set_centroids(self._x[xp.asarray(rows)])
+        changed = _Changed(rows, np.flatnonzero(self._fresh[rows]), quick)
         # A third, since beside a product there may be its copy for other rows and what is near.
         chunks = row_chunks(
             xp,

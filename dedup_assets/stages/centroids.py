@@ -88,7 +88,7 @@ def raise_invalid(row: RejectedRow) -> None:
         InputError: always.
     """
     raise InputError(
-        f"row {row.row} of {row.file} (id {shown(row.id)}) is invalid: {row.reason}; mend it, or "
+        f"row {row.row} of {row.file} (id {shown(row.id)}) is invalid: {row.reason}; fix it, or "
         "set on_invalid to quarantine to set such rows aside"
     )
 

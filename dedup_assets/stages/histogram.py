@@ -66,7 +66,7 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
     if found is not None:
         return found
     store = snapshot.store
-    print_ = _fingerprint(snapshot)
+    digest = _fingerprint(snapshot)
     ledgers = list(snapshot.ledgers.values())
     grid = eps_grid()
     edges = bin_edges(grid)
@@ -79,7 +79,7 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
             rows += scored.height
             advance(scored.height)
     table = _table(edges, counts, rows, grid)
-    info: dict[str, Any] = {"fingerprint": print_, "rows": rows, "compared": int(counts.sum())}
+    info: dict[str, Any] = {"fingerprint": digest, "rows": rows, "compared": int(counts.sum())}
     from dedup_assets.stages.plot import draw  # matplotlib takes a second to import
 
     picture = draw(table, rows)
@@ -87,7 +87,7 @@ def build_histogram(snapshot: Snapshot) -> Histogram:
     store.delete(layout.HISTOGRAM)
     store.write_bytes(layout.HISTOGRAM_PLOT, picture)
     write_table(store, layout.HISTOGRAM, table, info)
-    return Histogram(table, rows, info["compared"], picture, print_, reused=False)
+    return Histogram(table, rows, info["compared"], picture, digest, reused=False)
 
 
 def _table(edges: np.ndarray, counts: np.ndarray, rows: int, grid: list[str]) -> pa.Table:
@@ -115,7 +115,7 @@ def found_histogram(snapshot: Snapshot) -> Histogram | None:
         StaleError: the scores of a cluster are missing or stale.
     """
     store = snapshot.store
-    print_ = _fingerprint(snapshot)
+    digest = _fingerprint(snapshot)
     _ = snapshot.ledgers
     try:
         table = read_table(store, layout.HISTOGRAM)
@@ -123,9 +123,9 @@ def found_histogram(snapshot: Snapshot) -> Histogram | None:
     except FileNotFoundError:
         return None
     info = info_of(table.schema)
-    if info.get("fingerprint") != print_:
+    if info.get("fingerprint") != digest:
         return None
-    return Histogram(table, info["rows"], info["compared"], picture, print_, reused=True)
+    return Histogram(table, info["rows"], info["compared"], picture, digest, reused=True)
 
 
 def _fingerprint(snapshot: Snapshot) -> str:

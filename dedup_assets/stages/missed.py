@@ -96,10 +96,10 @@ def _make(snapshot: Snapshot) -> Missed:
     started = time.monotonic()
     size = _sample_size(snapshot.settings, snapshot.manifest)
     compared = compare_sample(snapshot, size, _former(snapshot, size))
-    print_ = _fingerprint(snapshot)
+    digest = _fingerprint(snapshot)
     table = compared.table.select(schemas.missed(snapshot.manifest.id_type).names)
     info = {
-        "fingerprint": print_,
+        "fingerprint": digest,
         **_asked(snapshot, size),
         "groups": group_names(snapshot),
         **{name: compared.table[name].to_pylist() for name in GROUPS},
@@ -109,7 +109,7 @@ def _make(snapshot: Snapshot) -> Missed:
         table,
         snapshot.rows,
         False,
-        print_,
+        digest,
         reused=False,
         seconds=time.monotonic() - started,
         compared_with_all=compared.with_all,
@@ -151,16 +151,16 @@ def find_missed(snapshot: Snapshot) -> Missed | None:
     settings = snapshot.settings
     if settings.missed_sample == 0:
         return None
-    print_ = _fingerprint(snapshot)
+    digest = _fingerprint(snapshot)
     rows = snapshot.rows
     if settings.n_clusters == 1:
         table = schemas.missed(snapshot.manifest.id_type).empty_table()
-        return Missed(table, rows, True, print_, reused=True)
+        return Missed(table, rows, True, digest, reused=True)
     table = _read(snapshot)
     # What is checked and what is read come from one open file, so no lease is needed.
-    if table is None or info_of(table.schema).get("fingerprint") != print_:
+    if table is None or info_of(table.schema).get("fingerprint") != digest:
         return None
-    return Missed(table, rows, False, print_, reused=True)
+    return Missed(table, rows, False, digest, reused=True)
 
 
 def missed_lacking(snapshot: Snapshot) -> str:

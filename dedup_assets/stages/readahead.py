@@ -1,4 +1,4 @@
-"""Items of many sources, read in threads ahead of whoever takes them, in one fixed order."""
+"""Items of many sources, read ahead by threads and returned in one fixed order."""
 
 import threading
 from collections import deque
@@ -107,7 +107,7 @@ class Queue(Generic[S, T]):
             error: BaseException | None = None
             try:
                 self._fill(lane, source)
-            except BaseException as raised:  # it is for whoever takes the items
+            except BaseException as raised:  # raised where the items are taken
                 error = raised
             with self._changed:
                 lane.error, lane.ended = error, True

@@ -36,7 +36,7 @@ def write_tars(
     store: Store,
     media: MediaFiles,
     eps: str,
-    set_print: str,
+    set_digest: str,
     samples: Iterator[Sample],
 ) -> Iterator[dict[str, Any]]:
     """Write samples into tars of ``samples_per_shard``; yields the index row of each one."""
@@ -48,7 +48,7 @@ def write_tars(
     entries = media.store.map(read, samples, ahead=_AHEAD)
     number, following = 0, next(entries, None)
     while following is not None:
-        name = layout.shard(set_print, number)
+        name = layout.shard(set_digest, number)
         with store.write(f"{layout.shards(eps)}/{name}") as file:
             # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
             # because ustar refuses names beyond 100 characters. Extensions may begin with an
@@ -75,11 +75,11 @@ def write_media(
     store: Store,
     media: MediaFiles,
     eps: str,
-    set_print: str,
+    set_digest: str,
     samples: Iterator[Sample],
 ) -> Iterator[dict[str, Any]]:
     """Write the files of samples side by side; yields the index row of each one."""
-    folder = layout.media_folder(set_print)
+    folder = layout.media_folder(set_digest)
 
     def copy(sample: Sample) -> dict[str, Any]:
         data = sample.read(media)

@@ -83,21 +83,21 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     clip_files = None if media is None else _ClipFiles(media, kept)
     missing, files = (kept.ids.clear(), None) if clip_files is None else clip_files.look_up()
     _refuse_missing(settings, kept, media, missing)
-    set_print = _set_fingerprint(settings, listed, files)
+    set_digest = _set_fingerprint(settings, listed, files)
     index_name = layout.shard_index(eps)
     info = {
-        "fingerprint": set_print,
+        "fingerprint": set_digest,
         "eps": eps,
         "made_from": _made_from(settings, listed, media),
         "missing": len(missing),
     }
     before = read_info(store, index_name) or {}
-    if before.get("fingerprint") == set_print:
+    if before.get("fingerprint") == set_digest:
         index = read_table(store, index_name)
-        current = Curated(eps, index, len(kept.ids), len(missing), set_print, True, clips)
+        current = Curated(eps, index, len(kept.ids), len(missing), set_digest, True, clips)
         if _lost(store, eps, index) == 0:
             _restore_missing(store, manifest, current, missing)
-            _delete_other_sets(store, eps, set_print)
+            _delete_other_sets(store, eps, set_digest)
             if before != info:  # files of other clips came or went
                 write_table(store, index_name, index, info)
             return current
@@ -109,13 +109,13 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
         index = _index_of_ids(kept.ids, schema)
     else:
         write = write_tars if settings.export == "shards" else write_media
-        rows = write(settings, store, media, eps, set_print, clip_files.samples())
+        rows = write(settings, store, media, eps, set_digest, clip_files.samples())
         with track(f"writing clips at eps {eps}", len(kept.ids) - len(missing), "clips") as advance:
             index = _as_table(rows, schema, advance)
-    _write_missing(store, manifest, eps, missing, set_print)
+    _write_missing(store, manifest, eps, missing, set_digest)
     write_table(store, index_name, index, info)
-    _delete_other_sets(store, eps, set_print)
-    return Curated(eps, index, len(kept.ids), len(missing), set_print, False, clips)
+    _delete_other_sets(store, eps, set_digest)
+    return Curated(eps, index, len(kept.ids), len(missing), set_digest, False, clips)
 
 
 def shards_lacking(snapshot: Snapshot, eps: str) -> str:
@@ -265,18 +265,18 @@ def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str
 
 
 def _write_missing(
-    store: Store, manifest: Manifest, eps: str, missing: pl.Series, set_print: str
+    store: Store, manifest: Manifest, eps: str, missing: pl.Series, set_digest: str
 ) -> None:
     name = layout.missing_media(eps)
     if len(missing):
         table = to_table(missing.to_frame(), schemas.missing_media(manifest.id_type))
-        write_table(store, name, table, _missing_info(set_print, eps))
+        write_table(store, name, table, _missing_info(set_digest, eps))
     else:
         store.delete(name)
 
 
-def _missing_info(set_print: str, eps: str) -> dict[str, Any]:
-    return {"fingerprint": set_print, "eps": eps}
+def _missing_info(set_digest: str, eps: str) -> dict[str, Any]:
+    return {"fingerprint": set_digest, "eps": eps}
 
 
 def _restore_missing(
@@ -289,14 +289,14 @@ def _restore_missing(
         _write_missing(store, manifest, current.eps, missing, current.fingerprint)
 
 
-def _delete_other_sets(store: Store, eps: str, set_print: str) -> None:
+def _delete_other_sets(store: Store, eps: str, set_digest: str) -> None:
     """Delete the sets that the index, which is written by now, does not name."""
-    for name in list(_other_sets(store, eps, set_print)):
+    for name in list(_other_sets(store, eps, set_digest)):
         store.delete(name)
 
 
-def _other_sets(store: Store, eps: str, set_print: str) -> Iterator[str]:
+def _other_sets(store: Store, eps: str, set_digest: str) -> Iterator[str]:
     """The files of all sets but one."""
     for name in store.list(layout.shards(eps)):
-        if "/" in name and name.split("/")[0] != set_print:
+        if "/" in name and name.split("/")[0] != set_digest:
             yield f"{layout.shards(eps)}/{name}"

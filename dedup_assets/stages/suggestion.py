@@ -11,10 +11,10 @@ from dedup_assets.compute.cost import Choice, Rates, Workload, choose
 from dedup_assets.compute.rates import FitOptions, measure_rates
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
+from dedup_assets.stages.calibration import measure_steps, read_sample
 from dedup_assets.stages.centroids import kmeans_function, sample_size
 from dedup_assets.stages.embeddings import survey_embeddings
 from dedup_assets.stages.machine import free_device_memory, free_memory
-from dedup_assets.stages.trial import measure_steps, read_sample
 from dedup_assets.state.groups import group_bytes
 from dedup_assets.state.manifest import Manifest
 

@@ -1,4 +1,4 @@
-"""Writes in threads behind whoever makes what is written."""
+"""A pool of background writers."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -47,7 +47,7 @@ def regroup(settings: Settings, files: list[File], before: dict[str, tuple[str, 
         before: fingerprint and group number of each file of the last manifest, by name.
     """
     now = {file["file"]: file["fingerprint"] for file in files}
-    broken = {number for name, (print_, number) in before.items() if now.get(name) != print_}
+    broken = {number for name, (digest, number) in before.items() if now.get(name) != digest}
     kept = [before.get(file["file"], ("", -1))[1] for file in files]
     kept = [-1 if number in broken else number for number in kept]
     groups: dict[int, list[File]] = {}

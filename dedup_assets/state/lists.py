@@ -55,8 +55,8 @@ def listed_eps(store: Store) -> list[str]:
 def write_lists(store: Store, eps: str, ledger: ListLedger) -> None:
     """Commit the lists at ``eps``, which are there by now."""
     rows: list[dict[str, Any]] = [
-        {"cluster": cluster, "fingerprint": print_, "removed": removed, "bytes": size}
-        for cluster, (print_, removed, size) in sorted(ledger.parts.items())
+        {"cluster": cluster, "fingerprint": digest, "removed": removed, "bytes": size}
+        for cluster, (digest, removed, size) in sorted(ledger.parts.items())
     ]
     table = pa.Table.from_pylist(rows, schema=schemas.LIST_LEDGER)
     write_table(store, layout.list_ledger(eps), table, {"fingerprint": ledger.fingerprint})

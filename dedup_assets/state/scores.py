@@ -85,15 +85,15 @@ def write_ledger(
 ) -> ScoreLedger:
     """Commit the scores of a key; the pruning tables of its clusters are there by now."""
     listed = [[number, e.fingerprint, e.rows, e.bytes] for number, e in sorted(clusters.items())]
-    print_ = fingerprint("ledger", VERSION, compared_by, listed)
+    digest = fingerprint("ledger", VERSION, compared_by, listed)
     info: dict[str, Any] = {
         "version": VERSION,
-        "fingerprint": print_,
+        "fingerprint": digest,
         "compared_by": compared_by,
         "clusters": listed,
     }
     write_table(store, layout.score_ledger(key), table, info)
-    return ScoreLedger(key, print_, compared_by, dict(sorted(clusters.items())))
+    return ScoreLedger(key, digest, compared_by, dict(sorted(clusters.items())))
 
 
 def mark_unfinished(store: Store, key: str) -> None:

@@ -49,7 +49,7 @@ def retrying(
         sleep: waits.
 
     Raises:
-        FileNotFoundError, FileExistsError: as ``act`` does; a retry does not mend them.
+        FileNotFoundError, FileExistsError: as ``act`` does; a retry does not fix them.
         StorageError: the fault did not pass, or cannot.
     """
     started = said = time.monotonic()

@@ -296,7 +296,7 @@ class S3Objects:
 
 
 class _PreconditionError(Exception):
-    """A condition of a request did not hold; a retry does not mend that."""
+    """A condition of a request did not hold; a retry does not fix that."""
 
 
 async def _fetch(fs: Any, arguments: dict[str, Any]) -> Piece:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Protocol, TypeVar
 
 from dedup_assets.store.access import Access, is_remote
-from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import REQUESTS, Store
 from dedup_assets.store.local import refuse_special
 from dedup_assets.store.s3 import Entries
+from dedup_assets.store.zip_reader import ZipStore
 
 ZIP = ".zip"
 

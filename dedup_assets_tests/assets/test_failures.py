@@ -1,4 +1,4 @@
-"""What stops a run, what a retry may mend, and what the blocking checks find on disk."""
+"""What stops a run, what a retry can fix, and what the blocking checks find on disk."""
 
 import errno
 import os

@@ -40,5 +40,5 @@ def test_a_device_writes_the_bytes_of_the_host(
     # The last digits of a mean may differ, and with them what follows.
     put_centroids(settings("cuda"), host.centroids.values)
     device = run_stages(settings("cuda"), curate=False)
-    assert {"add_rows", "screen", "settle"} <= set(emulated.launches)
+    assert {"add_rows", "screen", "rescore"} <= set(emulated.launches)
     assert artifacts(device) == artifacts(host)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dedup_assets.store.packing import pack
+from dedup_assets.store.zip_writer import pack
 from dedup_assets_tests.conftest import make_settings, run_stages, unit, write_inputs
 
 IDS = [f"clip-{i:02d}" for i in range(20)]

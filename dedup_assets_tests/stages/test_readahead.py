@@ -59,7 +59,7 @@ def test_items_come_in_the_order_of_the_sources(sizes: list[list[int]], threads:
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("budget", [9, 18, 27, 40])
 def test_bytes_held_stay_within_the_budget(threads: int, budget: int):
-    """However slow whoever takes the items is: all threads come to wait before each one."""
+    """However slowly the items are taken: all threads come to wait before each one."""
     queue: Queue[int, tuple[int, int, int]] = Queue(
         range(5), Readers(SIZES).read, size_of, budget=budget, expected=9
     )

@@ -13,9 +13,9 @@ from dedup_assets.compute.cost import predict
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.stages import machine, suggestion, trial
+from dedup_assets.stages.calibration import read_sample
 from dedup_assets.stages.embeddings import list_embeddings, survey_embeddings
 from dedup_assets.stages.suggestion import Measured, measure, suggest, survey, workload
-from dedup_assets.stages.trial import read_sample
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.conftest import bytes_of, make_settings, unit, write_inputs
 

@@ -84,7 +84,7 @@ def test_an_error_is_raised_and_what_depends_on_it_is_not_written(threads: int):
     assert not alive()
 
 
-def test_an_error_stops_whoever_goes_on_writing():
+def test_an_error_stops_the_writes_after_it():
     def fail() -> None:
         raise ValueError("broken")
 

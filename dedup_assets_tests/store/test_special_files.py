@@ -15,8 +15,8 @@ from dedup_assets.store import local
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.media import MediaFiles
-from dedup_assets.store.packing import pack
 from dedup_assets.store.source import open_source
+from dedup_assets.store.zip_writer import pack
 from dedup_assets_tests.conftest import write_parquet
 
 KINDS = {

@@ -15,9 +15,9 @@ import pytest
 from dedup_assets.errors import InputError
 from dedup_assets.progress import Advance, listening
 from dedup_assets.store import archive, zip_directory
-from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
+from dedup_assets.store.zip_reader import ZipStore
 
 pytestmark = pytest.mark.slow
 

@@ -121,7 +121,7 @@ class ParquetFiles:
         except ChangedError as error:
             raise StaleError(f"{error}; materialize embeddings again") from error
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            # Arrow reports damaged pages as an OSError without number; others a retry may mend.
+            # Arrow reports damaged pages as an OSError without number; a retry can fix others.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise self._damaged(name, first_line(error)) from error

@@ -31,16 +31,16 @@ void run_screen(
     });
 }
 
-void run_settle(
+void run_rescore(
     unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim,
     const double* norms, const long long* original, int first_row, const long long* start,
     const long long* size, const float* margin, const float* best, const int* count,
     const int* column, const float* value, int slots, float* score, long long* index,
-    unsigned char* crowded)
+    unsigned char* overflow)
 {
     run_kernel(grid_x, grid_y, threads, [&] {
-        settle(x, dim, norms, original, first_row, start, size, margin, best, count, column,
-               value, slots, score, index, crowded);
+        rescore(x, dim, norms, original, first_row, start, size, margin, best, count, column,
+               value, slots, score, index, overflow);
     });
 }
 

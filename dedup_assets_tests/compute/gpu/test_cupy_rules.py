@@ -108,7 +108,7 @@ def test_hosts_choice_of_products_is_not_the_devices(
 ):
     monkeypatch.setattr(pairwise, "_on_host", None)
     best_earlier_match(backend.xp.asarray(unit(rng.normal(size=(30, 8)))))
-    assert backend.launches == ["square", "halve", "screen", "settle"]
+    assert backend.launches == ["square", "halve", "screen", "rescore"]
 
 
 @pytest.mark.parametrize("centroids", ["distinct", "pairs of equals", "crowded", "one"])

@@ -24,7 +24,7 @@ def cosines(x: Any, norms: Any, row: Any, column: Any) -> Any:
     return dots.astype(xp.float32)
 
 
-def settle_by_float64(x: Any, norms: Any, rows: Any, columns: int, stop: int) -> tuple[Any, Any]:
+def rescore_in_float64(x: Any, norms: Any, rows: Any, columns: int, stop: int) -> tuple[Any, Any]:
     """The best earlier match of some rows.
 
     The bound of the product is some 1e-13, so the rounding to float32 is known for almost every

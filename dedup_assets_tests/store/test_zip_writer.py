@@ -13,7 +13,7 @@ from dedup_assets.errors import SettingsError, StaleError
 from dedup_assets.progress import listening
 from dedup_assets.store import packing
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.packing import pack
+from dedup_assets.store.zip_writer import pack
 from dedup_assets_tests.s3 import S3Server
 
 RESULTS = {

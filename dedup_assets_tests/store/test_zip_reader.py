@@ -16,11 +16,11 @@ import pytest
 
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.store import archive
-from dedup_assets.store.archive import ZipStore
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.s3 import S3Objects
 from dedup_assets.store.source import open_source
+from dedup_assets.store.zip_reader import ZipStore
 from dedup_assets_tests.conftest import write_parquet
 from dedup_assets_tests.s3 import S3Server
 
