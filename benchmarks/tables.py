@@ -15,7 +15,7 @@ from benchmarks.machine import describe
 from benchmarks.options import common_parser, work_folder
 from benchmarks.output import Target, print_table, print_targets, write_json
 
-ROWS, DIM, CLUSTERS = 10_000_000, 8, 5_000
+ROWS, DIM, CLUSTERS = 10_000_000, 8, 1_000
 EPS = "0.01"
 MOST_MIB = 2048
 LIMITED = ("duplicate_ids", "curated_shards")
@@ -95,6 +95,7 @@ def _settings(data: str, output: str, clusters: int, device: str) -> Any:
         input_embeddings_path=data,
         output_path=str(Path(output)),
         n_clusters=clusters,
+        files_per_partition=100,  # the files are small, since the vectors are short
         device=device,
         missed_sample=0,
         eps_thresholds=[EPS],
