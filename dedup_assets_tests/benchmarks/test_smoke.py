@@ -57,9 +57,6 @@ def test_pairwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         if name.startswith("exact"):
             assert search["decisions"]["changed"] == 0
         assert len(search["seconds"]) == 2
-    assert {target["state"] for target in found["targets"]} <= {
-        *("reached", "missed", "lost in noise"),
-    }
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")

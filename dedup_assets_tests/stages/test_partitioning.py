@@ -1,4 +1,4 @@
-"""Reading ahead, writing behind and spilling change nothing that the shuffle writes."""
+"""What the shuffle writes; reading ahead, writing behind and spilling change nothing of it."""
 
 import shutil
 import threading
@@ -19,6 +19,7 @@ from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import (
     bytes_of,
     make_settings,
@@ -26,7 +27,7 @@ from dedup_assets_tests.conftest import (
     write_inputs,
     write_parquet,
 )
-from dedup_assets_tests.stages.oracle import assert_as_oracle
+from dedup_assets_tests.stages.oracle import assert_as_oracle, normalised
 
 OPTIONS: dict[str, Any] = {
     "n_clusters": 5,
@@ -214,3 +215,41 @@ def test_vectors_of_any_form_come_out_as_the_oracle_has_them(
     )
     settings = make_settings(tmp_path, n_clusters=3, memory_budget=20_000)
     assert_as_oracle(run_stages(settings, curate=False), names, rows)
+
+
+def test_fragments_hold_the_unit_rows_sorted_by_id_with_both_distances(
+    tmp_path: Path, mixed: np.ndarray, names: list[str]
+):
+    write_inputs(tmp_path / "in", names[::-1], mixed, title=[f"t{i}" for i in range(120)])
+    settings = make_settings(tmp_path, n_clusters=3, metadata_fields=["title"])
+    results = run_stages(settings)
+    unit_rows = dict(zip(names[::-1], normalised(mixed), strict=True))
+    seen = []
+    for file in results.store.list(layout.CLUSTERS):
+        table = read_table(results.store, f"{layout.CLUSTERS}/{file}")
+        assert table.column_names == [
+            *("id", "embedding", "cosine_dist_to_cent", "l2_dist_to_cent", "title")
+        ]
+        ids = table["id"].to_pylist()
+        assert ids == sorted(ids)
+        seen += ids
+        centroid = results.centroids.values[int(file.split("/")[0].partition("=")[2])]
+        for row in table.to_pylist():
+            np.testing.assert_array_equal(np.float32(row["embedding"]), unit_rows[row["id"]])
+            distance = np.linalg.norm(unit_rows[row["id"]].astype(float) - centroid)
+            assert row["l2_dist_to_cent"] == pytest.approx(distance, rel=1e-6)
+            assert row["title"] == f"t{names[::-1].index(row['id'])}"
+    assert sorted(seen) == names
+
+
+def test_empty_cluster_has_no_fragment_but_tables_with_schema_and_no_rows(tmp_path: Path):
+    x = np.tile(np.float32([1, 2]), (5, 1))
+    write_inputs(tmp_path / "in", list("abcde"), x)
+    settings = make_settings(tmp_path, n_clusters=3, eps_thresholds=["0"])
+    results = run_stages(settings)
+    assert {f.split("/")[0] for f in results.store.list(layout.CLUSTERS)} == {"nearest_cent=0"}
+    for name in (layout.scores(2), layout.unique_ids_part("0", 2)):
+        table = read_table(results.store, name)
+        assert table.num_rows == 0
+        assert table.column_names == ["id", "max_id", "cosine_sim_score"]
+    assert results.duplicates["0"].removed == 4

@@ -1,6 +1,5 @@
-"""All stages against brute force, and the cases that must come out as written."""
+"""Scores and their order against brute force, and the cases that must come out as written."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dedup_assets.store import layout
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import make_settings, run_stages, unit, write_inputs
 from dedup_assets_tests.stages.conftest import put_centroids
-from dedup_assets_tests.stages.oracle import assert_as_oracle, normalised
+from dedup_assets_tests.stages.oracle import assert_as_oracle
 
 SIX = np.array([(1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12), (1, 2, 3), (1, 2, 3)], np.float32)
 EPS = ["0", "0.001", "0.01", "0.2"]
@@ -166,72 +165,3 @@ def test_all_similarities_negative_are_reported_as_they_are(tmp_path: Path):
     rows = assert_as_oracle(results, list("abcd"), x)[0]
     np.testing.assert_allclose([row[2] for row in rows], [0, -1 / 3, -1 / 3, -1 / 3], atol=1e-6)
     assert results.removed("0.99999") == set()
-
-
-@pytest.mark.parametrize("eps", ["0.1", "0.05", "0.01"])
-def test_score_equal_to_the_threshold_is_removed(tmp_path: Path, eps: str):
-    """Written into the ledger, since no two rows have that cosine on request."""
-    write_inputs(tmp_path / "in", list("abc"), SIX[:3])
-    results = run_stages(make_settings(tmp_path, n_clusters=1, eps_thresholds=[eps]))
-    name = layout.score_ledger("0")
-    table = read_table(results.store, name)
-    equal = np.float32(1 - float(eps))
-    scores = [0.0, equal, np.nextafter(equal, np.float32(0))]
-    column = pa.array(scores, pa.float32())
-    path = Path(results.store.path(name))
-    table = table.set_column(3, table.schema.field(3), column)
-    buffer = io.BytesIO()
-    pa.parquet.write_table(table, buffer)
-    path.write_bytes(buffer.getvalue())
-    results.store.delete(layout.unique_ids_part(eps, 0))
-    results.store.delete(layout.list_ledger(eps))
-    results.store.delete(layout.summary(eps))
-    again = run_stages(results.settings, curate=False)
-    assert again.removed(eps) == {table["id"][1].as_py()}
-    assert again.duplicates[eps].removed == 1
-
-
-def test_identical_vectors_are_removed_at_eps_zero(tmp_path: Path, rng: np.random.Generator):
-    x = rng.normal(size=(7, 33)).astype(np.float32)
-    x[4], x[6] = x[1], 3 * x[1]
-    write_inputs(tmp_path / "in", list("abcdefg"), x, files=3)
-    settings = make_settings(tmp_path, n_clusters=1, eps_thresholds=["0"], which_to_keep="easy")
-    assert run_stages(settings).removed("0") == {"e", "g"}
-
-
-def test_fragments_hold_the_unit_rows_sorted_by_id_with_both_distances(
-    tmp_path: Path, mixed: np.ndarray, names: list[str]
-):
-    write_inputs(tmp_path / "in", names[::-1], mixed, title=[f"t{i}" for i in range(120)])
-    settings = make_settings(tmp_path, n_clusters=3, metadata_fields=["title"])
-    results = run_stages(settings)
-    unit_rows = dict(zip(names[::-1], normalised(mixed), strict=True))
-    seen = []
-    for file in results.store.list(layout.CLUSTERS):
-        table = read_table(results.store, f"{layout.CLUSTERS}/{file}")
-        assert table.column_names == [
-            *("id", "embedding", "cosine_dist_to_cent", "l2_dist_to_cent", "title")
-        ]
-        ids = table["id"].to_pylist()
-        assert ids == sorted(ids)
-        seen += ids
-        centroid = results.centroids.values[int(file.split("/")[0].partition("=")[2])]
-        for row in table.to_pylist():
-            np.testing.assert_array_equal(np.float32(row["embedding"]), unit_rows[row["id"]])
-            distance = np.linalg.norm(unit_rows[row["id"]].astype(float) - centroid)
-            assert row["l2_dist_to_cent"] == pytest.approx(distance, rel=1e-6)
-            assert row["title"] == f"t{names[::-1].index(row['id'])}"
-    assert sorted(seen) == names
-
-
-def test_empty_cluster_has_no_fragment_but_tables_with_schema_and_no_rows(tmp_path: Path):
-    x = np.tile(np.float32([1, 2]), (5, 1))
-    write_inputs(tmp_path / "in", list("abcde"), x)
-    settings = make_settings(tmp_path, n_clusters=3, eps_thresholds=["0"])
-    results = run_stages(settings)
-    assert {f.split("/")[0] for f in results.store.list(layout.CLUSTERS)} == {"nearest_cent=0"}
-    for name in (layout.scores(2), layout.unique_ids_part("0", 2)):
-        table = read_table(results.store, name)
-        assert table.num_rows == 0
-        assert table.column_names == ["id", "max_id", "cosine_sim_score"]
-    assert results.duplicates["0"].removed == 4
