@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup_assets.compute.threads import thread_count
 from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead
 from dedup_assets.state.commits import fragment_name, missing_fragment
 from dedup_assets.state.snapshot import Snapshot
@@ -75,12 +76,12 @@ def count(fragments: Sequence[Fragment]) -> int:
 def read_fragments(
     store: Store, fragments: Sequence[Fragment], columns: list[str], rows: int, budget: int
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Of each fragment its batches, which from a remote store are read ahead."""
+    """Of each fragment its batches, read ahead: there are many, and most are small."""
     with read_ahead(
         fragments,
         lambda fragment: read_batches(store, fragment.path, columns, rows),
         lambda batch: int(batch.nbytes),
-        threads=store.threads(0, REMOTE_READERS),
+        threads=store.threads(thread_count() if len(fragments) > 1 else 0, REMOTE_READERS),
         budget=budget,
         expected=budget // REMOTE_READERS,
     ) as sources:
