@@ -71,7 +71,18 @@ def to_frame(table: pa.Table) -> pl.DataFrame:
     """A table of ids and numbers in Polars, where rows are chosen, sorted, joined and counted.
 
     Vectors and the user's own columns stay in Arrow: Polars does not have all of its types.
+
+    Raises:
+        StaleError: it holds text that is not UTF-8, as a table that we did not write may; Polars
+            would take it for valid.
     """
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise StaleError(
+            f"a table of the output is damaged ({first_line(error)}); delete the output folder's "
+            "extraction and shards, and run again"
+        ) from error
     return pl.DataFrame(pl.from_arrow(table))
 
 

@@ -23,6 +23,7 @@ from dedup_assets.store.tables import (
     read_current,
     read_info,
     read_table,
+    to_frame,
     write_table,
 )
 
@@ -154,3 +155,11 @@ def test_fingerprint_is_pinned_and_sees_types_and_order():
     assert fingerprint("a", 1, [None, 2.5], {"k": "é"}) == "31aeed9892c4e265bc637074"
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert len({fingerprint(1), fingerprint("1"), fingerprint([1]), fingerprint(1, 1)}) == 4
+
+
+def test_text_that_is_not_utf8_does_not_reach_polars():
+    """Arrow does not look at it when it reads Parquet, and Polars trusts what it is given."""
+    offsets = pa.array([0, 2], pa.int32()).buffers()[1]
+    text = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"\xff\xfe"))
+    with pytest.raises(StaleError, match=r"damaged \(.*UTF-?8.*\); delete .* and run again"):
+        to_frame(pa.table({"id": text}))
