@@ -77,12 +77,13 @@ def execute(
     folder: Path, home: Path, job: str, tags: dict[str, str], executor: str = "in_process"
 ) -> str:
     """What a job of the project prints, run by Dagster's own command in a process of its own."""
-    config = {"execution": {"config": {executor: {}}}}
+    config = folder / "executor.yaml"
+    config.write_text(yaml.safe_dump({"execution": {"config": {executor: {}}}}))
     done = subprocess.run(
         [
             *(sys.executable, "-m", "dagster", "job", "execute", "-m", "films.definitions"),
             *("-a", "defs", "-j", job, "--tags", json.dumps(tags)),
-            *("--config-json", json.dumps(config)),
+            *("--config", str(config)),
         ],
         cwd=folder,
         env=clean_environment(DAGSTER_HOME=str(home), PYTHONPATH=f"{folder}:{ROOT}", **SECRETS),

@@ -12,7 +12,7 @@ import pytest
 from dedup_assets.compute.cost import predict
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.stages import machine, suggestion, trial
+from dedup_assets.stages import calibration, machine, suggestion
 from dedup_assets.stages.calibration import read_sample
 from dedup_assets.stages.embeddings import list_embeddings, survey_embeddings
 from dedup_assets.stages.suggestion import Measured, measure, suggest, survey, workload
@@ -100,7 +100,7 @@ def test_sample_comes_from_files_all_over_the_listing(tmp_path: Path, rng: np.ra
 def test_sample_is_no_larger_than_its_budget(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(trial, "_SAMPLE_BYTES", 4 * DIM * 20)
+    monkeypatch.setattr(calibration, "_SAMPLE_BYTES", 4 * DIM * 20)
     settings = given(tmp_path, rng, 300, files=2)
     sample = read_sample(settings, survey_embeddings(settings))
     assert sample.rows.shape == sample.vectors.shape == (20, DIM)

@@ -14,7 +14,7 @@ import pytest
 
 from dedup_assets.errors import InputError
 from dedup_assets.progress import Advance, listening
-from dedup_assets.store import archive, zip_directory
+from dedup_assets.store import zip_directory, zip_reader
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.zip_reader import ZipStore
@@ -74,7 +74,7 @@ def test_vectors_in_a_zip_take_few_bytes_each_until_they_are_read(large: Path):
 
 def test_a_zip_that_is_opened_again_is_not_read_again(large: Path, monkeypatch: pytest.MonkeyPatch):
     first = ZipStore(Store(str(large)))
-    monkeypatch.setattr(archive, "read_directory", None)
+    monkeypatch.setattr(zip_reader, "read_directory", None)
     second = ZipStore(Store(str(large)), "rows")
     assert list(second.list_versions("")) == list(first.list_versions(""))
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.errors import InputError, StaleError
-from dedup_assets.store import archive
+from dedup_assets.store import zip_reader
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.store.s3 import S3Objects
@@ -73,7 +73,7 @@ def test_a_member_without_compression_is_read_where_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = pack(tmp_path / "a.zip", {"x.bin": DATA}, STORED)
-    monkeypatch.setattr(archive.ZipStore, "_inflate", None)
+    monkeypatch.setattr(zip_reader.ZipStore, "_inflate", None)
     assert store(path).read_bytes("x.bin") == DATA
 
 
@@ -82,7 +82,7 @@ def test_a_large_member_is_inflated_to_a_file_without_a_name(
 ):
     data = os.urandom(300) * 1_000
     path = pack(tmp_path / "a.zip", {"x.bin": data})
-    monkeypatch.setattr(archive, "_IN_MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(zip_reader, "_IN_MEMORY_BYTES", 1_000)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     with store(path).open("x.bin") as file:
@@ -94,7 +94,7 @@ def test_room_is_looked_at_before_a_member_is_inflated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = pack(tmp_path / "a.zip", {"x.bin": DATA})
-    monkeypatch.setattr(archive, "_IN_MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(zip_reader, "_IN_MEMORY_BYTES", 1_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 5_999))
     with pytest.raises(InputError, match=r"x\.bin takes 5\.9 KiB .* has 5\.9 KiB free; free space"):
         store(path).open("x.bin")

@@ -11,7 +11,7 @@ import pytest
 
 from dedup_assets.errors import SettingsError, StaleError
 from dedup_assets.progress import listening
-from dedup_assets.store import packing
+from dedup_assets.store import zip_writer
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.zip_writer import pack
 from dedup_assets_tests.s3 import S3Server
@@ -106,7 +106,7 @@ def test_output_that_changes_meanwhile_is_not_packed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, earlier: bool
 ):
     store = filled(f"{tmp_path}/out")
-    add = packing._add
+    add = zip_writer._add
 
     def add_and_change(archive: Any, store: Store, name: str) -> None:
         add(archive, store, name)
@@ -116,7 +116,7 @@ def test_output_that_changes_meanwhile_is_not_packed(
             else:
                 store.write_bytes("settings.json" if change == "rewritten" else "new", b"other")
 
-    monkeypatch.setattr(packing, "_add", add_and_change)
+    monkeypatch.setattr(zip_writer, "_add", add_and_change)
     if earlier:
         write_ours(tmp_path / "results.zip")
     before = (tmp_path / "results.zip").read_bytes() if earlier else b""
@@ -131,7 +131,7 @@ def test_interrupted_packing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "_add", interrupt)
+    monkeypatch.setattr(zip_writer, "_add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pack(filled(f"{tmp_path}/out"), f"{tmp_path}/results.zip")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -176,10 +176,10 @@ def write_other_zip(path: Path, comment: bytes = b"") -> None:
 
 OTHERS: dict[str, Any] = {
     "clips": write_other_zip,
-    "its comment within": lambda path: write_other_zip(path, packing._COMMENT + b"and more"),
+    "its comment within": lambda path: write_other_zip(path, zip_writer._COMMENT + b"and more"),
     "no zip": lambda path: path.write_bytes(b"a letter"),
-    "no zip, our last words": lambda path: path.write_bytes(b"x" * 99 + packing._COMMENT),
-    "the comment alone": lambda path: path.write_bytes(packing._COMMENT),
+    "no zip, our last words": lambda path: path.write_bytes(b"x" * 99 + zip_writer._COMMENT),
+    "the comment alone": lambda path: path.write_bytes(zip_writer._COMMENT),
     "empty": lambda path: path.write_bytes(b""),
     "a link": lambda path: write_other_zip(path.with_name("a")) or path.symlink_to("a"),  # type: ignore[func-returns-value]
 }
@@ -209,13 +209,13 @@ def test_a_zip_of_ours_is_written_again(tmp_path: Path):
 
 
 def test_a_file_that_comes_while_packing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    add = packing._add
+    add = zip_writer._add
 
     def add_and_write(archive: Any, store: Store, name: str) -> None:
         add(archive, store, name)
         write_other_zip(tmp_path / "results.zip")
 
-    monkeypatch.setattr(packing, "_add", add_and_write)
+    monkeypatch.setattr(zip_writer, "_add", add_and_write)
     with pytest.raises(SettingsError, match="is not a ZIP file that dedup-assets wrote"):
         pack(filled(f"{tmp_path}/out"), f"{tmp_path}/results.zip")
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:
