@@ -12,6 +12,8 @@ from dedup_assets.errors import SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import check_endpoint
 
+_CREDENTIALS = {"key", "secret", "token", "anon"}
+
 
 class StoreResource(dg.ConfigurableResource[None]):
     """Profile, keys, region and endpoint of S3, for the input and for the output.
@@ -33,10 +35,12 @@ class StoreResource(dg.ConfigurableResource[None]):
         for side, s3 in (("input", self.input), ("output", self.output)):
             profile, endpoint = f"{side}_s3_profile_name", f"{side}_s3_endpoint_url"
             options = f"{side}_storage_options"
-            named = getattr(settings, profile)
-            update[profile] = named or s3.profile_name
+            named, said = getattr(settings, profile), getattr(settings, options)
+            # As a whole: a key of one with the secret of the other would be nobody's.
+            keys = not named and not _CREDENTIALS & said.keys()
+            update[profile] = s3.profile_name if keys else named
             update[endpoint] = getattr(settings, endpoint) or _endpoint(s3)
-            update[options] = _options(s3, keys=not named) | getattr(settings, options)
+            update[options] = _joined(_options(s3, keys=keys), said)
         return settings.model_copy(update=update)
 
 
@@ -48,17 +52,24 @@ def _endpoint(s3: S3Resource) -> str | None:
 
 
 def _options(s3: S3Resource, *, keys: bool) -> dict[str, Any]:
-    """Arguments of s3fs that say the same; without keys where a profile has them."""
+    """Arguments of s3fs that say the same; without ``keys`` where the settings name credentials."""
     client = {"region_name": s3.region_name, "verify": s3.verify}
     found = {
         "key": s3.aws_access_key_id if keys else None,
         "secret": s3.aws_secret_access_key if keys else None,
         "token": s3.aws_session_token if keys else None,
-        "anon": s3.use_unsigned_session or None,
+        "anon": (s3.use_unsigned_session or None) if keys else None,
         "use_ssl": None if s3.use_ssl else False,
         "client_kwargs": {k: v for k, v in client.items() if v is not None} or None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _joined(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """The options of a resource below those of the settings, arguments of the client one by one."""
+    ours, theirs = said.get("client_kwargs"), found.get("client_kwargs")
+    client = {"client_kwargs": theirs | ours} if theirs and isinstance(ours, dict) else {}
+    return found | said | client
 
 
 def own_store(settings: Settings) -> StoreResource:

@@ -84,19 +84,30 @@ def test_settings_come_before_the_resource(tmp_path: Path):
     settings = make_settings(
         tmp_path,
         input_s3_profile_name="ours",
-        output_storage_options={"key": "ours", "anon": True},
+        output_storage_options={
+            **{"key": "ours", "anon": True},
+            "client_kwargs": {"region_name": "there"},
+        },
     )
-    applied = StoreResource(input=s3, output=s3).applied_to(settings)
-    assert (applied.input_s3_profile_name, applied.output_s3_profile_name) == ("ours", "theirs")
+    store = StoreResource(input=s3, output=s3)
+    assert store.applied_to(make_settings(tmp_path)).output_s3_profile_name == "theirs"
+    applied = store.applied_to(settings)
+    assert (applied.input_s3_profile_name, applied.output_s3_profile_name) == ("ours", None)
     assert applied.input_s3_endpoint_url == "http://theirs"
     client = {"region_name": "here", "verify": False}
     assert applied.input_storage_options == {"client_kwargs": client}
     assert applied.output_storage_options == {
         "key": "ours",
-        "secret": "secret",
         "anon": True,
-        "client_kwargs": client,
+        "client_kwargs": {**client, "region_name": "there"},
     }
+
+
+def test_resource_that_says_nothing_leaves_all_to_the_environment(tmp_path: Path):
+    """An argument for boto would hide what AWS_CA_BUNDLE or AWS_REGION say."""
+    settings = make_settings(tmp_path)
+    nothing = StoreResource(input=S3Resource(), output=S3Resource())
+    assert nothing.applied_to(settings) == settings
 
 
 def test_endpoint_with_a_password_is_refused_without_it(tmp_path: Path):

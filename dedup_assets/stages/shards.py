@@ -58,11 +58,13 @@ class Curated:
 
     @property
     def shards(self) -> list[str]:
-        return to_frame(self.index)["shard"].drop_nulls().unique().sort().to_list()
+        return (
+            to_frame(self.index.select(["shard"]))["shard"].drop_nulls().unique().sort().to_list()
+        )
 
     @property
     def bytes(self) -> int:
-        return int(to_frame(self.index)["size"].sum())
+        return int(to_frame(self.index.select(["size"]))["size"].sum())
 
 
 def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) -> Curated:
@@ -105,11 +107,11 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
         kind = kind_of(None if media is None else settings.export)
         refuse_loss(store, eps, kind, missing, clips)
     schema = schemas.shard_index(manifest.id_type)
-    if clip_files is None or media is None:
+    if clip_files is None:
         index = _index_of_ids(kept.ids, schema)
     else:
         write = write_tars if settings.export == "shards" else write_media
-        rows = write(settings, store, media, eps, set_digest, clip_files.samples())
+        rows = write(settings, store, clip_files.media, eps, set_digest, clip_files.samples())
         with track(f"writing clips at eps {eps}", len(kept.ids) - len(missing), "clips") as advance:
             index = _as_table(rows, schema, advance)
     _write_missing(store, manifest, eps, missing, set_digest)
@@ -194,17 +196,17 @@ class _ClipFiles:
     """The media of the kept clips, looked up some clips at a time: there may be very many."""
 
     def __init__(self, media: MediaFiles, kept: Kept) -> None:
-        self._media, self._kept = media, kept
+        self.media, self._kept = media, kept
         self._shared = keys_of_others(kept.unusual)
 
     def look_up(self) -> tuple[pl.Series, list[tuple[str, str]]]:
         """The kept ids without media, and all files that belong to one, with their versions."""
-        ids, versions = self._kept.ids, self._media.versions
+        ids, versions = self._kept.ids, self.media.versions
         without = [ids.clear()]
         files: list[tuple[str, str]] = []
         for start in range(0, len(ids), _CLIPS_AT_ONCE):
             part = ids.slice(start, _CLIPS_AT_ONCE)
-            found = self._media.match(part, self._shared).values()
+            found = self.media.match(part, self._shared).values()
             without.append(part.filter([not any(members.values()) for members in found]))
             names = (name for members in found for name in members.values() if name)
             files += ((name, versions[name]) for name in names)
@@ -215,7 +217,7 @@ class _ClipFiles:
         rows, carried = self._kept.rows, self._kept.carried
         for start in range(0, len(rows), _CLIPS_AT_ONCE):
             part = rows.slice(start, _CLIPS_AT_ONCE)
-            found = self._media.match(part[schemas.ID], self._shared)
+            found = self.media.match(part[schemas.ID], self._shared)
             columns = {
                 name: json_values(carried[name].slice(start, _CLIPS_AT_ONCE))
                 for name in carried.column_names
