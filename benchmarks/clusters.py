@@ -106,12 +106,12 @@ def predict_times(settings: dict[str, Any], clusters: list[int]) -> dict[str, An
     from dedup_assets.settings import Settings
     from dedup_assets.stages import suggestion
 
-    parsed = Settings.model_validate(settings)
+    parsed = Settings.of(**settings)
     measured = suggestion.measure(parsed, suggestion.survey(parsed))
     work = suggestion.workload(parsed, measured)
     predicted = {}
     for number in clusters:
-        found = predict(work, measured.rates, number, parsed.max_iter)
+        found = predict(work, measured.rates, number, parsed.clustering.max_iter)
         predicted[str(number)] = {step: getattr(found, step) for step in STEPS}
     return {
         "predicted": predicted,
@@ -128,10 +128,10 @@ def time_stages(settings: dict[str, Any]) -> dict[str, Any]:
     from dedup_assets.store import layout
     from dedup_assets.store.filesystem import Store
 
-    parsed = Settings.model_validate(settings)
+    parsed = Settings.of(**settings)
     watch = Stopwatch()
     call_stages(parsed, watch)
-    info = json.loads(Store(parsed.output_path).read_bytes(layout.CENTROIDS_INFO))
+    info = json.loads(Store(parsed.storage.output_path).read_bytes(layout.CENTROIDS_INFO))
     steps = {step: sum(watch.wall[name] for name in names) for step, names in STEPS.items()}
     return {"steps": steps, "iterations": info["n_iter"]}
 

@@ -145,7 +145,7 @@ def missed() -> None:
     rows = 30_000
     with tempfile.TemporaryDirectory() as folder:
         make_data(f"{folder}/input", rows=rows, dim=64, centres=50, seed=0)
-        settings = Settings(
+        settings = Settings.of(
             input_embeddings_path=f"{folder}/input",
             output_path=f"{folder}/output",
             n_clusters=300,
@@ -154,19 +154,20 @@ def missed() -> None:
         )
         histogram = up_to_histogram(settings)
         single = {"n_clusters": 1, "output_path": f"{folder}/single"}
-        exhaustive = up_to_histogram(settings.model_copy(update=single))
-        store = Store(settings.output_path)
+        exhaustive = up_to_histogram(settings.replace(**single))
+        store = Store(settings.storage.output_path)
         sampled = estimate_missed(Snapshot(settings, store))
-        everything = estimate_missed(
-            Snapshot(settings.model_copy(update={"missed_sample": rows}), store)
-        )
+        everything = estimate_missed(Snapshot(settings.replace(missed_sample=rows), store))
         fitted_on = sample_size(settings, load_manifest(settings, store))
     assert sampled is not None
     assert everything is not None
     # The rows that k-means was fitted on are those whose own hash is lowest, about as many.
-    own = np.argsort(hash_ids(everything.table["id"], settings.random_state))[:fitted_on]
+    own = np.argsort(hash_ids(everything.table["id"], settings.clustering.random_state))[:fitted_on]
     of_fit = replace(everything, table=everything.table.take(pa.array(own)))
-    print(f"missed by {settings.n_clusters} clusters of {rows:,} rows, fitted on {fitted_on:,}:")
+    print(
+        f"missed by {settings.clustering.n_clusters} clusters of {rows:,} rows, "
+        f"fitted on {fitted_on:,}:"
+    )
     for eps in ("0.01", "0.1", "0.3"):
         found, possible = (h.at(eps)["removed"] for h in (histogram, exhaustive))
         print(
@@ -178,7 +179,7 @@ def missed() -> None:
 
 
 def up_to_histogram(settings: Settings) -> Histogram:
-    store, keys = Store(settings.output_path), list(cluster_ranges(settings))
+    store, keys = Store(settings.storage.output_path), list(cluster_ranges(settings))
     fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
     shuffle(Snapshot(settings, store), keys)
     score(Snapshot(settings, store), keys)

@@ -107,7 +107,7 @@ def _entry(settings: Settings, name: str) -> dict[str, Any]:
     schema = schemas.pairs(pa.string())
     entry: dict[str, Any] = {
         "dagster/row_count": 0,
-        "path": dg.MetadataValue.path(settings.output_path),
+        "path": dg.MetadataValue.path(settings.storage.output_path),
         "fingerprint": _PRINT,
         **dict.fromkeys(("first", "second", "third", "fourth"), 0),
     }
@@ -132,7 +132,7 @@ def run_empty_graph(settings: Settings, instance: dg.DagsterInstance, *, metadat
     scoring.execute_in_process(
         run_config=_QUIET, instance=instance, tags=all_clusters_tags(settings)
     )
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         curation.execute_in_process(
             run_config=_QUIET,
             instance=instance,

@@ -31,14 +31,14 @@ from dedup_assets.store.filesystem import Store
 
 def graph(settings: dict[str, Any], profile: str | None = None) -> dict[str, Any]:
     """The graph through Dagster, as the command runs it."""
-    parsed = Settings.model_validate(settings)
-    use_instance(parsed.output_path)
-    write_settings(parsed, Store(parsed.output_path))
+    parsed = Settings.of(**settings)
+    use_instance(parsed.storage.output_path)
+    write_settings(parsed, Store(parsed.storage.output_path))
     watch, clock = Stopwatch(), Stopwatch()
     with open_instance() as instance, stages_timed_in_place(watch):
         before = peak_memory_mib()
         with _profiled(profile), listening(TerminalProgress(Console())):
-            work = plan_run(parsed, parsed.open_output(), instance)
+            work = plan_run(parsed, parsed.storage.open_output(), instance)
             report = clock.timed("all", run_graph)(parsed, instance, work)
         events = count_events(parsed, instance)
     return {
@@ -57,7 +57,7 @@ def graph(settings: dict[str, Any], profile: str | None = None) -> dict[str, Any
 
 def functions(settings: dict[str, Any], profile: str | None = None) -> dict[str, Any]:
     """The same stages without Dagster."""
-    parsed = Settings.model_validate(settings)
+    parsed = Settings.of(**settings)
     watch, clock = Stopwatch(), Stopwatch()
     before = peak_memory_mib()
     with _profiled(profile), listening(TerminalProgress(Console())):
@@ -69,8 +69,8 @@ def empty(
     settings: dict[str, Any], metadata: bool = True, profile: str | None = None
 ) -> dict[str, Any]:
     """A graph with the same keys that does nothing."""
-    parsed = Settings.model_validate(settings)
-    use_instance(parsed.output_path)
+    parsed = Settings.of(**settings)
+    use_instance(parsed.storage.output_path)
     clock = Stopwatch()
     with open_instance() as instance:
         with _profiled(profile):
@@ -88,7 +88,7 @@ def count_events(settings: Settings, instance: dg.DagsterInstance) -> dict[str, 
         if isinstance(spec.partitions_def, dg.StaticPartitionsDefinition):
             asked = [*spec.partitions_def.get_partition_keys()]
         elif spec.partitions_def is not None:
-            asked = [*settings.eps_thresholds]
+            asked = [*settings.thresholds.eps_thresholds]
         found = Counter(_materialized_keys(instance, spec.key))
         assets[spec.key.path[-1]] = {
             "keys": len(asked),

@@ -56,10 +56,10 @@ def make_near(file: str, output: str, rows: int, seed: int) -> dict[str, Any]:
     from dedup_assets.store.tables import read_table
 
     settings = load_settings(output)
-    snapshot = Snapshot(settings, settings.open_output())
+    snapshot = Snapshot(settings, settings.storage.open_output())
     rng = np.random.default_rng(seed)
     fragments = {cluster: found for cluster, found in snapshot.fragments().items() if found}
-    count = max(1, round(SHARE_TOUCHED * settings.n_clusters))
+    count = max(1, round(SHARE_TOUCHED * settings.clustering.n_clusters))
     chosen = rng.choice(sorted(fragments), min(count, len(fragments)), replace=False)
     dim = snapshot.manifest.dim
     names = [layout.fragment(c, f["fragment"]) for c in chosen.tolist() for f in fragments[c]]
@@ -73,7 +73,7 @@ def make_near(file: str, output: str, rows: int, seed: int) -> dict[str, Any]:
         near = near + np.float32(_NOISE) * noise
         near /= np.linalg.norm(near, axis=1, keepdims=True)
         label = nearest_centroids(
-            near, snapshot.centroids.values, memory_budget=settings.memory_budget // 8
+            near, snapshot.centroids.values, memory_budget=settings.compute.memory_budget // 8
         ).label
         parts.append(near[np.isin(label, chosen)][:lacking])
         lacking -= len(parts[-1])

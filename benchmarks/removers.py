@@ -67,7 +67,7 @@ def by_stages(
         part = x[start : start + _ROWS_PER_FILE]
         ids = [f"{row:09d}" for row in range(start, start + len(part))]
         write_file(source / f"part-{number:05d}.parquet", ids, part)
-    settings = Settings(
+    settings = Settings.of(
         dataset="benchmark",
         input_embeddings_path=str(source),
         output_path=str(output),
@@ -80,7 +80,7 @@ def by_stages(
         shutil.rmtree(output, ignore_errors=True)
         watch = Stopwatch()
         call_stages(settings, watch)
-        store = Store(settings.output_path)
+        store = Store(settings.storage.output_path)
         removed = {}
         for one in eps:
             removed[one] = np.zeros(len(x), dtype=bool)

@@ -37,8 +37,8 @@ _BLOCK = 16 << 20
 
 def stage(settings: dict[str, Any], name: str) -> dict[str, Any]:
     """One stage of the graph, on what the stages before it left."""
-    parsed = Settings.model_validate(settings)
-    store = Store(parsed.output_path)
+    parsed = Settings.of(**settings)
+    store = Store(parsed.storage.output_path)
     keys = list(cluster_ranges(parsed))
     calls: dict[str, Callable[[], Any]] = {
         "embeddings": lambda: list_embeddings(parsed, store),
@@ -52,10 +52,10 @@ def stage(settings: dict[str, Any], name: str) -> dict[str, Any]:
 
 def assign(settings: dict[str, Any], folder: str) -> dict[str, Any]:
     """Label all rows, for runs that are given labels; and how long that takes in memory."""
-    parsed = Settings.model_validate(settings)
-    store = Store(parsed.output_path)
+    parsed = Settings.of(**settings)
+    store = Store(parsed.storage.output_path)
     manifest = load_manifest(parsed, store)
-    xp = device_array_module(resolve_device(parsed.device))
+    xp = device_array_module(resolve_device(parsed.compute.device))
     centroids = xp.asarray(load_centroids(parsed, store, manifest).values)
     found: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
     taken = 0.0
@@ -64,7 +64,7 @@ def assign(settings: dict[str, Any], folder: str) -> dict[str, Any]:
             rows = xp.asarray(normalise(batch)[0])
             seconds, assigned = _timed(
                 lambda rows=rows: nearest_centroids(
-                    rows, centroids, memory_budget=parsed.memory_budget // 4
+                    rows, centroids, memory_budget=parsed.compute.memory_budget // 4
                 )
             )
             taken += seconds
@@ -92,8 +92,8 @@ def shuffle(
         labels: folder of `assign`, if rows need not be assigned.
         storage_mb_s: the most that files are read at, if storage is to be slower than it is.
     """
-    parsed = Settings.model_validate(settings)
-    output = Path(parsed.output_path)
+    parsed = Settings.of(**settings)
+    output = Path(parsed.storage.output_path)
     for name in (layout.MANIFEST, layout.CENTROIDS, layout.CENTROIDS_INFO):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(prepared) / name, output / name)
@@ -127,14 +127,14 @@ def peer(settings: dict[str, Any], prepared: str, labels: str, each_file: bool) 
     Reads a group (or each file), normalises it in float32, adds label and distances, and lets
     Arrow write one file for each label in it.
     """
-    parsed = Settings.model_validate(settings)
+    parsed = Settings.of(**settings)
     manifest = load_manifest(parsed, Store(prepared))
     groups = [[file["file"] for file in group.files] for group in groups_of(parsed, manifest)]
     if each_file:
         groups = [[name] for group in groups for name in group]
     found = [np.load(Path(labels) / f"{name}.npy") for name in LABELS]
-    output = Path(parsed.output_path)
-    folder = Path(parsed.input_embeddings_path)
+    output = Path(parsed.storage.output_path)
+    folder = Path(parsed.source.input_embeddings_path)
 
     def work() -> None:
         first = 0
@@ -191,11 +191,11 @@ def floors(
     settings: dict[str, Any], prepared: str, fragments: int, fragment_bytes: int
 ) -> dict[str, Any]:
     """Seconds that no shuffle of these rows gets below, each for itself."""
-    parsed = Settings.model_validate(settings)
+    parsed = Settings.of(**settings)
     store = Store(prepared)
     manifest = load_manifest(parsed, store)
-    paths = [Path(parsed.input_embeddings_path) / file["file"] for file in manifest.files]
-    output = Path(parsed.output_path)
+    paths = [Path(parsed.source.input_embeddings_path) / file["file"] for file in manifest.files]
+    output = Path(parsed.storage.output_path)
     block = np.ones(_BLOCK, dtype=np.uint8)
     other = block.copy()
     vectors = 4 * manifest.dim * manifest.rows
@@ -238,7 +238,7 @@ def floors(
 def _product_seconds(settings: Settings, store: Store) -> float:
     """The float32 products of all rows with all centroids, by the device's BLAS."""
     manifest = load_manifest(settings, store)
-    xp = device_array_module(resolve_device(settings.device))
+    xp = device_array_module(resolve_device(settings.compute.device))
     centroids = xp.asarray(load_centroids(settings, store, manifest).values)
     rows = xp.ones((4096, manifest.dim), dtype=xp.float32)
     float((rows @ centroids.T)[0, 0])  # the first call loads libraries

@@ -93,7 +93,7 @@ def call_scoring(settings: Settings, watch: Stopwatch) -> None:
 def _snapshot(settings: Settings) -> Any:
     from dedup_assets.state.snapshot import Snapshot
 
-    opened = Store(settings.output_path)
+    opened = Store(settings.storage.output_path)
     opened.sweep()
     return Snapshot(settings, opened)
 
@@ -120,14 +120,14 @@ def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
     run["similarity_histogram"](state)
     run["missed_beside"](state)
     out = {}
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         state = snapshot()
         found = run["duplicate_ids"](state, eps)
         run["missed_at_eps"](state)
         out[eps] = {"kept": found.kept, "removed": found.removed, "fingerprint": found.fingerprint}
         for name in ("rows_conserved", "removed_have_match", "lists_match_ledger"):
             check(name, eps)
-        if eps == settings.eps_to_extract:
+        if eps == settings.thresholds.eps_to_extract:
             run["curated_shards"](snapshot(), eps)
             check("shards_hold_kept", eps)
     return out

@@ -82,7 +82,7 @@ def take_step(step: str, data: str, output: str, clusters: int) -> dict[str, Any
     watch = Stopwatch()
     of_eps = () if step == "similarity_histogram" else (EPS,)
     run = watch.timed(step, stage_function(step))
-    found = run(Snapshot(settings, settings.open_output()), *of_eps)
+    found = run(Snapshot(settings, settings.storage.open_output()), *of_eps)
     if not getattr(found, "passed", True):
         raise RuntimeError(f"{step}: {found.description}")
     return {"wall_s": watch.wall[step], "processor_s": watch.processor[step]}
@@ -91,7 +91,7 @@ def take_step(step: str, data: str, output: str, clusters: int) -> dict[str, Any
 def _settings(data: str, output: str, clusters: int, device: str) -> Any:
     from dedup_assets.settings import Settings
 
-    return Settings(
+    return Settings.of(
         input_embeddings_path=data,
         output_path=str(Path(output)),
         n_clusters=clusters,

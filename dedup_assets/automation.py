@@ -77,12 +77,12 @@ def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list
 
 def eps_assets(settings: Settings, eps: str) -> list[dg.AssetKey]:
     """What is made at a configured eps: the list of ids, and the shards where asked for."""
-    names = CURATION if eps == settings.eps_to_extract else (DUPLICATE_IDS,)
+    names = CURATION if eps == settings.thresholds.eps_to_extract else (DUPLICATE_IDS,)
     return [asset_key(settings, name) for name in names]
 
 
 def build_automation(settings: Settings) -> dg.Definitions:
-    """Two jobs, the schedule (off unless ``schedule_enabled``), and the sensor that follows it."""
+    """Two jobs, the schedule (off unless ``mode`` says so), and the sensor that follows it."""
     scoring = dg.define_asset_job(
         scoring_job_name(settings),
         selection=[asset_key(settings, name) for name in SCORING],
@@ -97,10 +97,10 @@ def build_automation(settings: Settings) -> dg.Definitions:
     @dg.schedule(
         name=f"{settings.dataset}_schedule",
         job=scoring,
-        cron_schedule=settings.schedule,
+        cron_schedule=settings.automation.schedule,
         default_status=(
             dg.DefaultScheduleStatus.RUNNING
-            if settings.schedule_enabled
+            if settings.automation.mode == "schedule"
             else dg.DefaultScheduleStatus.STOPPED
         ),
         description="The whole graph: scoring, then each configured eps.",
@@ -126,9 +126,9 @@ def build_automation(settings: Settings) -> dg.Definitions:
         if SCHEDULED not in context.dagster_run.tags:
             yield dg.SkipReason("this run was not started by the schedule")
             return
-        if not settings.eps_thresholds:
+        if not settings.thresholds.eps_thresholds:
             yield dg.SkipReason("no eps is configured")
-        for eps in settings.eps_thresholds:
+        for eps in settings.thresholds.eps_thresholds:
             yield dg.RunRequest(
                 run_key=f"{context.dagster_run.run_id}-{eps}",
                 partition_key=eps,
@@ -143,7 +143,9 @@ def build_automation(settings: Settings) -> dg.Definitions:
     )
     def register_configured_eps(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         register_eps(context.instance, settings)
-        return dg.SkipReason(f"configured eps: {', '.join(settings.eps_thresholds) or 'none'}")
+        return dg.SkipReason(
+            f"configured eps: {', '.join(settings.thresholds.eps_thresholds) or 'none'}"
+        )
 
     return dg.Definitions(
         jobs=[scoring, curation],

@@ -79,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="deduplicate embeddings and write curated shards")
+    run = commands.add_parser(
+        "run",
+        help="deduplicate embeddings and write curated shards",
+        usage="%(prog)s --input-embeddings-path PATH --output-path PATH --n-clusters N [OPTION ...]"
+        "\n       %(prog)s --spec FILE [OPTION ...]",
+    )
     run.add_argument("--spec", metavar="FILE", help=_SPEC_HELP)
     add_settings(run, require=False)
     run.add_argument("--input-zip", metavar="ZIP", help="--input-embeddings-path, for a ZIP file.")

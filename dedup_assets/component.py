@@ -1,5 +1,6 @@
 """The component: what a user writes in YAML for one dataset."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
+from pydantic import BaseModel, create_model
 
 from dedup_assets.assets import build_assets
 from dedup_assets.assets.common import store_keys
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.settings import Settings
+from dedup_assets.settings import GROUPS, Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.local import absolute_path
 
@@ -31,6 +33,20 @@ class SemanticDedup(dg.Component, Settings, dg.Resolvable):
     Relative paths start at the folder of the project's pyproject.toml.
     """
 
+    @classmethod
+    @functools.cache
+    def model(cls) -> type[BaseModel]:
+        """The schema of the YAML: a group is its fields, not also any text.
+
+        Dagster's own lets a template stand for every field. For a group that would only hide at
+        which line of it a mistake is.
+        """
+        derived = super().model()
+        groups: dict[str, Any] = {
+            name: (group.model(), derived.model_fields[name]) for name, group in GROUPS.items()
+        }
+        return create_model(derived.__name__, __base__=derived, **groups)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         root = context.project_root
         everyone = context.component_tree.get_all_components(of_type=SemanticDedup)
@@ -38,24 +54,29 @@ class SemanticDedup(dg.Component, Settings, dg.Resolvable):
         return build_definitions(rooted(self, root))
 
 
-def _describe_fields() -> None:
+def _describe_fields(model: type[dg.Model]) -> None:
     """Let descriptions and numbers reach the schema that `dg` checks YAML by and shows in its docs.
 
     Dagster derives a model of its own from the fields, and drops the description of every field
     that has a default.
     """
-    for name, field in SemanticDedup.model_fields.items():
-        # Not Resolver.default: with that one, Dagster overlooks the type.
-        resolver = dg.Resolver(
-            lambda context, value: context.resolve_value(value),
-            description=field.description,
-            model_field_type=_IN_YAML.get(name),
-            inject_before_resolve=False,
-        )
+    for name, field in model.model_fields.items():
+        if name in GROUPS:
+            resolver = dg.Resolver.default(description=GROUPS[name].__doc__)
+        else:
+            # Not Resolver.default: with that one, Dagster overlooks the type.
+            resolver = dg.Resolver(
+                lambda context, value: context.resolve_value(value),
+                description=field.description,
+                model_field_type=_IN_YAML.get(name),
+                inject_before_resolve=False,
+            )
         field.metadata = [*field.metadata, resolver]
 
 
-_describe_fields()
+for group in GROUPS.values():
+    _describe_fields(group)
+_describe_fields(SemanticDedup)
 
 
 def build_definitions(*datasets: Settings) -> dg.Definitions:
@@ -83,7 +104,7 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
         SettingsError: two of them have one name, or write to one place.
     """
     for field in ("dataset", "output_path"):
-        values = [getattr(settings, field) for settings in datasets]
+        values = [settings.values()[field] for settings in datasets]
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
             raise SettingsError(
@@ -104,7 +125,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
 
 def _own_resources(settings: Settings) -> dict[str, object]:
     """What a dataset binds by itself: nothing where it names a resource of the user's."""
-    if settings.store_resource is not None or not store_keys(settings):
+    if settings.storage.store_resource is not None or not store_keys(settings):
         return {}
 
     from dedup_assets.resources import own_store
@@ -118,14 +139,15 @@ def rooted(settings: Settings, root: Path) -> Settings:
     Raises:
         SettingsError: a path is not text, which settings are written as.
     """
+    values = settings.values()
     paths = {
         field: value if is_remote(value) else absolute_path(value, root)
         for field in ("input_embeddings_path", "output_path", "clips_path")
-        if (value := getattr(settings, field)) is not None
+        if (value := values[field]) is not None
     }
     for field, path in paths.items():
         if path != path.encode(errors="replace").decode():
             raise SettingsError(
                 f"{field} {shown(path)} is not UTF-8 text; rename the folder, or start elsewhere"
             )
-    return settings.model_copy(update=paths)
+    return settings.replace(**paths)

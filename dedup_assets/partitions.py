@@ -20,5 +20,7 @@ def eps_partitions_name(settings: Settings) -> str:
 
 def register_eps(instance: dg.DagsterInstance, settings: Settings) -> None:
     """Add the configured eps values to the dataset's partitions, those that are not there yet."""
-    if settings.eps_thresholds:
-        instance.add_dynamic_partitions(eps_partitions_name(settings), settings.eps_thresholds)
+    if settings.thresholds.eps_thresholds:
+        instance.add_dynamic_partitions(
+            eps_partitions_name(settings), settings.thresholds.eps_thresholds
+        )

@@ -31,17 +31,17 @@ class StoreResource(dg.ConfigurableResource[None]):
         Raises:
             SettingsError: an endpoint breaks a rule.
         """
-        update: dict[str, Any] = {}
+        values, update = settings.values(), dict[str, Any]()
         for side, s3 in (("input", self.input), ("output", self.output)):
             profile, endpoint = f"{side}_s3_profile_name", f"{side}_s3_endpoint_url"
             options = f"{side}_storage_options"
-            named, said = getattr(settings, profile), getattr(settings, options)
+            named, said = values[profile], values[options]
             # As a whole: a key of one with the secret of the other would be nobody's.
             keys = not named and not _CREDENTIALS & said.keys()
             update[profile] = s3.profile_name if keys else named
-            update[endpoint] = getattr(settings, endpoint) or _endpoint(s3)
+            update[endpoint] = values[endpoint] or _endpoint(s3)
             update[options] = _joined(_options(s3, keys=keys), said)
-        return settings.model_copy(update=update)
+        return settings.replace(**update)
 
 
 def _endpoint(s3: S3Resource) -> str | None:
@@ -74,11 +74,12 @@ def _joined(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 def own_store(settings: Settings) -> StoreResource:
     """The resource of a dataset that names none of the user's."""
-    sides = {
-        side: S3Resource(
-            profile_name=getattr(settings, f"{side}_s3_profile_name"),
-            endpoint_url=getattr(settings, f"{side}_s3_endpoint_url"),
-        )
-        for side in ("input", "output")
-    }
-    return StoreResource(**sides)
+    storage = settings.storage
+    return StoreResource(
+        input=S3Resource(
+            profile_name=storage.input_s3_profile_name, endpoint_url=storage.input_s3_endpoint_url
+        ),
+        output=S3Resource(
+            profile_name=storage.output_s3_profile_name, endpoint_url=storage.output_s3_endpoint_url
+        ),
+    )

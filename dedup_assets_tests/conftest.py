@@ -137,8 +137,8 @@ def make_settings(tmp_path: Path, **options: Any) -> Settings:
         "device": "cpu",
         **options,
     }
-    settings = Settings(**given)
-    return settings if budget is None else settings.model_copy(update={"memory_budget": budget})
+    settings = Settings.of(**given)
+    return settings if budget is None else settings.replace(memory_budget=budget)
 
 
 @dataclass
@@ -160,17 +160,17 @@ class Results:
         return [tuple(row.values()) for row in table.to_pylist()]
 
     def all_pairs(self) -> list[list[tuple[Any, Any, float]]]:
-        return [self.pairs(cluster) for cluster in range(self.settings.n_clusters)]
+        return [self.pairs(cluster) for cluster in range(self.settings.clustering.n_clusters)]
 
     def removed(self, eps: str) -> set[Any]:
-        parts = range(self.settings.n_clusters)
+        parts = range(self.settings.clustering.n_clusters)
         tables = [read_table(self.store, layout.unique_ids_part(eps, c), ["id"]) for c in parts]
         return {id_ for table in tables for id_ in table["id"].to_pylist()}
 
 
 def run_stages(settings: Settings, *, curate: bool = True) -> Results:
     """Run everything but the histogram, for all clusters and the configured eps values."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     keys = list(cluster_ranges(settings))
     manifest = list_embeddings(settings, store)
     results = Results(
@@ -181,7 +181,7 @@ def run_stages(settings: Settings, *, curate: bool = True) -> Results:
         shuffle(Snapshot(settings, store), keys),
         score(Snapshot(settings, store), keys),
     )
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         results.duplicates[eps] = list_duplicates(Snapshot(settings, store), eps)
         if curate:
             results.curated[eps] = write_shards(Snapshot(settings, store), eps)

@@ -1,10 +1,10 @@
 """Texts and settings that a template, YAML or a terminal would take for something else."""
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from dedup_assets.settings import OWN_COLUMNS, Settings
+from dedup_assets.settings import FIELDS, OWN_COLUMNS, Settings
 
 FRAGMENTS = (
     *("{{ env.HOME }}", "{{ 1 + 1 }}", "{{", "}}", "{%", "%}", "{% raw %}", "{#", "#}", "{#1#}"),
@@ -35,8 +35,7 @@ _endpoints = st.sampled_from(["http://127.0.0.1:9000", "https://store/{{ env.HOM
 
 
 def _choice(name: str) -> st.SearchStrategy[Any]:
-    rules = Settings.model_json_schema()["properties"][name]
-    return st.sampled_from(rules["enum"])
+    return st.sampled_from(get_args(FIELDS[name].annotation))
 
 
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
@@ -82,8 +81,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "output_s3_endpoint_url": st.none() | _endpoints,
     "storage_retries": st.integers(0, 100),
     "schedule": texts,
-    "schedule_enabled": st.booleans(),
+    "mode": st.sampled_from(["none", "schedule"]),
 }
 """A strategy for each setting but the storage options, which no file holds."""
 
-settings = st.fixed_dictionaries(SETTINGS).map(Settings.model_validate)
+settings = st.fixed_dictionaries(SETTINGS).map(lambda values: Settings.of(**values))

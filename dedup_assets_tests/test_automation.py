@@ -83,7 +83,7 @@ def test_schedule_is_off_until_switched_on(tmp_path: Path) -> None:
 
 
 def test_schedule_can_be_switched_on_in_the_settings(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, schedule_enabled=True, schedule="30 4 * * 1")
+    settings = make_settings(tmp_path, mode="schedule", schedule="30 4 * * 1")
     schedule = schedule_of(settings)
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert schedule.cron_schedule == "30 4 * * 1"

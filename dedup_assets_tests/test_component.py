@@ -15,7 +15,7 @@ import yaml
 
 from dedup_assets import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS, GROUPS, grouped
 from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, output_of, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
 from dedup_assets_tests.s3 import S3Server, forget_sessions, strip_credentials
@@ -50,12 +50,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         for name, attributes in datasets.items():
             folder = tmp_path / package / "defs" / name
             folder.mkdir()
+            attributes = nested(attributes)
             text = yaml.safe_dump({"type": "dedup_assets.SemanticDedup", "attributes": attributes})
             (folder / "defs.yaml").write_text(text)
         monkeypatch.syspath_prepend(tmp_path)
         return dg.load_from_defs_folder(path_within_project=tmp_path / package)
 
     return load
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of the YAML from values by name; one that is not known goes to ``clustering``."""
+    known = grouped({name: value for name, value in values.items() if name in FIELDS})
+    unknown = {name: value for name, value in values.items() if name not in FIELDS}
+    known["clustering"].update(unknown)
+    return known
 
 
 def causes(error: BaseException) -> str:
@@ -109,7 +118,8 @@ def test_misspelt_field_is_named_with_file_and_line(project: Project) -> None:
     with pytest.raises(Exception) as error:
         project({"a": attributes}).resolve_all_asset_specs()
     text = causes(error.value)
-    line = yaml.safe_dump({"attributes": attributes}).splitlines().index("  n_cluster: 5") + 1
+    text_of = yaml.safe_dump({"attributes": nested(attributes)})
+    line = text_of.splitlines().index("    n_cluster: 5") + 1
     assert "n_cluster" in text
     assert f"a/defs.yaml:{line}" in text
 
@@ -137,17 +147,19 @@ def test_value_outside_its_rule_fails_with_the_rule_and_its_place(
 
 def test_numbers_in_yaml_become_canonical_eps() -> None:
     component = SemanticDedup.from_attributes_dict(
-        attributes={**MINIMAL, "eps_thresholds": [0.010, "1e-05", 0, 0.01], "eps_to_extract": 0.2}
+        attributes=nested(
+            {**MINIMAL, "eps_thresholds": [0.010, "1e-05", 0, 0.01], "eps_to_extract": 0.2}
+        )
     )
-    assert component.eps_thresholds == ["0.01", "0.00001", "0", "0.2"]
-    assert component.eps_to_extract == "0.2"
+    assert component.thresholds.eps_thresholds == ["0.01", "0.00001", "0", "0.2"]
+    assert component.thresholds.eps_to_extract == "0.2"
 
 
 @pytest.mark.parametrize("field", ["dataset", "output_path"])
 def test_two_datasets_with_one_name_or_place_are_refused(tmp_path: Path, field: str) -> None:
     first = make_settings(tmp_path, dataset="first", output_path=str(tmp_path / "first"))
     second = make_settings(tmp_path, dataset="second", output_path=str(tmp_path / "second"))
-    clash = second.model_copy(update={field: getattr(first, field)})
+    clash = second.replace(**{field: first.values()[field]})
     assert build_definitions(first, second)
     with pytest.raises(SettingsError, match=f"each dataset needs its own {field}, and two have"):
         build_definitions(first, clash)
@@ -285,10 +297,17 @@ def test_dg_finds_and_accepts_the_component() -> None:
 
 
 def test_every_field_keeps_its_description_and_numbers_are_numbers() -> None:
-    fields = SemanticDedup.model().model_json_schema()["properties"]
-    assert fields.keys() == Settings.model_fields.keys()
+    schema = SemanticDedup.model().model_json_schema()
+    groups = schema["properties"]
+    assert groups.keys() == GROUPS.keys() | {"dataset"}
+    assert all(field["description"] for field in groups.values())
+    fields = {"dataset": groups["dataset"]}
+    for group in GROUPS:
+        reference = groups[group]["$ref"].removeprefix("#/$defs/")
+        fields |= schema["$defs"][reference]["properties"]
+    assert fields.keys() == FIELDS.keys()
     for name, field in fields.items():
-        assert field["description"] == Settings.model_fields[name].description
+        assert field["description"] == FIELDS[name].description
     jsonschema.validate([0.01, "0.001"], fields["eps_thresholds"])
     jsonschema.validate(0.01, fields["eps_to_extract"])
     jsonschema.validate("2GiB", fields["memory_budget"])

@@ -90,13 +90,16 @@ def test_settings_come_before_the_resource(tmp_path: Path):
         },
     )
     store = StoreResource(input=s3, output=s3)
-    assert store.applied_to(make_settings(tmp_path)).output_s3_profile_name == "theirs"
+    assert store.applied_to(make_settings(tmp_path)).storage.output_s3_profile_name == "theirs"
     applied = store.applied_to(settings)
-    assert (applied.input_s3_profile_name, applied.output_s3_profile_name) == ("ours", None)
-    assert applied.input_s3_endpoint_url == "http://theirs"
+    assert (applied.storage.input_s3_profile_name, applied.storage.output_s3_profile_name) == (
+        "ours",
+        None,
+    )
+    assert applied.storage.input_s3_endpoint_url == "http://theirs"
     client = {"region_name": "here", "verify": False}
-    assert applied.input_storage_options == {"client_kwargs": client}
-    assert applied.output_storage_options == {
+    assert applied.storage.input_storage_options == {"client_kwargs": client}
+    assert applied.storage.output_storage_options == {
         "key": "ours",
         "anon": True,
         "client_kwargs": {**client, "region_name": "there"},

@@ -33,7 +33,7 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
         """
         with stage(context, settings) as snapshot:
             fitted = fit_centroids(settings, snapshot.store, snapshot.manifest, refit=config.refit)
-        per_centroid = fitted.info["sample_rows"] / settings.n_clusters
+        per_centroid = fitted.info["sample_rows"] / settings.clustering.n_clusters
         if per_centroid < FEWEST_ROWS_PER_CENTROID:
             context.log.warning(
                 f"k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
@@ -45,7 +45,7 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
             metadata=described(
                 snapshot.store,
                 layout.CENTROIDS,
-                settings.n_clusters,
+                settings.clustering.n_clusters,
                 fitted.content,
                 dimension=dimension,
                 sample_rows=fitted.info["sample_rows"],

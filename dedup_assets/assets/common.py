@@ -44,7 +44,7 @@ RETRY = dg.RetryPolicy(
 
 def gpu_pool(settings: Settings) -> str | None:
     """The pool of assets that may compute on a GPU; none where the CPU was asked for."""
-    return None if settings.device == "cpu" else GPU_POOL
+    return None if settings.compute.device == "cpu" else GPU_POOL
 
 
 def asset_key(settings: Settings, name: str) -> dg.AssetKey:
@@ -59,7 +59,7 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "kinds": kinds,
         "deps": [_dep(settings, name, read) for read in READS[name]],
         "required_resource_keys": store_keys(settings),
-        "metadata": {"output_path": dg.MetadataValue.path(settings.output_path)},
+        "metadata": {"output_path": dg.MetadataValue.path(settings.storage.output_path)},
         "retry_policy": RETRY,
         "output_required": True,
     }
@@ -75,9 +75,13 @@ def _dep(settings: Settings, name: str, read: str) -> dg.AssetDep:
 
 def store_keys(settings: Settings) -> set[str]:
     """The key of the `StoreResource` that a dataset needs; empty where all is on local disk."""
-    if settings.store_resource is not None:
-        return {settings.store_resource}
-    paths = (settings.input_embeddings_path, settings.output_path, settings.clips_path)
+    if settings.storage.store_resource is not None:
+        return {settings.storage.store_resource}
+    paths = (
+        settings.source.input_embeddings_path,
+        settings.storage.output_path,
+        settings.source.clips_path,
+    )
     remote = any(path is not None and is_remote(path) for path in paths)
     return {f"{settings.dataset}_store"} if remote else set()
 
@@ -90,7 +94,7 @@ def open_store(resources: Any, settings: Settings) -> tuple[Settings, Store]:
     for key in store_keys(settings):
         resource: StoreResource = getattr(resources, key)
         settings = resource.applied_to(settings)
-    store = settings.open_output()
+    store = settings.storage.open_output()
     store.sweep()
     return settings, store
 

@@ -51,7 +51,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 share_removed=round(found.removed / max(1, found.total), 6),
                 least_similar_pairs=table(examples.to_dicts(), PAIRS_TABLE),
                 summary=dg.MetadataValue.path(store.url(layout.summary(eps))),
-                lists=settings.n_clusters,
+                lists=settings.clustering.n_clusters,
                 reused_clusters=found.reused,
                 **({} if missed is None else {"missed_by_clustering": missed.describe(eps)}),
                 **{"dagster/column_schema": column_schema(listed)},

@@ -15,7 +15,7 @@ from dedup_assets.store import layout, schemas
 
 
 def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
-    per_run = settings.partitions_per_run
+    per_run = settings.compute.partitions_per_run
 
     @dg.asset(
         **asset_options(settings, PAIRWISE_SCORES, {"parquet"}),
@@ -56,7 +56,7 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
                     updated_clusters=scores.updated,
                     rows_compared=scores.searched,
                     largest_cluster=scores.largest,
-                    precision=settings.precision,
+                    precision=settings.compute.precision,
                     **{"dagster/column_schema": schema},
                 ),
                 partition_key=key,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dedup_assets.errors import one_line, shown
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, Settings
 from dedup_assets.store.sizes import format_bytes
 
 _METAVARS = {
@@ -21,7 +21,7 @@ _METAVARS = {
     "metadata_fields": "FIELD",
 }
 YAML_ONLY = {
-    *("schedule", "schedule_enabled", "store_resource"),
+    *("mode", "schedule", "store_resource"),
     *("input_storage_options", "output_storage_options"),
 }
 SECRET = {"input_storage_options", "output_storage_options"}
@@ -75,7 +75,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def is_switch(setting: str) -> bool:
     """Whether a setting is on or off: its flag takes no value."""
-    return Settings.model_fields[setting].annotation is bool
+    return FIELDS[setting].annotation is bool
 
 
 def flag(field: str) -> str:
@@ -84,7 +84,7 @@ def flag(field: str) -> str:
 
 def add_settings(
     parser: argparse.ArgumentParser,
-    only: Collection[str] = tuple(Settings.model_fields),
+    only: Collection[str] = tuple(FIELDS),
     *,
     require: bool = True,
 ) -> None:
@@ -92,9 +92,13 @@ def add_settings(
 
     Without ``require`` the caller checks that the required ones are there.
     """
-    for name, field in Settings.model_fields.items():
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in FIELDS.items():
         if name in YAML_ONLY or name not in only:
             continue
+        group = GROUP_OF.get(name)
+        if group is not None and group not in groups:
+            groups[group] = parser.add_argument_group(group, GROUPS[group].__doc__)
         options: dict[str, Any] = {
             "dest": name,
             "default": argparse.SUPPRESS,
@@ -110,7 +114,7 @@ def add_settings(
         if is_switch(name):
             options["action"] = "store_true"
             del options["metavar"]
-        parser.add_argument(flag(name), **options)
+        (parser if group is None else groups[group]).add_argument(flag(name), **options)
 
 
 def parse_settings(
@@ -125,7 +129,7 @@ def parse_settings(
 
 def given_values(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that flags gave, as text; lists split at commas."""
-    given = {k: v for k, v in vars(arguments).items() if k in Settings.model_fields}
+    given = {k: v for k, v in vars(arguments).items() if k in FIELDS}
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = [part for text in value for part in text.split(",") if part]
@@ -140,7 +144,7 @@ def check_settings(
     ``spell`` says how the user named a setting.
     """
     try:
-        return Settings.model_validate(values)
+        return Settings.of(**values)
     except ValidationError as error:
         parser.error("; ".join(describe(e, spell) for e in error.errors()[:3]))
 
@@ -148,7 +152,7 @@ def check_settings(
 def given_flags(arguments: argparse.Namespace) -> list[str]:
     """The flags of settings as they were given, for a command line to go on with."""
     flags: list[str] = []
-    for name in Settings.model_fields:
+    for name in FIELDS:
         if name in vars(arguments):
             value = getattr(arguments, name)
             values = value if isinstance(value, list) else [value]
@@ -158,11 +162,12 @@ def given_flags(arguments: argparse.Namespace) -> list[str]:
 
 def describe(error: Any, spell: Any = str) -> str:
     """One validation error as ``name: rule, got value``."""
-    name = spell(str(error["loc"][0])) if error["loc"] else "settings"
+    place = error["loc"][1:] if error["loc"] and error["loc"][0] in GROUPS else error["loc"]
+    name = spell(str(place[0])) if place else "settings"
     if not name.isprintable() or len(name) > _MOST_SHOWN:  # an unknown key of a file
         name = shown(name)
     message = error["msg"].removeprefix("Value error, ")
-    if error["loc"] and error["loc"][0] in _UNSHOWN:
+    if place and place[0] in _UNSHOWN:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
     if "got " not in message and error["type"] not in ("missing", "extra_forbidden"):
         message = f"{message[0].lower()}{message[1:]}, got {shown(error['input'])}"

@@ -38,7 +38,7 @@ def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
     console.print("[bold]3[/] running the graph")
     settings = demo_settings(folder)
     run_and_report(settings, console, RunOptions(verbose=verbose))
-    store = settings.open_output()
+    store = settings.storage.open_output()
     for eps in EPS_VALUES:
         _show(console, eps, recall_and_precision(truth, _removed(store, eps)))
     _explain(console, folder, time.monotonic() - started)

@@ -11,7 +11,7 @@ from dedup_assets.command.settings_file import load_settings
 from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS, Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_other_url, is_remote
 from dedup_assets.store.local import absolute_path
@@ -19,7 +19,7 @@ from dedup_assets.store.local import absolute_path
 BESIDE = ("input_zip", "output_zip", "output_path", "replace_shards", "verbose", *S3_SETTINGS)
 """Flags that may be given beside a spec."""
 
-_REQUIRED = tuple(name for name, field in Settings.model_fields.items() if field.is_required())
+_REQUIRED = tuple(name for name, field in FIELDS.items() if field.is_required())
 _INSTEAD = {"input_embeddings_path": "--input-zip", "output_path": "--output-path"}
 _Spell = Callable[[str], str]
 
@@ -109,8 +109,8 @@ def read_output(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
         parser, {**whatever, "output_path": arguments.output, **given}, lambda name: spelled[name]
     )
     asked = rooted(asked, Path.cwd())
-    settings = load_settings(asked.output_path, asked.output_access)
-    return settings.model_copy(update={name: getattr(asked, name) for name in given})
+    settings = load_settings(asked.storage.output_path, asked.storage.output_access)
+    return settings.replace(**{name: asked.values()[name] for name in given})
 
 
 def _job(

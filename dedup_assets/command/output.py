@@ -30,7 +30,7 @@ def load_output(output: str) -> dg.Definitions:
 
 def open_ui(settings: Settings, port: int) -> int:
     """Become a Dagster web server and daemon on an output folder, with these settings of it."""
-    output = settings.output_path
+    output = settings.storage.output_path
     use_instance(output)
     refuse_links(own_instance(output))  # with DAGSTER_HOME too, since this is written there
     workspace = own_instance(output) / "workspace.yaml"

@@ -39,9 +39,9 @@ def show_plan(console: Console, work: list[Work]) -> None:
 def plan_only(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
     """Print what a run would make, and make nothing. Returns what `print_plan` does."""
     check_output(settings)
-    store = settings.open_output()
-    if has_instance(settings.output_path):
-        use_instance(settings.output_path)
+    store = settings.storage.open_output()
+    if has_instance(settings.storage.output_path):
+        use_instance(settings.storage.output_path)
         with open_instance() as instance:
             work = plan_run(settings, store, instance, refit=refit)
     else:
@@ -89,7 +89,7 @@ def _unpassed(settings: Settings, instance: dg.DagsterInstance | None) -> list[W
     if instance is None:
         return []
     found = []
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         checks = [
             dg.AssetCheckKey(asset_key(settings, asset), name)
             for asset, names in BLOCKING.items()
@@ -123,7 +123,7 @@ def _unrecorded(settings: Settings, instance: dg.DagsterInstance | None) -> list
                 recorded = instance.get_materialized_partitions(key) if instance else ()
                 found += [
                     Work(name, reason, (eps,), 1)
-                    for eps in settings.eps_thresholds
+                    for eps in settings.thresholds.eps_thresholds
                     if key in eps_assets(settings, eps) and eps not in recorded
                 ]
             case None if not (instance and instance.get_latest_materialization_event(key)):

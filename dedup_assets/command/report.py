@@ -27,15 +27,16 @@ from dedup_assets.store.tables import count_rows
 def show_report(console: Console, snapshot: Snapshot, report: Report, seconds: float) -> None:
     """Print what an output holds after a run: rows, eps values, where things are, and the time."""
     settings, manifest = snapshot.settings, snapshot.manifest
+    clusters = settings.clustering.n_clusters
     _stages(console, settings, report, seconds)
     console.print(
         f"\n{manifest.rows:,} rows of {manifest.dim} dimensions in "
-        f"{_count(len(manifest.files), 'file')}, {_count(settings.n_clusters, 'cluster')}"
+        f"{_count(len(manifest.files), 'file')}, {_count(clusters, 'cluster')}"
     )
     for warning in _warnings(snapshot):
         console.print(warning, style="yellow", markup=False)
     missed = find_missed(snapshot)
-    if settings.eps_thresholds:
+    if settings.thresholds.eps_thresholds:
         _thresholds(console, snapshot, missed)
     else:
         _choose_eps(console, snapshot, missed)
@@ -57,7 +58,7 @@ def _stages(console: Console, settings: Settings, report: Report, seconds: float
 
 def _keys_of_graph(settings: Settings) -> int:
     """How many assets and partition keys a run makes where nothing is there yet."""
-    at_eps = sum(len(eps_assets(settings, eps)) for eps in settings.eps_thresholds)
+    at_eps = sum(len(eps_assets(settings, eps)) for eps in settings.thresholds.eps_thresholds)
     kinds = [PARTITIONED.get(name) for name in SCORING]
     return at_eps + sum(len(cluster_ranges(settings)) if kind else 1 for kind in kinds)
 
@@ -66,7 +67,7 @@ def _warnings(snapshot: Snapshot) -> list[str]:
     """What to know of the results, besides the results themselves."""
     settings = snapshot.settings
     found = []
-    per_centroid = snapshot.centroids.info["sample_rows"] / settings.n_clusters
+    per_centroid = snapshot.centroids.info["sample_rows"] / settings.clustering.n_clusters
     if per_centroid < FEWEST_ROWS_PER_CENTROID:
         found.append(
             f"k-means was fitted on {per_centroid:.0f} rows a centroid, fewer than "
@@ -84,7 +85,7 @@ def _warnings(snapshot: Snapshot) -> list[str]:
 
 def _thresholds(console: Console, snapshot: Snapshot, missed: Missed | None) -> None:
     rows = []
-    for eps in snapshot.settings.eps_thresholds:
+    for eps in snapshot.settings.thresholds.eps_thresholds:
         found = read_summary(snapshot.store, eps)
         if found is None:
             raise StaleError(f"{snapshot.store.url(layout.summary(eps))} is gone; run again")
@@ -142,11 +143,11 @@ def _places(console: Console, snapshot: Snapshot, missed: Missed | None) -> None
     rows = [["similarity histogram", layout.HISTOGRAM_PLOT], ["scores", layout.SCORES]]
     if missed is not None and not missed.one_cluster:
         rows.append(["what clustering missed", layout.MISSED])
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         rows.append([f"ids to remove, eps {eps}", layout.unique_ids(eps)])
         rows.append([f"summary, eps {eps}", layout.summary(eps)])
-    if settings.eps_to_extract is not None:
-        eps = settings.eps_to_extract
+    if settings.thresholds.eps_to_extract is not None:
+        eps = settings.thresholds.eps_to_extract
         rows.append([f"curated clips, eps {eps}", layout.shards(eps)])
     rows = [[what, store.layout.on_disk(where)] for what, where in rows]
     console.print(make_table(f"Below {store.url()}", ["what", "where"], rows))
@@ -160,7 +161,7 @@ def _what_next(console: Console, snapshot: Snapshot) -> None:
             f"[yellow]the lists at eps {listed(stale)} are of an earlier configuration or "
             "input: run them again, or delete them[/]"
         )
-    eps = settings.eps_to_extract
+    eps = settings.thresholds.eps_to_extract
     if eps is not None and clips_folder(settings, snapshot.manifest) is None:
         console.print("no --clips-path: only the index of kept ids was written, no shards")
     elif eps is not None and store.exists(layout.missing_media(eps)):
@@ -168,7 +169,7 @@ def _what_next(console: Console, snapshot: Snapshot) -> None:
         console.print(
             f"[yellow]{missing:,} kept clips have no media; see {layout.missing_media(eps)}[/]"
         )
-    command = f"dedup-assets ui {shlex.quote(settings.output_path)}"
+    command = f"dedup-assets ui {shlex.quote(settings.storage.output_path)}"
     # Not wrapped, so that it can be copied; not markup, since a path may hold brackets.
     console.print(f"\nin the Dagster UI:  {command}", soft_wrap=True, markup=False)
 

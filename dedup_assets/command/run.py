@@ -61,11 +61,11 @@ def run_and_report(
     """
     check_output(settings)
     if options.output_zip is not None:
-        refuse_other_file(options.output_zip, settings.output_access)
-    use_instance(settings.output_path)
+        refuse_other_file(options.output_zip, settings.storage.output_access)
+    use_instance(settings.storage.output_path)
     with ExitStack() as held:
         with _writable(settings):
-            held.enter_context(writing(settings.open_output(), COMMAND, [WHOLE], reads={}))
+            held.enter_context(writing(settings.storage.open_output(), COMMAND, [WHOLE], reads={}))
         check_output(settings)  # another dataset's command may have been quicker
         if complete is not None:
             settings = complete(settings)
@@ -79,8 +79,8 @@ def _writable(settings: Settings) -> Iterator[None]:
         yield
     except OSError as error:
         raise SettingsError(
-            f"output_path {settings.output_path} cannot be written ({error.strerror}); choose a "
-            "folder that you may write to"
+            f"output_path {settings.storage.output_path} cannot be written ({error.strerror}); "
+            "choose a folder that you may write to"
         ) from error
 
 
@@ -88,7 +88,7 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
     started = time.monotonic()
     for warning in settings.warnings():
         console.print(warning, style="yellow", markup=False)
-    store = settings.open_output()
+    store = settings.storage.open_output()
     with _writable(settings):
         write_settings(settings, store)
     with open_instance() as instance, listening(show_progress(console)):
@@ -109,7 +109,7 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
         show_report(console, Snapshot(settings, store), report, time.monotonic() - started)
     if options.output_zip is not None:
         with listening(show_progress(console)):
-            packed = pack(store, options.output_zip, settings.output_access)
+            packed = pack(store, options.output_zip, settings.storage.output_access)
         what = f"{packed.files:,} files, {format_bytes(packed.bytes)}"
         console.print(f"packed into:  {packed.url}  ({what})", soft_wrap=True, markup=False)
     return 0

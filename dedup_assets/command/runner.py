@@ -139,10 +139,10 @@ def run_graph(
     Raises:
         RunFailedError: an asset or a blocking check failed.
     """
-    if settings.device == "auto" and resolve_device("auto") == "cpu":
+    if settings.compute.device == "auto" and resolve_device("auto") == "cpu":
         # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
         # killed run taken, and the next run would wait for ever.
-        settings = settings.model_copy(update={"device": "cpu"})
+        settings = settings.replace(device="cpu")
     report = Report()
     with track("preparing the run"):
         register_eps(instance, settings)
@@ -160,11 +160,11 @@ def run_graph(
         launch = _launched(settings, options, CENTROIDS, refit=refit)
         _execute(job, instance, config | launch, report, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
-    for number, eps in enumerate(settings.eps_thresholds, start=1):
+    for number, eps in enumerate(settings.thresholds.eps_thresholds, start=1):
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
         if assets:
             if on_half is not None:
-                on_half(f"eps {eps} ({number:,} of {len(settings.eps_thresholds):,})")
+                on_half(f"eps {eps} ({number:,} of {len(settings.thresholds.eps_thresholds):,})")
             options = {"asset_selection": [asset_key(settings, name) for name in assets]}
             launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
             _execute(job, instance, config | launch, report, partition_key=eps, **options)

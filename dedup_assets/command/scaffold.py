@@ -15,12 +15,14 @@ _CONSTANTS = {"None", "True", "False"}
 
 def component_yaml(settings: Settings) -> str:
     """A ``defs.yaml`` that Dagster loads back to these settings; storage options are left out."""
-    attributes = settings.model_dump(exclude_defaults=True, exclude=SECRET)
-    escaped = {name: _escaped(value) for name, value in attributes.items()}
-    for name in {"eps_thresholds", "eps_to_extract"} & attributes.keys():
-        value = attributes[name]
-        escaped[name] = [float(eps) for eps in value] if isinstance(value, list) else float(value)
-    document = {"type": TYPE, "attributes": {"dataset": settings.dataset, **escaped}}
+    changed = settings.model_dump(exclude_defaults=True, exclude={"storage": SECRET})
+    attributes = {name: _escaped(value) for name, value in changed.items()}
+    thresholds = settings.thresholds
+    if thresholds.eps_thresholds:
+        attributes["thresholds"]["eps_thresholds"] = [float(e) for e in thresholds.eps_thresholds]
+    if thresholds.eps_to_extract is not None:
+        attributes["thresholds"]["eps_to_extract"] = float(thresholds.eps_to_extract)
+    document = {"type": TYPE, "attributes": {"dataset": settings.dataset, **attributes}}
     return yaml.safe_dump(document, sort_keys=False, width=1_000_000)
 
 
@@ -30,6 +32,8 @@ def _escaped(value: Any) -> Any:
     Dagster renders a text as a Jinja template, then takes the result for a Python literal where it
     is one (`jinja2.nativetypes`). So what either might change is a template of a Python literal.
     """
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_escaped(item) for item in value]
     if not isinstance(value, str) or not value:  # an empty text is not rendered

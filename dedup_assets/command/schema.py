@@ -5,10 +5,12 @@ It knows one spelling of each key and of each number as text; `read_spec` takes 
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from dedup_assets.command.arguments import AUTO
 from dedup_assets.command.spec import ALIASES, EPS_TO_EXTRACT, KEYS, PIPELINES
 from dedup_assets.compute.thresholds import EPS_MAX
-from dedup_assets.settings import Settings
+from dedup_assets.settings import GROUPS, Settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -94,7 +96,8 @@ _OF_RUN: dict[str, dict[str, Any]] = {
 
 def spec_schema() -> dict[str, Any]:
     """The schema, as a document of JSON Schema draft 2020-12."""
-    fields = Settings.model_json_schema()["properties"]
+    models: list[type[BaseModel]] = [Settings, *GROUPS.values()]
+    fields = {k: v for model in models for k, v in model.model_json_schema()["properties"].items()}
     settings = {name: _setting(name, fields[name]) for name in KEYS if name in fields}
     aliases = {
         alias: {"$ref": f"#/properties/args/properties/{name}", "description": f"As {name}."}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dedup_assets.command.arguments import SECRET, describe
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS, Settings
 from dedup_assets.store import layout
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
@@ -27,7 +27,7 @@ _AGAIN = "run dedup-assets run with this output_path again, which writes the fil
 
 def write_settings(settings: Settings, store: Store) -> None:
     """Write the settings of a run, whose paths are absolute."""
-    written = settings.model_dump(exclude=UNWRITTEN)
+    written = {k: v for k, v in settings.values().items() if k not in UNWRITTEN}
     document = {"version": VERSION, "settings": written}
     store.write_bytes(layout.SETTINGS, f"{json.dumps(document, indent=1)}\n".encode())
 
@@ -50,7 +50,7 @@ def load_settings(output: str, access: Access | None = None, copy: str | None = 
             f"{store.url(layout.SETTINGS)} does not exist; give the output folder of "
             "dedup-assets run"
         )
-    return settings.model_copy(update={"output_path": output})
+    return settings.replace(output_path=output)
 
 
 def read_settings(store: Store) -> Settings | None:
@@ -77,14 +77,14 @@ def check_output(settings: Settings) -> None:
     Raises:
         SettingsError: it is of another dataset or layout, or cannot be read.
     """
-    store = settings.open_output()
+    store = settings.storage.open_output()
     try:
         refuse_other_dataset(store, settings.dataset)
         refuse_other_layout(store)
     except OSError as error:
         raise SettingsError(
-            f"output_path {settings.output_path} cannot be read ({error.strerror or error}); "
-            "choose a folder that you may read and write"
+            f"output_path {settings.storage.output_path} cannot be read "
+            f"({error.strerror or error}); choose a folder that you may read and write"
         ) from error
 
 
@@ -108,13 +108,16 @@ def _parse(data: bytes) -> Settings:
             f"{min(UNWRITTEN & values.keys())} must not be in it: it may hold secrets, or name "
             f"what is not of this folder; {_AGAIN}"
         )
+    unknown = values.keys() - FIELDS.keys()
+    if unknown:
+        raise SettingsError(f"{shown(min(unknown))} is not a setting; {_AGAIN}")
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings.of(**values)
     except ValidationError as error:
         broken = "; ".join(describe(e) for e in error.errors()[:3])
         raise SettingsError(f"{broken}; {_AGAIN}") from error
     for name in ("input_embeddings_path", "clips_path"):
-        path = getattr(settings, name)
+        path = settings.values()[name]
         if path is not None and not is_remote(path) and not Path(path).is_absolute():
             raise SettingsError(f"{name}: must be an absolute path, got {shown(path)}; {_AGAIN}")
     return settings

@@ -11,7 +11,7 @@ from typing import Any, get_origin
 from dedup_assets.command.arguments import SECRET, YAML_ONLY, is_switch
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import shown
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS
 from dedup_assets.store.access import Access, is_object, is_other_url, is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.local import absolute_path, open_regular, special_kind
@@ -24,11 +24,11 @@ EPS_TO_EXTRACT = 0.01
 
 ALIASES = {"num_clusters": "n_clusters"}
 _OF_RUN = ("refit", "replace_shards", "verbose")
-SWITCHES = (*_OF_RUN, *(name for name in Settings.model_fields if is_switch(name)))
+SWITCHES = (*_OF_RUN, *(name for name in FIELDS if is_switch(name)))
 RUN_KEYS = ("input_zip", "output_zip", "time_budget", *_OF_RUN)
 """Flags of ``run`` that are no settings."""
 
-KEYS = (*(name for name in Settings.model_fields if name not in YAML_ONLY), *RUN_KEYS)
+KEYS = (*(name for name in FIELDS if name not in YAML_ONLY), *RUN_KEYS)
 
 
 class SpecError(ValueError):
@@ -134,7 +134,7 @@ def _value(name: str, key: str, value: Any) -> Any:
             raise SpecError(f"args.{key}: {error}") from None
     if name in RUN_KEYS and not isinstance(value, str):
         raise SpecError(f"args.{key} must be text, got {_shown_json(value)}")
-    if name in Settings.model_fields and get_origin(Settings.model_fields[name].annotation) is list:
+    if name in FIELDS and get_origin(FIELDS[name].annotation) is list:
         return _as_list(value)
     return value
 

@@ -64,14 +64,14 @@ def resolve_clusters(
         anew: choose even if there was an earlier run.
     """
     check_output(settings)  # before the machine is measured for minutes
-    store = settings.open_output()
+    store = settings.storage.open_output()
     found = None if anew else _recorded_clusters(store, settings.dataset, console)
     if found is not None:
         with listening(show_progress(console)):
             rows = survey(settings).manifest.rows
         if found <= rows:
             _show_reused(console, store, found, rows)
-            return settings.model_copy(update={"n_clusters": found})
+            return settings.replace(n_clusters=found)
         console.print(
             f"n_clusters {found} of {store.url(layout.SETTINGS)} is more than the {rows:,} rows "
             "there are; choosing anew",
@@ -81,7 +81,7 @@ def resolve_clusters(
     measured = _measure(settings, console)
     choice = suggest(settings, measured, budget_s)
     _show(console, settings, measured, choice, budget_s, choice.neighbours(fewer=1, more=1))
-    return settings.model_copy(update={"n_clusters": choice.clusters})
+    return settings.replace(n_clusters=choice.clusters)
 
 
 def _measure(settings: Settings, console: Console) -> Measured:
@@ -98,7 +98,7 @@ def _recorded_clusters(store: Store, dataset: str, console: Console) -> int | No
     except SettingsError as error:
         console.print(f"{error}; choosing anew", style="yellow", markup=False, soft_wrap=True)
         return None
-    return last.n_clusters if last is not None and last.dataset == dataset else None
+    return last.clustering.n_clusters if last is not None and last.dataset == dataset else None
 
 
 def _show_reused(console: Console, store: Store, clusters: int, rows: int) -> None:
@@ -152,11 +152,11 @@ def _show(
     console.print(make_table(title, columns, rows, right=times))
     console.print(_reason(choice, budget_s), highlight=False)
     chosen = choice.chosen
-    if chosen.largest_bytes > settings.memory_budget:
+    if chosen.largest_bytes > settings.compute.memory_budget:
         console.print(
             f"its largest cluster takes about {format_bytes(chosen.largest_bytes)} of memory, "
             "which comes on top of --memory-budget "
-            f"({format_bytes(settings.memory_budget)})",
+            f"({format_bytes(settings.compute.memory_budget)})",
             style="yellow",
             highlight=False,
         )
@@ -188,14 +188,15 @@ def _reason(choice: Choice, budget_s: float) -> str:
 
 
 def _explain(settings: Settings, measured: Measured, choice: Choice) -> list[str]:
-    iterations = min(settings.max_iter, measured.rates.compute.iterations)
+    iterations = min(settings.clustering.max_iter, measured.rates.compute.iterations)
     return [
         "Fewer clusters miss fewer duplicates.",
         "Counted: a first run up to the histogram; rest is mostly the search for what clustering "
         "misses. Not counted: the lists and shards of an eps, and some seconds of Dagster's own.",
         f"Measured in {measured.seconds:.1f} s on some of the rows. k-means is taken to stop after "
-        f"{iterations} iterations, as it did on them; if it went on to --max-iter "
-        f"{settings.max_iter}, fit would take {format_duration(choice.chosen.longest_fit)}.",
+        f"{iterations} iterations, as it did on them; if it went on to "
+        f"--max-iter {settings.clustering.max_iter}, fit would take "
+        f"{format_duration(choice.chosen.longest_fit)}.",
     ]
 
 

@@ -21,7 +21,7 @@ def verify_output(settings: Settings, console: Console) -> int:
     Raises:
         StaleError: the output is not whole, or was made with other settings than it says.
     """
-    store = settings.open_output()
+    store = settings.storage.open_output()
     snapshot = Snapshot(settings, store)
     with listening(show_progress(console)):
         verdicts = [verify_documented(snapshot)]

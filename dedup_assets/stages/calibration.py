@@ -67,7 +67,7 @@ def read_sample(settings: Settings, manifest: Manifest) -> Sample:
         seconds += time.perf_counter() - started
         taken += len(batch.ids) + len(batch.rejected)
         unit, good, rejected = normalise(batch)
-        if rejected and settings.on_invalid == "fail":
+        if rejected and settings.source.on_invalid == "fail":
             raise_invalid(rejected[0])
         vectors.append(batch.vectors[good])
         rows.append(unit)
@@ -127,7 +127,7 @@ class _Run:
         self._dim = sample.rows.shape[1]
         self._taken = dict.fromkeys(("fit", "assign", "compare", "rest", "missed"), 0.0)
         _write_input(settings, sample, rows)
-        store = settings.open_output()
+        store = settings.storage.open_output()
         keys = list(cluster_ranges(settings))
         manifest = self._timed("rest", lambda: list_embeddings(settings, store))
         self._fit_rows = sample_size(settings, manifest)
@@ -151,7 +151,9 @@ class _Run:
         """Of each step, less its arithmetic."""
         work = Workload(self._rows, self._dim, lambda _: self._fit_rows, lambda _: 1)
         nothing = Rates(compute, StepRates(), StepRates(), StepRates(), StepRates())
-        arithmetic = predict(work, nothing, self._settings.n_clusters, self._settings.max_iter)
+        arithmetic = predict(
+            work, nothing, self._settings.clustering.n_clusters, self._settings.clustering.max_iter
+        )
         return {k: max(0.0, v - getattr(arithmetic, k, 0.0)) for k, v in self._taken.items()}
 
 
@@ -160,27 +162,27 @@ def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _settings(settings: Settings, folder: Path, clusters: int) -> Settings:
-    return settings.model_copy(
-        update={
-            "input_embeddings_path": str(folder / "input"),
-            "input_filetype": None,
-            "output_path": str(folder / "output"),
-            "clips_path": None,
-            "n_clusters": clusters,
-            "clusters_per_partition": None,
-            "fit_data_fraction": None,
-            "max_iter": 1,
-        }
+    return settings.replace(
+        input_embeddings_path=str(folder / "input"),
+        input_filetype=None,
+        output_path=str(folder / "output"),
+        clips_path=None,
+        n_clusters=clusters,
+        clusters_per_partition=None,
+        fit_data_fraction=None,
+        max_iter=1,
     )
 
 
 def _write_input(settings: Settings, sample: Sample, rows: int) -> None:
-    folder = Path(settings.input_embeddings_path)
+    folder = Path(settings.source.input_embeddings_path)
     folder.mkdir(parents=True)
     vectors = sample.vectors[:rows]
     type_ = pa.list_(pa.from_numpy_dtype(vectors.dtype))
     table = sample.columns.slice(0, rows)
     # Ids of its own: whether those of the input repeat is for the run to find out.
-    table = table.append_column(settings.id_field, pa.array([f"{i:032d}" for i in range(rows)]))
-    table = table.append_column(settings.embedding_field, vectors_to_column(vectors, type_))
+    table = table.append_column(
+        settings.source.id_field, pa.array([f"{i:032d}" for i in range(rows)])
+    )
+    table = table.append_column(settings.source.embedding_field, vectors_to_column(vectors, type_))
     pq.write_table(table, folder / "part-0.parquet")

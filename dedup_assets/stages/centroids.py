@@ -44,21 +44,22 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
         except StaleError:
             pass
     sample = _sample(settings, manifest)
-    if len(sample) < settings.n_clusters:
+    clusters = settings.clustering.n_clusters
+    if len(sample) < clusters:
         raise InputError(
-            f"n_clusters={settings.n_clusters} must be at most the number of rows it is fitted "
+            f"n_clusters={clusters} must be at most the number of rows it is fitted "
             f"on, and the sample has {len(sample)} valid rows; lower n_clusters, or raise "
             "fit_data_fraction or memory_budget"
         )
-    xp = device_array_module(resolve_device(settings.device))
-    with track("fitting k-means", settings.max_iter, "iterations") as advance:
+    xp = device_array_module(resolve_device(settings.compute.device))
+    with track("fitting k-means", settings.clustering.max_iter, "iterations") as advance:
         result = kmeans_function(settings)(
             xp.asarray(sample),
-            settings.n_clusters,
-            seed=settings.random_state,
-            max_iter=settings.max_iter,
-            tol=settings.tol,
-            memory_budget=settings.memory_budget // 4,
+            settings.clustering.n_clusters,
+            seed=settings.clustering.random_state,
+            max_iter=settings.clustering.max_iter,
+            tol=settings.clustering.tol,
+            memory_budget=settings.compute.memory_budget // 4,
             on_iteration=lambda _: advance(1),
         )
     info: dict[str, Any] = {
@@ -74,7 +75,7 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
 
 def kmeans_function(settings: Settings) -> Callable[..., KMeansFit]:
     """The configured implementation of `dedup_assets.compute.kmeans.fit`."""
-    if settings.kmeans == "lloyd":
+    if settings.clustering.kmeans == "lloyd":
         return fit
     from dedup_assets.compute.kmeans_cuml import fit_cuml
 
@@ -108,10 +109,10 @@ def normalise(batch: Batch) -> tuple[np.ndarray, np.ndarray, list[RejectedRow]]:
 
 def sample_size(settings: Settings, manifest: Manifest) -> int:
     """Rows to fit on: at most 256 a centroid, the fraction, and half the memory budget."""
-    size = min(manifest.rows, ROWS_PER_CENTROID * settings.n_clusters)
-    if settings.fit_data_fraction is not None:
-        size = min(size, int(np.ceil(settings.fit_data_fraction * manifest.rows)))
-    return min(size, settings.memory_budget // 2 // (4 * manifest.dim))
+    size = min(manifest.rows, ROWS_PER_CENTROID * settings.clustering.n_clusters)
+    if settings.clustering.fit_data_fraction is not None:
+        size = min(size, int(np.ceil(settings.clustering.fit_data_fraction * manifest.rows)))
+    return min(size, settings.compute.memory_budget // 2 // (4 * manifest.dim))
 
 
 def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
@@ -125,7 +126,7 @@ def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
     with track("choosing rows", manifest.rows, "rows") as advance:
         for file in manifest.files:
             check_unchanged(files, file)
-            drawn, rows = _draw(files, file["file"], settings.random_state, limit)
+            drawn, rows = _draw(files, file["file"], settings.clustering.random_state, limit)
             advance(file["rows"])
             if len(rows):
                 hashes.append(drawn)
@@ -133,7 +134,7 @@ def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
     order = np.sort(np.concatenate(hashes))
     sample = np.empty((len(order), manifest.dim), dtype=np.float32)
     filled = np.zeros(len(order), dtype=bool)
-    share = shares(settings.memory_budget)
+    share = shares(settings.compute.memory_budget)
 
     def read(source: tuple[str, np.ndarray]) -> Iterable[Batch]:
         name, rows = source
@@ -152,12 +153,12 @@ def _sample(settings: Settings, manifest: Manifest) -> np.ndarray:
     ):
         for batches in sources:
             for batch in batches:
-                if batch.rejected and settings.on_invalid == "fail":
+                if batch.rejected and settings.source.on_invalid == "fail":
                     raise_invalid(batch.rejected[0])
-                h = hash_ids(batch.ids, settings.random_state)
+                h = hash_ids(batch.ids, settings.clustering.random_state)
                 hit = np.flatnonzero(h <= limit)
                 rows, good, rejected = normalise(_rows_of(batch, hit))
-                if rejected and settings.on_invalid == "fail":
+                if rejected and settings.source.on_invalid == "fail":
                     raise_invalid(rejected[0])
                 place = np.searchsorted(order, h[hit][good])
                 sample[place] = rows

@@ -63,7 +63,7 @@ def compare_clusters(
         clusters: ascending by where their rows lie.
         advance: called with how many more rows are done.
     """
-    xp = device_array_module(resolve_device(settings.device))
+    xp = device_array_module(resolve_device(settings.compute.device))
     found: dict[int, Compared] = {}
     anew: list[Cluster] = []
     for cluster in clusters:
@@ -80,7 +80,7 @@ def compare_clusters(
             known.index,
             known.score,
             known.fresh,
-            memory_budget=settings.memory_budget // 2,
+            memory_budget=settings.compute.memory_budget // 2,
         )
         score, index = to_host(best.score), to_host(best.index)
         found[cluster.number] = Compared(score, index, known.searched, True)
@@ -97,9 +97,9 @@ def _compare_anew(
     best = best_earlier_matches(
         xp.asarray(x[start:stop]),
         [*(cluster.span.start - start for cluster in clusters), stop - start],
-        precision=settings.precision,
-        memory_budget=settings.memory_budget // 2,
-        largest_tile=settings.pairwise_batch_size,
+        precision=settings.compute.precision,
+        memory_budget=settings.compute.memory_budget // 2,
+        largest_tile=settings.compute.pairwise_batch_size,
         on_rows=counted,
     )
     advance(stop - start - counted.rows)

@@ -48,8 +48,8 @@ def verify_documented(snapshot: Snapshot) -> Verdict:
 
 
 def _sampled(snapshot: Snapshot) -> set[int]:
-    clusters = snapshot.settings.n_clusters
-    rng = np.random.default_rng(snapshot.settings.random_state)
+    clusters = snapshot.settings.clustering.n_clusters
+    rng = np.random.default_rng(snapshot.settings.clustering.random_state)
     return set(rng.choice(clusters, min(SAMPLED_CLUSTERS, clusters), replace=False).tolist())
 
 

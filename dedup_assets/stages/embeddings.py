@@ -36,18 +36,18 @@ def input_files(settings: Settings) -> InputFiles:
         InputError: it cannot be told what of it to read.
     """
     return InputFiles(
-        settings.input_embeddings_path,
-        settings.id_field,
-        settings.embedding_field,
+        settings.source.input_embeddings_path,
+        settings.source.id_field,
+        settings.source.embedding_field,
         settings.carried_columns,
-        settings.input_access,
-        settings.input_filetype,
+        settings.storage.input_access,
+        settings.source.input_filetype,
     )
 
 
 def clips_folder(settings: Settings, manifest: Manifest) -> str | None:
     """Where the clips are: as configured, or beside the embeddings of a split pipeline's output."""
-    return manifest.clips if settings.clips_path is None else settings.clips_path
+    return manifest.clips if settings.source.clips_path is None else settings.source.clips_path
 
 
 def survey_embeddings(settings: Settings) -> Manifest:
@@ -77,7 +77,9 @@ def survey_embeddings(settings: Settings) -> Manifest:
         reference.id_type,
         reference.metadata,
         manifest_fingerprint(settings, dim, [f.fingerprint for f in probed]),
-        None if files.clips is None else open_source(files.clips, settings.input_access).url(),
+        None
+        if files.clips is None
+        else open_source(files.clips, settings.storage.input_access).url(),
     )
 
 
@@ -99,9 +101,9 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
             f"that name from its folders {column}=0, ...; name yours otherwise in the input"
         )
     manifest = survey_embeddings(settings)
-    if settings.n_clusters > manifest.rows:
+    if settings.clustering.n_clusters > manifest.rows:
         raise InputError(
-            f"n_clusters={settings.n_clusters} must be at most the number of rows, and "
+            f"n_clusters={settings.clustering.n_clusters} must be at most the number of rows, and "
             f"{files.store.url()} has {manifest.rows}; lower n_clusters"
         )
     manifest = replace(manifest, group_of=_groups(settings, manifest, found_manifest(store)))
@@ -148,13 +150,19 @@ def _check_clips(settings: Settings, found: str | None) -> None:
         settings: they may name one.
         found: the one of a split pipeline's output, if the input is one.
     """
-    clips = found if settings.clips_path is None else settings.clips_path
+    clips = found if settings.source.clips_path is None else settings.source.clips_path
     if clips is None:
         return
-    if settings.clips_path is None and not is_remote(clips) and not settings.allow_links:
-        root = settings.input_embeddings_path
+    if (
+        settings.source.clips_path is None
+        and not is_remote(clips)
+        and not settings.source.allow_links
+    ):
+        root = settings.source.input_embeddings_path
         refuse_outside(clips, os.path.realpath(clips), root)
-    source = open_source(clips, settings.input_access, allow_links=settings.allow_links)
+    source = open_source(
+        clips, settings.storage.input_access, allow_links=settings.source.allow_links
+    )
     refuse_missing_folder(source)
     refuse_links_to_output(settings, source)
 
@@ -165,8 +173,8 @@ def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
     for file in probed[1:]:
         if file.id_type != reference.id_type:
             raise InputError(
-                f"id column {shown(settings.id_field)} is {reference.id_type} in {reference.name} "
-                f"and {file.id_type} in {file.name}; write all files with one type"
+                f"id column {shown(settings.source.id_field)} is {reference.id_type} in "
+                f"{reference.name} and {file.id_type} in {file.name}; write all files with one type"
             )
         for ours, theirs in zip(reference.metadata, file.metadata, strict=True):
             if ours.type != theirs.type:
@@ -178,9 +186,9 @@ def _agree(probed: list[InputFile], settings: Settings) -> InputFile:
 
 
 def _check_rank_columns(file: InputFile, settings: Settings) -> None:
-    for spec in settings.rank_by:
+    for spec in settings.ranking.rank_by:
         name = spec.rpartition(":")[0]
-        if name in (settings.embedding_field, schemas.EMBEDDING):
+        if name in (settings.source.embedding_field, schemas.EMBEDDING):
             raise InputError(f"rank_by cannot take {shown(name)}: an embedding has no order")
         if name not in file.metadata.names:
             continue
@@ -197,8 +205,8 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
     for file in probed:
         if file.dim:
             found[file.dim] += file.rows
-    if settings.embedding_dim is not None:
-        expected, where = settings.embedding_dim, "embedding_dim says"
+    if settings.source.embedding_dim is not None:
+        expected, where = settings.source.embedding_dim, "embedding_dim says"
     elif found:
         expected = found.most_common(1)[0][0]
         where = "most rows have"
@@ -207,7 +215,7 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
             f"no first rows of {probed[0].name} hold an embedding; set embedding_dim if others do"
         )
     odd = next((f for f in probed if f.dim not in (None, expected)), None)
-    if odd is not None and settings.on_invalid == "fail":
+    if odd is not None and settings.source.on_invalid == "fail":
         raise InputError(
             f"embeddings of {odd.name} have {odd.dim} numbers, {where} {expected}; embed all "
             "clips with one model, or set on_invalid to quarantine"
@@ -223,7 +231,7 @@ def _dimension(probed: list[InputFile], settings: Settings) -> int:
 def _refuse_duplicate_ids(
     files: InputFiles, store: Store, groups: list[Group], settings: Settings
 ) -> None:
-    count, examples = find_duplicate_ids(files, store, groups, settings.memory_budget)
+    count, examples = find_duplicate_ids(files, store, groups, settings.compute.memory_budget)
     if count:
         first, places = next(iter(examples.items()))
         named = listed(repr(key) for key in examples)

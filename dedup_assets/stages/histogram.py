@@ -135,5 +135,5 @@ def _fingerprint(snapshot: Snapshot) -> str:
 def shown_eps(settings: Settings) -> list[str]:
     """The eps values of the table in the UI, ascending: some of the grid, and the configured ones
     that are on it. A new eps is no reason to make the histogram again."""
-    configured = set(settings.eps_thresholds) & set(eps_grid())
+    configured = set(settings.thresholds.eps_thresholds) & set(eps_grid())
     return sorted({*SHOWN_EPS, *configured}, key=Decimal)

@@ -64,7 +64,7 @@ def read_kept(snapshot: Snapshot, eps: str, *, media: bool) -> Kept:
                 carried.append(_carried(snapshot, kept[schemas.ID], key))
                 unusual.append(_unusual(scored[schemas.ID]))
             advance(scored.height)
-    if media and snapshot.settings.on_invalid == "quarantine":
+    if media and snapshot.settings.source.on_invalid == "quarantine":
         for ids in rejected_ids(snapshot.store, snapshot.groups):
             unusual.append(_unusual(pl.Series(pl.from_arrow(ids))))
     rows = pl.concat(parts)
@@ -84,7 +84,7 @@ def _unusual(ids: pl.Series) -> pl.Series:
 def _carried(snapshot: Snapshot, ids: pl.Series, key: str) -> pa.Table:
     """The columns that are carried along, of some ids of a partition key."""
     settings, store = snapshot.settings, snapshot.store
-    columns = [c for c in settings.metadata_fields if c in settings.carried_columns]
+    columns = [c for c in settings.source.metadata_fields if c in settings.carried_columns]
     names = [
         layout.fragment(cluster, fragment["fragment"])
         for cluster, fragments in snapshot.fragments([key]).items()

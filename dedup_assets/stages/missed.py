@@ -85,7 +85,7 @@ def estimate_missed(snapshot: Snapshot) -> Missed | None:
     """
     settings = snapshot.settings
     found = find_missed(snapshot)
-    if settings.missed_sample == 0 or settings.n_clusters == 1:
+    if settings.clustering.missed_sample == 0 or settings.clustering.n_clusters == 1:
         snapshot.store.delete(layout.MISSED)
     elif found is None:
         return _make(snapshot)
@@ -149,11 +149,11 @@ def find_missed(snapshot: Snapshot) -> Missed | None:
         StaleError: fragments are missing or stale.
     """
     settings = snapshot.settings
-    if settings.missed_sample == 0:
+    if settings.clustering.missed_sample == 0:
         return None
     digest = _fingerprint(snapshot)
     rows = snapshot.rows
-    if settings.n_clusters == 1:
+    if settings.clustering.n_clusters == 1:
         table = schemas.missed(snapshot.manifest.id_type).empty_table()
         return Missed(table, rows, True, digest, reused=True)
     table = _read(snapshot)
@@ -170,21 +170,30 @@ def missed_lacking(snapshot: Snapshot) -> str:
         StaleError: fragments are missing or stale.
     """
     settings = snapshot.settings
-    if settings.missed_sample and settings.n_clusters > 1:
+    if settings.clustering.missed_sample and settings.clustering.n_clusters > 1:
         return "" if find_missed(snapshot) is not None else "missing or stale"
     return "switched off" if snapshot.store.exists(layout.MISSED) else ""
 
 
 def _sample_size(settings: Settings, manifest: Manifest) -> int:
-    return max(1, min(settings.missed_sample, settings.memory_budget // 4 // (4 * manifest.dim)))
+    return max(
+        1,
+        min(
+            settings.clustering.missed_sample,
+            settings.compute.memory_budget // 4 // (4 * manifest.dim),
+        ),
+    )
 
 
 def _fingerprint(snapshot: Snapshot) -> str:
-    seed, size = snapshot.settings.random_state, _sample_size(snapshot.settings, snapshot.manifest)
+    seed, size = (
+        snapshot.settings.clustering.random_state,
+        _sample_size(snapshot.settings, snapshot.manifest),
+    )
     return fingerprint("missed", VERSION, snapshot.shuffled, seed, size)
 
 
 def _asked(snapshot: Snapshot, size: int) -> dict[str, Any]:
     """What has to be the same for a table to be brought up to date."""
-    seed = snapshot.settings.random_state
+    seed = snapshot.settings.clustering.random_state
     return {"version": VERSION, "base": snapshot.base, "seed": seed, "size": size}

@@ -61,11 +61,11 @@ def refuse_overlaps(
         SettingsError: it does.
         InputError: the output lies in an input that cannot be read.
     """
-    reading, writing = settings.input_access, settings.output_access
-    output = _Place(spell("output_path"), settings.output_path, writing)
-    read = [_Place(spell("input_embeddings_path"), settings.input_embeddings_path, reading)]
-    if settings.clips_path is not None:
-        read.append(_Place(spell("clips_path"), settings.clips_path, reading))
+    reading, writing = settings.storage.input_access, settings.storage.output_access
+    output = _Place(spell("output_path"), settings.storage.output_path, writing)
+    read = [_Place(spell("input_embeddings_path"), settings.source.input_embeddings_path, reading)]
+    if settings.source.clips_path is not None:
+        read.append(_Place(spell("clips_path"), settings.source.clips_path, reading))
     pairs = list(product([output], read))
     if output_zip is not None:
         pairs += product([_Place(spell("output_zip"), output_zip, writing)], [output, *read])
@@ -83,16 +83,16 @@ def refuse_links_to_output(settings: Settings, source: Source) -> None:
         SettingsError: there is one.
         InputError: there is one that leads out, where that is not allowed.
     """
-    output = _Place("output_path", settings.output_path, settings.output_access)
+    output = _Place("output_path", settings.storage.output_path, settings.storage.output_access)
     for path, real in source.links():
-        if output.overlaps(_Place("", real, settings.input_access)):
-            raise _refused(output, _Place("the link", path, settings.input_access))
+        if output.overlaps(_Place("", real, settings.storage.input_access)):
+            raise _refused(output, _Place("the link", path, settings.storage.input_access))
 
 
 def _is_beside_split(settings: Settings, output: _Place) -> bool:
-    path, access = settings.input_embeddings_path.rstrip("/"), settings.input_access
+    path, access = settings.source.input_embeddings_path.rstrip("/"), settings.storage.input_access
     source = open_source(path, access)
-    split = find_split(source, path, settings.input_filetype, tuple(EXTENSIONS.values()))
+    split = find_split(source, path, settings.source.input_filetype, tuple(EXTENSIONS.values()))
     if split is None:
         return False
     read = (split.embeddings, f"{path}/{CLIPS}")

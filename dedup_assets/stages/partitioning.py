@@ -99,7 +99,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
     for key, commit in commits.items():
         if commit != found[key] and len(commit.groups) == len(groups):  # some only went
             write_commit(store, key, commit)
-    share = shares(settings.memory_budget)
+    share = shares(settings.compute.memory_budget)
     source = input_files(settings)
     with (
         track("partitioning", manifest.rows, "rows") as advance,
@@ -112,7 +112,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
             expected=share.batch,
         ) as files,
         WriteBehind(WRITERS if background else 0, share.write_behind) as behind,
-        Spool(settings.n_clusters, manifest.dim, share.spool) as spool,
+        Spool(settings.clustering.n_clusters, manifest.dim, share.spool) as spool,
     ):
         advance(manifest.rows - sum(group.rows for group in todo))
         for group in todo:
@@ -160,10 +160,10 @@ class _Rows:
 def _read(settings: Settings, files: InputFiles, dim: int, file: dict[str, Any]) -> Iterator[_Rows]:
     """Read, validate and normalise the rows of a file."""
     check_unchanged(files, file)
-    batch_bytes = shares(settings.memory_budget).batch
+    batch_bytes = shares(settings.compute.memory_budget).batch
     for batch in files.read(file["file"], dim, batch_bytes=batch_bytes):
         vectors, good, rejected = normalise(batch)
-        if rejected and settings.on_invalid == "fail":
+        if rejected and settings.source.on_invalid == "fail":
             raise_invalid(rejected[0])
         columns = batch.metadata.add_column(0, schemas.ID, batch.ids)
         if len(good) < len(columns):
@@ -181,9 +181,9 @@ def _fill(
     advance: Advance,
 ) -> list[RejectedRow]:
     """Assign the rows of a group to their clusters."""
-    xp = device_array_module(resolve_device(settings.device))
+    xp = device_array_module(resolve_device(settings.compute.device))
     values = xp.asarray(centroids.values)
-    budget = shares(settings.memory_budget).assign
+    budget = shares(settings.compute.memory_budget).assign
     rejected: list[RejectedRow] = []
     for rows in batches:
         assigned = nearest_centroids(xp.asarray(rows.vectors), values, memory_budget=budget)
@@ -299,12 +299,12 @@ def _stale_fragments(
 ) -> Iterator[str]:
     settings = snapshot.settings
     named = {fragment_name(f) for commit in commits.values() for f in commit.fragments}
-    ours = np.zeros(settings.n_clusters, dtype=bool)
+    ours = np.zeros(settings.clustering.n_clusters, dtype=bool)
     for key in commits:
         ours[snapshot.ranges[key]] = True
     for name in fragments:
         cluster = layout.number_in(name.split("/")[0], "nearest_cent=")
         if cluster is None or name in named:
             continue
-        if cluster >= settings.n_clusters or ours[cluster]:
+        if cluster >= settings.clustering.n_clusters or ours[cluster]:
             yield f"{layout.CLUSTERS}/{name}"

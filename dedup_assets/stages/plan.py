@@ -89,7 +89,7 @@ def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[
     _plan_centroids(plan, refit)
     _plan_clusters(plan)
     _plan_unpartitioned(plan)
-    for eps in settings.eps_thresholds:
+    for eps in settings.thresholds.eps_thresholds:
         _plan_eps(plan, eps)
     return [work for asset in READS for work in plan.work.get(asset, ())]
 
@@ -106,9 +106,9 @@ def _input_changes(settings: Settings, store: Store) -> str:
         return "listed with other id_field, embedding_field or metadata_fields"
     if manifest.group_of is None:
         return "listed by an earlier version"
-    if settings.embedding_dim not in (None, manifest.dim):
+    if settings.source.embedding_dim not in (None, manifest.dim):
         return "listed with another embedding_dim"
-    if settings.n_clusters > manifest.rows:
+    if settings.clustering.n_clusters > manifest.rows:
         return "n_clusters is more than the rows that were listed"
     before = {file["file"]: file["fingerprint"] for file in manifest.files}
     now = dict(zip(names, files.store.map(files.fingerprint, names), strict=True))
@@ -214,7 +214,7 @@ def _plan_unpartitioned(plan: _Plan) -> None:
 
 def _plan_eps(plan: _Plan, eps: str) -> None:
     for asset, lacking in ((DUPLICATE_IDS, lists_lacking), (CURATED_SHARDS, shards_lacking)):
-        if asset == CURATED_SHARDS and eps != plan.snapshot.settings.eps_to_extract:
+        if asset == CURATED_SHARDS and eps != plan.snapshot.settings.thresholds.eps_to_extract:
             continue
         same = {work.keys for work in plan.work.get(DUPLICATE_IDS, ())}
         earlier = next(

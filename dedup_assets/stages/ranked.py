@@ -92,7 +92,7 @@ def _rank(settings: Settings, table: pa.Table) -> np.ndarray:
 
 def _rank_key(settings: Settings, table: pa.Table, spec: str) -> RankKey:
     name, _, direction = spec.rpartition(":")
-    column = table[schemas.ID if name == settings.id_field else name].combine_chunks()
+    column = table[schemas.ID if name == settings.source.id_field else name].combine_chunks()
     missing = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

@@ -60,7 +60,7 @@ class Former:
 
 
 def _seed(settings: Settings) -> int:
-    return settings.random_state + SEED_OFFSET
+    return settings.clustering.random_state + SEED_OFFSET
 
 
 def last_in_order(settings: Settings, ids: pa.ChunkedArray) -> tuple[int, Any]:
@@ -91,7 +91,7 @@ def _lowest_of(snapshot: Snapshot, fragments: Sequence[Fragment], size: int) -> 
     drawn = [_candidates(np.empty(0, dtype=np.uint64), nothing, 0, 0)]
     held, limit = 0, np.uint64(2**64 - 1)
     with track("sampling", count(fragments), "rows") as advance:
-        budget = settings.memory_budget // 8
+        budget = settings.compute.memory_budget // 8
         read = read_fragments(snapshot.store, fragments, [schemas.ID], _ID_ROWS, budget)
         for fragment, batches in zip(fragments, read, strict=True):
             for batch in batches:

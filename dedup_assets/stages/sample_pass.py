@@ -180,20 +180,20 @@ class _Pass:
             met: called with each batch.
         """
         settings, dim, lines = self.snapshot.settings, self.snapshot.manifest.dim, queries.lines
-        xp = device_array_module(resolve_device(settings.device))
+        xp = device_array_module(resolve_device(settings.compute.device))
         within, across = self.sides
         search = BestPartners(
             xp.asarray(queries.values),
             queries.rows["cluster"].to_numpy(),
             known=(within.known_scores(lines), across.known_scores(lines)),
-            memory_budget=settings.memory_budget // 4,
+            memory_budget=settings.compute.memory_budget // 4,
         )
         # A batch is held as read, gathered and on the device; with the float64 of its norms that
         # is well below a quarter of the budget.
-        most = settings.memory_budget // 32 // (4 * dim)
+        most = settings.compute.memory_budget // 32 // (4 * dim)
         few = max(1, min(_MOST_TILES, _TILE_QUERIES // len(lines)))
         rows = max(1, min(few * _TILE_ROWS[xp.__name__], most))
-        budget = settings.memory_budget // 8
+        budget = settings.compute.memory_budget // 8
         for batch in read_rows(self.snapshot.store, fragments, rows, dim, budget):
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))

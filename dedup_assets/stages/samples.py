@@ -58,7 +58,7 @@ def write_tars(
                 keep_meta=True, format="PAX_FORMAT",
             )  # fmt: skip
             with writer:
-                for _ in range(settings.samples_per_shard):
+                for _ in range(settings.shards.samples_per_shard):
                     id_, entry = following
                     start = writer.tarstream.offset
                     writer.write(entry)

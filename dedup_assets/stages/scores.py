@@ -82,7 +82,7 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
         advance(total - sum(task.rows for task in tasks))
         open_ = [key for key, _ in work]
         _mark(store, open_)
-        for batch in _batches(tasks, snapshot.settings.memory_budget // 8 // (4 * dim)):
+        for batch in _batches(tasks, snapshot.settings.compute.memory_budget // 8 // (4 * dim)):
             _score_batch(snapshot, batch, sizes, advance)
             ready = [key for key in open_ if not key.waiting]
             open_ = [key for key in open_ if key.waiting]
@@ -152,12 +152,12 @@ def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
     Its rows are held as they are read, and again in rank order.
     """
     needed = 2 * largest * dim * 4
-    if needed <= settings.memory_budget:
+    budget = settings.compute.memory_budget
+    if needed <= budget:
         return None
     return (
         f"the largest cluster has {largest:,} rows, and takes {format_bytes(needed)} to compare, "
-        f"more than memory_budget ({format_bytes(settings.memory_budget)}); more clusters are "
-        "smaller"
+        f"more than memory_budget ({format_bytes(budget)}); more clusters are smaller"
     )
 
 
@@ -184,7 +184,7 @@ def _score_batch(
     x = np.empty((offsets[-1], snapshot.manifest.dim), dtype=np.float32)
     spans = {t.number: slice(*s) for t, s in zip(batch, pairwise(offsets), strict=True)}
     # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
-    remote = min(REQUESTS, max(2, settings.memory_budget // (128 << 20)))
+    remote = min(REQUESTS, max(2, settings.compute.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
     rows: dict[int, RankedRows] = {}
 
@@ -262,7 +262,7 @@ def _known(snapshot: Snapshot, task: Task, rows: RankedRows) -> Known | None:
     found = task.key.found
     if (
         found is None
-        or snapshot.settings.precision != "exact"
+        or snapshot.settings.compute.precision != "exact"
         or found.compared_by != snapshot.compared_by
         or task.rows < comparing.FEWEST_UPDATED
         or task.number not in found.clusters
@@ -286,7 +286,7 @@ def scores_left_over(snapshot: Snapshot, tables: Iterable[str]) -> list[str]:
     stale = []
     for name in tables:
         number = layout.number_in(name, "cluster_", ".parquet")
-        if number is not None and number >= snapshot.settings.n_clusters:
+        if number is not None and number >= snapshot.settings.clustering.n_clusters:
             stale.append(f"{layout.SCORES}/{name}")
     for name in snapshot.store.list(layout.SCORE_LEDGERS):
         if name.rpartition(".")[0] not in snapshot.ranges:

@@ -104,13 +104,13 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
                 write_table(store, index_name, index, info)
             return current
     if not replace_shards:
-        kind = kind_of(None if media is None else settings.export)
+        kind = kind_of(None if media is None else settings.shards.export)
         refuse_loss(store, eps, kind, missing, clips)
     schema = schemas.shard_index(manifest.id_type)
     if clip_files is None:
         index = _index_of_ids(kept.ids, schema)
     else:
-        write = write_tars if settings.export == "shards" else write_media
+        write = write_tars if settings.shards.export == "shards" else write_media
         rows = write(settings, store, clip_files.media, eps, set_digest, clip_files.samples())
         with track(f"writing clips at eps {eps}", len(kept.ids) - len(missing), "clips") as advance:
             index = _as_table(rows, schema, advance)
@@ -137,7 +137,8 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
         return "made from other lists, clips or settings"
     index = read_table(store, layout.shard_index(eps), ["key", "shard", "offset", "size"])
     if lost := _lost(store, eps, index):
-        return f"{lost} of its {'shards' if settings.export == 'shards' else 'samples'} are lost"
+        parts = "shards" if settings.shards.export == "shards" else "samples"
+        return f"{lost} of its {parts} are lost"
     expected = _missing_info(info["fingerprint"], eps) if info.get("missing") else None
     if read_info(store, layout.missing_media(eps)) != expected:
         return "its list of missing media is not of this set"
@@ -148,7 +149,7 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
 def _media(settings: Settings, clips: str | None) -> MediaFiles | None:
     if clips is None:
         return None
-    return MediaFiles(clips, settings.input_access, allow_links=settings.allow_links)
+    return MediaFiles(clips, settings.storage.input_access, allow_links=settings.source.allow_links)
 
 
 def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str:
@@ -184,7 +185,7 @@ def _refuse_missing(
     Raises:
         InputError: there are some.
     """
-    if media is not None and len(missing) and settings.missing_media == "fail":
+    if media is not None and len(missing) and settings.shards.missing_media == "fail":
         raise InputError(
             f"{len(missing)} of {len(kept.ids)} kept clips have no media file below "
             f"{media.store.url()}: {shown_some(missing)}; add the files, or set missing_media to "
@@ -259,9 +260,9 @@ def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str
         "shards",
         VERSION,
         listed,
-        settings.export,
-        settings.samples_per_shard,
-        settings.metadata_fields,
+        settings.shards.export,
+        settings.shards.samples_per_shard,
+        settings.source.metadata_fields,
         files,
     )
 

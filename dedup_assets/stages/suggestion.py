@@ -74,20 +74,20 @@ def measure(settings: Settings, surveyed: Survey) -> Measured:
     started = time.perf_counter()
     manifest = surveyed.manifest
     with _one_line():
-        device = resolve_device(settings.device)
+        device = resolve_device(settings.compute.device)
         sample = read_sample(settings, manifest)
         compute = measure_rates(
             sample.rows,
             device_array_module(device),
             options=FitOptions(
                 kmeans_function(settings),
-                settings.random_state,
-                settings.max_iter,
-                settings.tol,
-                settings.memory_budget // 4,
+                settings.clustering.random_state,
+                settings.clustering.max_iter,
+                settings.clustering.tol,
+                settings.compute.memory_budget // 4,
             ),
-            precision=settings.precision,
-            memory_budget=settings.memory_budget // 2,
+            precision=settings.compute.precision,
+            memory_budget=settings.compute.memory_budget // 2,
         )
         rates = measure_steps(settings, sample, compute, surveyed.seconds)
         return Measured(
@@ -108,7 +108,7 @@ def suggest(settings: Settings, measured: Measured, budget_s: float) -> Choice:
     """
     work = workload(settings, measured)
     try:
-        return choose(work, measured.rates, budget_s, settings.max_iter)
+        return choose(work, measured.rates, budget_s, settings.clustering.max_iter)
     except ValueError:
         raise InputError(
             f"{work.rows:,} rows of {work.dim} numbers cannot be cut into clusters that fit into "
@@ -121,11 +121,11 @@ def workload(settings: Settings, measured: Measured) -> Workload:
     manifest = measured.manifest
 
     def with_clusters(clusters: int) -> Settings:
-        return settings.model_copy(update={"n_clusters": clusters})
+        return settings.replace(n_clusters=clusters)
 
     def groups(clusters: int) -> int:
-        if settings.files_per_partition is not None:
-            return -(-len(manifest.files) // settings.files_per_partition)
+        if settings.compute.files_per_partition is not None:
+            return -(-len(manifest.files) // settings.compute.files_per_partition)
         return -(-manifest.bytes // group_bytes(with_clusters(clusters)))
 
     return Workload(
@@ -142,7 +142,7 @@ def _largest_cluster(settings: Settings, device: Literal["cpu", "cuda"]) -> int 
     known = [free for free in (free_memory(), free_device_memory(device)) if free is not None]
     if not known:
         return None
-    return max(0, min(known) - settings.memory_budget // 2) // _COPIES
+    return max(0, min(known) - settings.compute.memory_budget // 2) // _COPIES
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def verify_removed(snapshot: Snapshot, eps: str) -> Verdict:
     store, manifest = snapshot.store, snapshot.manifest
     listed = current_lists(snapshot, eps)
     counts = {cluster: count for cluster, (_, count, _) in listed.parts.items()}
-    drawn = _draw_removed(counts, np.random.default_rng(snapshot.settings.random_state))
+    drawn = _draw_removed(counts, np.random.default_rng(snapshot.settings.clustering.random_state))
     sampled = sum(len(rows) for rows in drawn.values())
     fragments = snapshot.fragments()
     wrong = 0
@@ -182,8 +182,8 @@ def verify_missed(snapshot: Snapshot) -> Verdict:
     duplicates in the sample show in a wide interval beside it.
     """
     settings, store = snapshot.settings, snapshot.store
-    limit = settings.missed_limit
-    if settings.missed_sample == 0:
+    limit = settings.clustering.missed_limit
+    if settings.clustering.missed_sample == 0:
         text = "not estimated: missed_sample is 0"
         return Verdict(True, text, {"limit": limit})
     missed = find_missed(snapshot)
@@ -191,7 +191,7 @@ def verify_missed(snapshot: Snapshot) -> Verdict:
         raise StaleError(
             f"{store.url(layout.MISSED)} is missing or stale; materialize missed_by_clustering"
         )
-    shares = {eps: missed.at(eps).value or 0.0 for eps in settings.eps_thresholds}
+    shares = {eps: missed.at(eps).value or 0.0 for eps in settings.thresholds.eps_thresholds}
     over = [eps for eps, share in shares.items() if share > limit]
     listed = "; ".join(f"{missed.describe(eps)} at eps {eps}" for eps in over or shares)
     if not shares:

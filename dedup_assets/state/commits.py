@@ -115,7 +115,7 @@ def resumed_commit(
     missing |= {
         group
         for group in commit.rejected
-        if settings.on_invalid == "fail" or f"{group}.parquet" not in rejected
+        if settings.source.on_invalid == "fail" or f"{group}.parquet" not in rejected
     }
     kept = {group for group in commit.groups if group in current and group not in missing}
     return Commit(

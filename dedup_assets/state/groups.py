@@ -32,7 +32,7 @@ def named_group(columns: list[Any], files: list[File]) -> Group:
 
 def group_bytes(settings: Settings) -> int:
     """Input bytes of a group, on average; with many clusters more, so that fragments stay large."""
-    return max(GROUP_BYTES, settings.n_clusters * FRAGMENT_BYTES)
+    return max(GROUP_BYTES, settings.clustering.n_clusters * FRAGMENT_BYTES)
 
 
 def regroup(settings: Settings, files: list[File], before: dict[str, tuple[str, int]]) -> list[int]:
@@ -71,8 +71,8 @@ def cut_groups(settings: Settings, files: list[File]) -> list[int]:
     limit = group_bytes(settings)
     count = size = 0
     for file in files:
-        if settings.files_per_partition is not None:
-            full = count >= settings.files_per_partition
+        if settings.compute.files_per_partition is not None:
+            full = count >= settings.compute.files_per_partition
         else:
             draw = int(digest(file["file"].encode()), 16) / 16**DIGEST_LENGTH
             full = draw < file["bytes"] / limit or size + file["bytes"] > MOST_GROUPS_BYTES * limit
@@ -84,7 +84,7 @@ def cut_groups(settings: Settings, files: list[File]) -> list[int]:
 
 def _joined(settings: Settings, groups: list[list[File]]) -> list[list[File]]:
     """The groups, small ones joined up to half of `group_bytes` if there are too many."""
-    if len(groups) <= settings.max_fragments:
+    if len(groups) <= settings.compute.max_fragments:
         return groups
     half = group_bytes(settings) // 2
     sizes = [sum(file["bytes"] for file in group) for group in groups]

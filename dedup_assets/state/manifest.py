@@ -122,8 +122,8 @@ def manifest_fingerprint(settings: Settings, dim: int, files: list[str]) -> str:
     return fingerprint(
         "embeddings",
         1,
-        settings.id_field,
-        settings.embedding_field,
+        settings.source.id_field,
+        settings.source.embedding_field,
         settings.carried_columns,
         dim,
         files,
@@ -139,5 +139,5 @@ def groups_of(settings: Settings, manifest: Manifest) -> list[Group]:
     for number, file in zip(numbers, manifest.files, strict=True):
         files.setdefault(number, []).append(file)
     # Rows of other columns, or of another length, are other rows.
-    columns = [settings.id_field, settings.embedding_field, manifest.dim]
+    columns = [settings.source.id_field, settings.source.embedding_field, manifest.dim]
     return [named_group(columns, files[number]) for number in sorted(files)]

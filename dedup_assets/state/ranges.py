@@ -1,13 +1,14 @@
 """Partition keys: ranges of clusters, zero-padded, such as ``000-007``."""
 
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.settings import MAX_PARTITION_KEYS, Settings
+from dedup_assets.settings import Settings
+from dedup_assets.settings.steps import MAX_PARTITION_KEYS
 
 
 def cluster_ranges(settings: Settings) -> dict[str, range]:
     """The clusters of each partition key, in order."""
-    n = settings.n_clusters
-    size = settings.clusters_per_partition or -(-n // MAX_PARTITION_KEYS)
+    n = settings.clustering.n_clusters
+    size = settings.clustering.clusters_per_partition or -(-n // MAX_PARTITION_KEYS)
     width = len(str(n - 1))
     ranges = {}
     for first in range(0, n, size):
@@ -23,11 +24,11 @@ def clusters_of(settings: Settings, keys: list[str]) -> dict[str, range]:
     Raises:
         SettingsError: a key is not of the current ``n_clusters`` and ``clusters_per_partition``.
     """
-    ranges = cluster_ranges(settings)
+    ranges, clusters = cluster_ranges(settings), settings.clustering.n_clusters
     for key in keys:
         if key not in ranges:
             raise SettingsError(
-                f"partition {shown(key)} is obsolete: n_clusters={settings.n_clusters} makes the "
+                f"partition {shown(key)} is obsolete: n_clusters={clusters} makes the "
                 f"keys {next(iter(ranges))} to {list(ranges)[-1]}; materialize those"
             )
     return {key: ranges[key] for key in keys}

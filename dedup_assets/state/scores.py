@@ -130,17 +130,17 @@ def scores_fingerprint(settings: Settings, shuffled: str) -> str:
 
 def ranking(settings: Settings) -> list[object]:
     """The settings that decide the order, and none that do not."""
-    if settings.rank_by:
-        return ["columns", *settings.rank_by]
-    if settings.which_to_keep == "random":
-        return ["random", settings.random_state]
-    keep = "hard" if settings.which_to_keep == "hard" else "easy"
-    return [keep, settings.sim_metric]
+    if settings.ranking.rank_by:
+        return ["columns", *settings.ranking.rank_by]
+    if settings.ranking.which_to_keep == "random":
+        return ["random", settings.clustering.random_state]
+    keep = "hard" if settings.ranking.which_to_keep == "hard" else "easy"
+    return [keep, settings.ranking.sim_metric]
 
 
 def _precision(settings: Settings) -> list[str]:
     """What a fingerprint says of the precision: exact scores are the same however computed."""
-    return [] if settings.precision == "exact" else [settings.precision]
+    return [] if settings.compute.precision == "exact" else [settings.compute.precision]
 
 
 def refuse_lacking(settings: Settings, lacking: dict[str, int]) -> None:
@@ -155,10 +155,11 @@ def refuse_lacking(settings: Settings, lacking: dict[str, int]) -> None:
     """
     if lacking:
         listed = ", ".join(list(lacking)[:10])
+        clusters = settings.clustering.n_clusters
         more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
         raise StaleError(
-            f"the scores of {sum(lacking.values())} of {settings.n_clusters} clusters are missing "
-            f"or stale; materialize pairwise_scores for partitions {listed}{more}"
+            f"the scores of {sum(lacking.values())} of {clusters} clusters are missing or stale; "
+            f"materialize pairwise_scores for partitions {listed}{more}"
         )
 
 

@@ -139,7 +139,7 @@ class Snapshot:
     def cluster_prints(self) -> list[str]:
         """What the scores of each cluster are to be made from, in order of the clusters."""
         expected = self.expected()
-        return [expected[cluster] for cluster in range(self.settings.n_clusters)]
+        return [expected[cluster] for cluster in range(self.settings.clustering.n_clusters)]
 
     @cached_property
     def ledgers(self) -> dict[str, ScoreLedger]:

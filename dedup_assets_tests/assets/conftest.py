@@ -29,7 +29,7 @@ class Finished:
 
     @property
     def output(self) -> Path:
-        return Path(self.settings.output_path)
+        return Path(self.settings.storage.output_path)
 
 
 @pytest.fixture(scope="session")

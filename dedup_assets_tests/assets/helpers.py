@@ -78,7 +78,7 @@ def make_settings(root: Path, **changes: Any) -> Settings:
         "eps_thresholds": ["0.05", "0.001"],
         "eps_to_extract": "0.05",
     }
-    return Settings.model_validate({**values, **changes})
+    return Settings.of(**{**values, **changes})
 
 
 def open_instance(

@@ -107,12 +107,12 @@ def key_of(run: dg.DagsterRun) -> str:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("backfill")
     settings = make_settings(root, eps_thresholds=[], eps_to_extract=None)
-    write_settings(settings, Store(settings.output_path))
+    write_settings(settings, Store(settings.storage.output_path))
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(module_name="dedup_assets.definitions"), location_name="dedup_assets"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(OUTPUT, settings.output_path)
+        patch.setenv(OUTPUT, settings.storage.output_path)
         with (
             open_instance(root / "dagster", LAUNCHER) as instance,
             create_test_daemon_workspace_context(
@@ -133,7 +133,7 @@ def test_backfill_over_eps_makes_one_run_for_each(daemon: Daemon) -> None:
     assert {run.asset_selection for run in runs} == {
         frozenset(asset_key(daemon.settings, name) for name in ("duplicate_ids", "curated_shards"))
     }
-    output = Path(daemon.settings.output_path)
+    output = Path(daemon.settings.storage.output_path)
     removed = []
     for value in eps:
         numbers = metadata_of(daemon.instance, daemon.settings, "duplicate_ids", value)

@@ -282,9 +282,9 @@ def test_invalid_rows_set_aside_are_counted_by_the_check(
 def test_shards_of_another_kind_are_replaced_by_launch_configuration_alone(
     scored: Settings, instance: dg.DagsterInstance
 ) -> None:
-    output = Path(scored.output_path) / "shards"
+    output = Path(scored.storage.output_path) / "shards"
     before = contents(output)
-    settings = scored.model_copy(update={"export": "media"})
+    settings = scored.replace(export="media")
     asset, message = failure(run_curation(settings, instance, EPS))
     assert asset == "curated_shards"
     assert "in the Launchpad, replace_shards: true" in message

@@ -24,7 +24,7 @@ def test_nemo_layout_is_named_in_the_metadata_and_the_other_is_refused(
     settings = make_settings(tmp_path, layout="nemo")
     assert run_scoring(settings, instance).success
     assert run_curation(settings, instance, EPS).success
-    output = Path(settings.output_path)
+    output = Path(settings.storage.output_path)
     for name, key, place in (
         ("cluster_partitions", "0-1", "kmeans"),
         ("pairwise_scores", "0-1", "pairwise"),

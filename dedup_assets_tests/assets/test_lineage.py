@@ -110,7 +110,7 @@ def test_each_step_opens_files_of_what_it_depends_on_and_of_nothing_else(
     open_ = Store.open
 
     def audited(store: Store, name: str) -> IO[bytes]:
-        if store.root == settings.output_path:
+        if store.root == settings.storage.output_path:
             opened.append(name)
         return open_(store, name)
 
@@ -150,8 +150,8 @@ def test_steps_after_comparing_read_ledgers_and_no_file_of_a_cluster(
             yield
 
     monkeypatch.setattr(common, "writing", audited_stage)
-    (Path(settings.output_path) / "extraction/similarity_histogram.parquet").unlink()
-    (Path(settings.output_path) / f"shards/eps={EPS}/index.parquet").unlink()
+    (Path(settings.storage.output_path) / "extraction/similarity_histogram.parquet").unlink()
+    (Path(settings.storage.output_path) / f"shards/eps={EPS}/index.parquet").unlink()
     assert run_scoring(settings, instance, only=[SIMILARITY_HISTOGRAM]).success
     assert run_curation(settings, instance, EPS).success
     assert run_curation(settings, instance, "0.001", only=[DUPLICATE_IDS]).success

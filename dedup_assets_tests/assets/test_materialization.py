@@ -59,7 +59,7 @@ def test_every_materialization_says_rows_place_fingerprint_and_columns(
 ) -> None:
     metadata = metadata_of(finished.instance, finished.settings, name, partition)
     assert Path(metadata["path"]).exists()
-    assert str(metadata["path"]).startswith(finished.settings.output_path)
+    assert str(metadata["path"]).startswith(finished.settings.storage.output_path)
     assert len(metadata["fingerprint"]) == 24
     assert isinstance(metadata["dagster/column_schema"], dg.TableSchema)
 
@@ -71,7 +71,7 @@ def test_row_counts_add_up_to_the_input(finished: Finished) -> None:
         ]
 
     assert rows("embeddings") == ROWS
-    assert rows("centroids") == finished.settings.n_clusters
+    assert rows("centroids") == finished.settings.clustering.n_clusters
     assert sum(rows("cluster_partitions", key) for key in KEYS) == ROWS
     assert sum(rows("pairwise_scores", key) for key in KEYS) == ROWS
     removed = rows("duplicate_ids", "0.05")

@@ -26,7 +26,7 @@ def test_new_rows_have_other_ids_and_lie_in_few_clusters(tmp_path: Path):
     settings = make_settings(tmp_path, n_clusters=5)
     results = run_stages(settings)
     write_settings(settings, results.store)
-    near = make_near(str(files[1]), settings.output_path, rows=40, seed=2)
+    near = make_near(str(files[1]), settings.storage.output_path, rows=40, seed=2)
     assert near == {"rows": 40, "clusters": 1}
     inputs = sorted((tmp_path / "in").iterdir())
     tables = [pq.read_table(path) for path in [*inputs, *files]]

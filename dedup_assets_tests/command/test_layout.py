@@ -53,7 +53,7 @@ def test_folder_in_another_layout_is_refused_before_anything_changes(call: Call,
         "have them written anew"
     )
     assert contents(out) == before
-    assert load_settings(str(out)).layout == "cosmos-curate"
+    assert load_settings(str(out)).storage.layout == "cosmos-curate"
 
     # The last way out that it names works, and computes what is not there.
     shutil.rmtree(out / "clustering_results/embs_by_nearest_center")
@@ -62,6 +62,6 @@ def test_folder_in_another_layout_is_refused_before_anything_changes(call: Call,
     outcome = call(*NEMO)
     assert outcome.code == 0, outcome.err
     assert {path.name for path in out.iterdir()} >= {"kmeans", "pairwise", "duplicates"}
-    assert load_settings(str(out)).layout == "nemo"
+    assert load_settings(str(out)).storage.layout == "nemo"
     assert "written as nemo" in call(*FLAGS).err
     assert call(*NEMO).code == 0

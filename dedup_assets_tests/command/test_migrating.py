@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dedup_assets.cli import _parser
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.sizes import parse_bytes
 from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_part
@@ -165,7 +165,7 @@ def test_each_place_is_ours_or_says_why_there_is_none():
     paths |= {layout.LAYOUTS["nemo"].on_disk(path) for path in paths}
     columns = {*schemas.DESCRIPTIONS, "kept", "removed", "total", "rejected"}
     columns |= {spelled.cluster_column for spelled in layout.LAYOUTS.values()}
-    known = {*flags(), *paths, *columns, *Settings.model_fields}
+    known = {*flags(), *paths, *columns, *FIELDS}
     for row in ROWS:
         if row.here == "as above" or "column" in row.columns:
             continue
@@ -189,7 +189,7 @@ def test_each_default_of_ours_is_the_one_of_the_setting():
             continue
         defaults = set()
         for name in names:
-            field = Settings.model_fields[name.removeprefix("--").replace("-", "_")]
+            field = FIELDS[name.removeprefix("--").replace("-", "_")]
             default = field.get_default(call_default_factory=True)
             if field.is_required():
                 defaults.add("required")

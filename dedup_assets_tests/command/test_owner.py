@@ -92,7 +92,7 @@ def test_assets_of_another_dataset_are_refused_and_change_nothing(tmp_path: Path
     second = make_settings(
         tmp_path, dataset="another", input_embeddings_path=str(tmp_path / "second")
     )
-    output = Path(first.output_path)
+    output = Path(first.storage.output_path)
     with open_instance(tmp_path / "one") as instance:
         assert run_scoring(first, instance).success
         assert run_curation(first, instance, "0.05").success

@@ -37,7 +37,7 @@ def other(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def planned(settings: Settings, instance: dg.DagsterInstance) -> list[Work]:
-    return plan_run(settings, settings.open_output(), instance)
+    return plan_run(settings, settings.storage.open_output(), instance)
 
 
 def printed(work: list[Work], *, as_json: bool = False) -> tuple[int, str]:
@@ -61,7 +61,7 @@ def test_new_eps_starts_one_run_of_its_list_alone(
     done: tuple[Settings, dg.DagsterInstance],
 ) -> None:
     settings, instance = done
-    more = settings.model_copy(update={"eps_thresholds": [*settings.eps_thresholds, "0.2"]})
+    more = settings.replace(eps_thresholds=[*settings.thresholds.eps_thresholds, "0.2"])
     work = planned(more, instance)
     assert work == [Work("duplicate_ids", "not listed yet", ("0.2",), 1)]
 
@@ -71,7 +71,7 @@ def test_instance_that_knows_nothing_of_a_current_output_looks_at_all_of_it(
 ) -> None:
     """Else the UI on it would show nothing. All is found to be current, and nothing is made."""
     settings, _ = done
-    assert plan_work(settings, settings.open_output()) == []
+    assert plan_work(settings, settings.storage.open_output()) == []
     work = planned(settings, other)
     assert [str(item) for item in work] == [
         f"embeddings: {UNKNOWN}",
@@ -93,7 +93,7 @@ def test_each_asset_is_named_once_where_it_is_stale_and_not_recorded(
     done: tuple[Settings, dg.DagsterInstance], other: dg.DagsterInstance
 ) -> None:
     settings, _ = done
-    easy = settings.model_copy(update={"which_to_keep": "easy"})
+    easy = settings.replace(which_to_keep="easy")
     work = planned(easy, other)
     named = [(item.asset, item.keys) for item in work]
     assert len(named) == len(set(named)) == 9
@@ -135,7 +135,7 @@ def test_list_whose_check_did_not_pass_is_looked_at_again(
 ) -> None:
     """Or the run after a failed one would find everything current, and exit with 0."""
     settings = make_settings(tmp_path)
-    eps = settings.eps_thresholds[0]
+    eps = settings.thresholds.eps_thresholds[0]
     with open_instance(tmp_path / "dagster") as instance:
         with monkeypatch.context() as patch:
             failing = Verdict(False, "rows are lost", {})

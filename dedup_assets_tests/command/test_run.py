@@ -236,7 +236,7 @@ def test_shards_hold_the_number_of_samples_asked_for(runs: Runs) -> None:
 
 def test_settings_file_loads_to_the_settings_it_ran_with(runs: Runs) -> None:
     """Command line and UI are one state, so the UI has to load exactly these."""
-    expected = Settings(
+    expected = Settings.of(
         dataset="films",
         input_embeddings_path=str(runs.root / "embeddings"),
         output_path=str(runs.output),

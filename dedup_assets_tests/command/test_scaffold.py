@@ -54,7 +54,7 @@ def test_project_of_any_settings_loads_back_to_them(settings: Settings) -> None:
 
 def with_text(text: str) -> Settings:
     values = {"input_embeddings_path": "/in", "output_path": "/out", "n_clusters": 4}
-    return Settings.model_validate({**values, "id_field": text, "metadata_fields": [text]})
+    return Settings.of(**{**values, "id_field": text, "metadata_fields": [text]})
 
 
 @given(hostile.texts | st.text(st.characters(max_codepoint=127), min_size=1, max_size=30))
@@ -76,8 +76,8 @@ def test_any_text_is_rendered_to_itself(text: str) -> None:
 
 
 def test_plain_texts_stay_readable() -> None:
-    settings = Settings.model_validate(
-        {
+    settings = Settings.of(
+        **{
             "dataset": "films",
             "input_embeddings_path": "/data/films/embeddings",
             "output_path": "s3://curated/films",
@@ -105,7 +105,7 @@ def test_plain_texts_stay_readable() -> None:
 
 def test_command_prints_what_a_project_loads(tmp_path: Path, call: Call) -> None:
     settings = make_settings(tmp_path, metadata_fields=["{{ env.HOME }}"])
-    write_settings(settings, Store(settings.output_path))
+    write_settings(settings, Store(settings.storage.output_path))
     outcome = call("scaffold", "output")
     assert (outcome.code, outcome.err) == (0, "")
     assert load_project(outcome.out).model_dump() == settings.model_dump()

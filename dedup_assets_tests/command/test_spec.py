@@ -35,7 +35,7 @@ class Started:
 
     def resolve(self, settings: Settings, budget: float, console: Any, *, anew: bool) -> Settings:
         self.budget = budget
-        return settings.model_copy(update={"n_clusters": 17})
+        return settings.replace(n_clusters=17)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.settings, name)
@@ -127,13 +127,16 @@ def test_spec_comes_to_the_settings_of_the_same_flags(
 def test_spec_extracts_at_001_unless_it_says_null(call: Call, started: Started, spec: Any) -> None:
     """As documented, and unlike the flags, which extract nothing by default."""
     call(*spec(job()))
-    assert (started.eps_to_extract, started.eps_thresholds) == ("0.01", ["0.01"])
+    assert (started.thresholds.eps_to_extract, started.thresholds.eps_thresholds) == (
+        "0.01",
+        ["0.01"],
+    )
     call(*spec(job(eps_to_extract=None)))
-    assert (started.eps_to_extract, started.eps_thresholds) == (None, [])
+    assert (started.thresholds.eps_to_extract, started.thresholds.eps_thresholds) == (None, [])
     call(*spec(job(eps_to_extract=None, eps_thresholds=[0.1])))
-    assert (started.eps_to_extract, started.eps_thresholds) == (None, ["0.1"])
+    assert (started.thresholds.eps_to_extract, started.thresholds.eps_thresholds) == (None, ["0.1"])
     call("run", "--input-embeddings-path", "in", "--output-path", "out", "--n-clusters", "4")
-    assert started.eps_to_extract is None
+    assert started.thresholds.eps_to_extract is None
 
 
 def test_null_is_as_if_not_given(call: Call, started: Started, spec: Any) -> None:
@@ -162,7 +165,7 @@ def test_switches_and_chosen_clusters_reach_the_run(
         output_zip="o.zip",
     )
     assert call(*spec(document)).code == 0
-    assert started.n_clusters == 17
+    assert started.clustering.n_clusters == 17
     assert started.budget == 120
     assert started.options == {
         "verbose": True,
@@ -176,7 +179,7 @@ def test_column_with_a_comma_can_be_named_in_a_list(
     call: Call, started: Started, spec: Any
 ) -> None:
     assert call(*spec(job(metadata_fields=["a,b"]))).code == 0
-    assert started.metadata_fields == ["a,b"]
+    assert started.source.metadata_fields == ["a,b"]
 
 
 def test_spec_without_paths_takes_them_from_the_command_line(
@@ -187,8 +190,8 @@ def test_spec_without_paths_takes_them_from_the_command_line(
     outcome = call(*flags, *paths, "--verbose", "--replace-shards")
     assert outcome.code == 0, outcome.err
     assert started.options["replace_shards"]
-    assert started.input_embeddings_path == str(tmp_path / "in.zip")
-    assert started.output_path == str(tmp_path / "out")
+    assert started.source.input_embeddings_path == str(tmp_path / "in.zip")
+    assert started.storage.output_path == str(tmp_path / "out")
     assert started.options["verbose"]
     outcome = call(*flags)
     assert outcome.code == 2
@@ -289,14 +292,14 @@ def test_dash_is_the_standard_input(
     text = json.dumps(job(max_iter=3)).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert call("run", "--spec", "-").code == 0
-    assert started.max_iter == 3
+    assert started.clustering.max_iter == 3
 
 
 def test_spec_may_lie_on_s3(call: Call, started: Started, s3: S3Server) -> None:
     s3.put("jobs/job.json", json.dumps(job(max_iter=3)).encode())
     outcome = call("run", "--spec", s3.url("jobs/job.json"))
     assert outcome.code == 0, outcome.err
-    assert started.max_iter == 3
+    assert started.clustering.max_iter == 3
     outcome = call("run", "--spec", s3.url("jobs/gone.json"))
     assert outcome.code == 2
     assert_one_line(outcome.err, ["jobs/gone.json", "cannot be read (No such file or directory)"])
@@ -307,7 +310,7 @@ def test_input_zip_is_the_input_path_for_a_zip(
 ) -> None:
     flags = ["run", "--output-path", "out", "--n-clusters", "4"]
     assert call(*flags, "--input-zip", "in.ZIP").code == 0
-    assert started.input_embeddings_path == str(tmp_path / "in.ZIP")
+    assert started.source.input_embeddings_path == str(tmp_path / "in.ZIP")
     same = ["--input-zip", "in.zip", "--input-embeddings-path"]
     assert call(*flags, *same, "in.zip").code == 0
     outcome = call(*flags, *same, "in")

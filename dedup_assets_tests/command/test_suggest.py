@@ -60,7 +60,7 @@ def test_suggestion_is_the_fewest_clusters_within_ten_minutes(
     assert chosen.split()[1:4] == ["3", "│", "20"]
     assert "3 clusters: the fewest predicted to stay within 10 min, with 10 min." in outcome.out
     assert (
-        f"go on with:  dedup-assets run {' '.join(INPUT)} --output-path out --id-field id "
+        f"go on with:  dedup-assets run {' '.join(INPUT)} --id-field id --output-path out "
         "--n-clusters 3\n" in outcome.out
     )
     assert not (rows / "out").exists()

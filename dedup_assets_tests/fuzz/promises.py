@@ -49,13 +49,13 @@ class Job:
 
 def keep_settings(values: dict[str, Any], folder: Path) -> None:
     """Settings come back from ``settings.json``, and from the YAML of a project, as they were."""
-    settings = Settings(**values)
+    settings = Settings.of(**values)
     store = Store(str(folder / "kept"))
     write_settings(settings, store)
-    _equal(settings.model_copy(update={"output_path": store.root}), load_settings(store.root))
+    _equal(settings.replace(output_path=store.root), load_settings(store.root))
     document = yaml.safe_load(component_yaml(settings))
     component = SemanticDedup.from_attributes_dict(attributes=document["attributes"])
-    _equal(settings, Settings(**component.model_dump()))
+    _equal(settings, Settings.of(**component.values()))
     _nothing_ran(folder)
 
 
@@ -71,12 +71,12 @@ def run_job(job: Job) -> None:
     """A run changes nothing but its output, and each sample has the media of its own id."""
     before = _below(job.folder)
     try:
-        settings = Settings(**job.settings)
+        settings = Settings.of(**job.settings)
         _run(settings)
     finally:
         _nothing_ran(job.folder)
         _only_output_changed(job, before)
-    _equal(settings, load_settings(settings.output_path))
+    _equal(settings, load_settings(settings.storage.output_path))
     samples = _samples(settings)
     index = pq.read_table(_on_disk(settings, layout.shard_index("0"))).to_pylist()
     keys = {row["id"]: row["key"] for row in index}
@@ -98,7 +98,7 @@ def run_job(job: Job) -> None:
 def _run(settings: Settings) -> None:
     refuse_overlaps(settings)
     check_output(settings)
-    store = settings.open_output()
+    store = settings.storage.open_output()
     write_settings(settings, store)
     keys = list(cluster_ranges(settings))
     manifest = list_embeddings(settings, store)
@@ -114,7 +114,7 @@ def _samples(settings: Settings) -> dict[str, dict[str, bytes]]:
     found: dict[str, dict[str, bytes]] = {}
     folder = Path(_on_disk(settings, layout.shards("0")))
     for path in sorted(folder.rglob("*")):
-        if path.suffix == ".tar" and settings.export == "shards":
+        if path.suffix == ".tar" and settings.shards.export == "shards":
             stream = io.BytesIO(path.read_bytes())
             with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
                 names = tar.getnames()
@@ -125,7 +125,7 @@ def _samples(settings: Settings) -> dict[str, dict[str, bytes]]:
                 found[sample["__key__"]] = members
             read = sum(map(len, found.values()))
             _expect(len(names) <= read, f"{len(names)} members are written, {read} are read")
-        elif path.is_file() and settings.export == "media" and path.parent != folder:
+        elif path.is_file() and settings.shards.export == "media" and path.parent != folder:
             key, _, extension = path.name.partition(".")
             found.setdefault(key, {})[extension] = path.read_bytes()
     return found
@@ -172,7 +172,7 @@ def _only_output_changed(job: Job, before: dict[str, str]) -> None:
 
 
 def _on_disk(settings: Settings, name: str) -> str:
-    return settings.open_output().path(name)
+    return settings.storage.open_output().path(name)
 
 
 def _nothing_ran(folder: Path) -> None:
@@ -180,11 +180,8 @@ def _nothing_ran(folder: Path) -> None:
 
 
 def _equal(expected: Settings, found: Settings) -> None:
-    wrong = {
-        name: (getattr(expected, name), getattr(found, name))
-        for name in Settings.model_fields
-        if getattr(expected, name) != getattr(found, name)
-    }
+    ours, theirs = expected.values(), found.values()
+    wrong = {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
     _expect(not wrong, f"settings came back otherwise: {wrong}")
 
 

@@ -132,7 +132,7 @@ def test_settings_that_come_back_otherwise_are_seen(
     real = promises.load_settings
 
     def load(output: str) -> Settings:
-        return real(output).model_copy(update={"n_clusters": 3})
+        return real(output).replace(n_clusters=3)
 
     monkeypatch.setattr(promises, "load_settings", load)
     with pytest.raises(BrokenPromiseError, match=r"otherwise: \{'n_clusters': \(2, 3\)\}"):

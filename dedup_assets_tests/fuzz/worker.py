@@ -87,7 +87,7 @@ def described(error: Exception) -> str:
 
 def read(made: Made, folder: Path) -> Any:
     """Every row as the stages read it: its vector by id, and how many were rejected."""
-    settings = Settings(
+    settings = Settings.of(
         input_embeddings_path=str(made.path),
         output_path=str(folder / "out"),
         n_clusters=1,
@@ -95,7 +95,7 @@ def read(made: Made, folder: Path) -> Any:
         on_invalid="quarantine",
         input_filetype=made.filetype,
     )
-    manifest = list_embeddings(settings, Store(settings.output_path))
+    manifest = list_embeddings(settings, Store(settings.storage.output_path))
     rows, rejected = {}, 0
     files = input_files(settings)
     for file in manifest.files:

@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 def put_centroids(settings: Settings, values: Any) -> None:
     """Replace the fitted centroids by others, consistently, so that they are current."""
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     manifest = list_embeddings(settings, store)
     info = fit_centroids(settings, store, manifest, refit=False).info
     buffer = io.BytesIO()

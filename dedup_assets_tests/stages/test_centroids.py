@@ -28,7 +28,7 @@ def rows(rng: np.random.Generator) -> np.ndarray:
 def fitted(path: Path, order: np.ndarray, rows: np.ndarray, files: int, **options: Any) -> Any:
     write_inputs(path / "in", [f"v{i}" for i in order], rows[order], files=files)
     settings = make_settings(path, n_clusters=2, **options)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     return fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
 
 
@@ -68,7 +68,7 @@ def test_row_groups_that_are_left_out_do_not_change_the_sample(
         row_group_size=row_group_size,
     )  # fmt: skip
     settings = make_settings(tmp_path / "b", n_clusters=2, fit_data_fraction=0.05)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     second = fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
     assert second.values.tobytes() == first.values.tobytes()
     sampled = first.info["sample_rows"]
@@ -124,7 +124,7 @@ def test_sample_is_bounded_by_rows_centroids_fraction_and_memory(
 ):
     write_inputs(tmp_path / "in", range(N), rows)
     settings = make_settings(tmp_path, **options)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     manifest = list_embeddings(settings, store)
     assert sample_size(settings, manifest) == expected
     if expected > 500:
@@ -137,7 +137,7 @@ def test_new_input_does_not_make_centroids_stale(tmp_path: Path, rows: np.ndarra
     first = fitted(tmp_path, np.arange(N), rows, 1)
     write_inputs(tmp_path / "in", [f"v{i}" for i in range(N + 10)], rows[np.arange(N + 10) % N])
     settings = make_settings(tmp_path, n_clusters=2)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     again = fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
     assert again.reused
     assert again.content == first.content
@@ -146,7 +146,7 @@ def test_new_input_does_not_make_centroids_stale(tmp_path: Path, rows: np.ndarra
 def test_what_is_read_is_what_was_fitted(tmp_path: Path, rows: np.ndarray):
     first = fitted(tmp_path, np.arange(N), rows, 2)
     settings = make_settings(tmp_path, n_clusters=2)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     found = load_centroids(settings, store, list_embeddings(settings, store).dim)
     np.testing.assert_array_equal(found.values, first.values)
     np.testing.assert_array_equal(np.load(store.path(layout.CENTROIDS)), first.values)

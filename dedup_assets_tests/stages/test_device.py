@@ -16,7 +16,7 @@ from dedup_assets_tests.stages.conftest import put_centroids
 
 def artifacts(results: Results) -> dict[str, bytes]:
     """Fragments and pruning tables."""
-    root = Path(results.settings.output_path)
+    root = Path(results.settings.storage.output_path)
     return bytes_of(root / layout.CLUSTERS) | bytes_of(root / layout.SCORES)
 
 

@@ -91,10 +91,10 @@ def test_a_second_run_finds_everything_current(
     path = f"{tmp_path}/in{suffix}"
     settings = make_settings(tmp_path, input_embeddings_path=path, n_clusters=2)
     run_stages(settings)
-    before = bytes_of(settings.output_path)
+    before = bytes_of(settings.storage.output_path)
     again = run_stages(settings)
     assert again.shuffled.reused == again.shuffled.groups
-    assert bytes_of(settings.output_path) == before
+    assert bytes_of(settings.storage.output_path) == before
 
 
 def test_one_more_file_in_a_zip_leaves_the_others_as_they_are(
@@ -121,11 +121,11 @@ def test_a_zip_that_was_made_again_with_other_rows_is_stale(
     write_zip(tmp_path / "in", names, mixed)
     path = tmp_path / "in" / "in.zip"
     settings = make_settings(tmp_path, input_embeddings_path=str(path), n_clusters=2)
-    list_embeddings(settings, Store(settings.output_path))
+    list_embeddings(settings, Store(settings.storage.output_path))
     shutil.rmtree(tmp_path / "in")
     write_zip(tmp_path / "in", names, mixed[::-1])
     with pytest.raises(StaleError, match=r"000\.parquet changed since embeddings"):
-        store = Store(settings.output_path)
+        store = Store(settings.storage.output_path)
         fit_centroids(settings, store, load_manifest(settings, store), refit=False)
 
 
@@ -154,7 +154,7 @@ def test_clips_of_a_split_output_are_written_to_the_shards(
     assert write_shards(Snapshot(settings, results.store), EPS).reused
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "x.mp4").write_bytes(b"x")
-    other = settings.model_copy(update={"clips_path": str(tmp_path / "others")})
+    other = settings.replace(clips_path=str(tmp_path / "others"))
     with pytest.raises(InputError, match=f"no media file below {tmp_path}/others"):
         write_shards(Snapshot(other, results.store), EPS)
 
@@ -191,7 +191,7 @@ def test_invalid_rows_fail_by_name_or_are_set_aside(
     file, row = {"jsonl": ("0.jsonl", 7), "npy": ("clip-007.npy", 0)}[form]
     with pytest.raises(InputError, match=rf"row {row} of {file} \(id 'clip-007'\) .*: NaN"):
         run_stages(settings)
-    results = run_stages(settings.model_copy(update={"on_invalid": "quarantine"}))
+    results = run_stages(settings.replace(on_invalid="quarantine"))
     assert (results.duplicates[EPS].total, results.duplicates[EPS].rejected) == (118, 2)
     tables = [
         read_table(results.store, f"{layout.REJECTED}/{name}").to_pylist()
@@ -211,7 +211,7 @@ def test_repeated_ids_in_two_folders_of_arrays_are_refused(tmp_path: Path):
         np.save(tmp_path / "in" / folder / "x.npy", np.ones(3))
     settings = make_settings(tmp_path, n_clusters=1)
     with pytest.raises(InputError, match="ids must be unique, and 1 occur more than once: 'x'"):
-        list_embeddings(settings, Store(settings.output_path))
+        list_embeddings(settings, Store(settings.storage.output_path))
 
 
 def test_a_zip_on_s3_goes_through_all_stages(

@@ -69,12 +69,12 @@ def test_table_and_picture_are_on_disk_and_made_once(results: Results, histogram
 
 
 def test_one_more_eps_is_no_reason_to_make_it_again(results: Results, histogram: Histogram):
-    more = results.settings.model_copy(update={"eps_thresholds": ["0.01234", "0.007"]})
+    more = results.settings.replace(eps_thresholds=["0.01234", "0.007"])
     assert build_histogram(Snapshot(more, results.store)).reused
 
 
 def test_shown_eps_hold_the_configured_ones_of_the_grid_ascending(results: Results):
-    more = results.settings.model_copy(update={"eps_thresholds": ["0.01234", "0.007"]})
+    more = results.settings.replace(eps_thresholds=["0.01234", "0.007"])
     shown = shown_eps(more)
     assert "0.007" in shown
     assert "0.01234" not in shown

@@ -260,7 +260,7 @@ class Histories(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(1, 2), label="kills")):
             self._run_until(run, self._a_moment(data, acts))
         killed = bytes_of(self._output)
-        planned = plan_work(self._settings(), self._settings().open_output())
+        planned = plan_work(self._settings(), self._settings().storage.open_output())
         self._bring_up_to_date(run)
         undisturbed, now = bytes_of(self._folder / "twin"), bytes_of(self._output)
         assert differing(undisturbed, now) == []
@@ -298,9 +298,9 @@ class Histories(RuleBasedStateMachine):
     def _assert_as_fresh(self) -> None:
         settings = self._settings()
         fresh = self._settings(self._folder / "fresh")
-        shutil.rmtree(fresh.output_path, ignore_errors=True)
+        shutil.rmtree(fresh.storage.output_path, ignore_errors=True)
         for name in (layout.CENTROIDS, layout.CENTROIDS_INFO):
-            target = Path(fresh.output_path, name)
+            target = Path(fresh.storage.output_path, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self._output / name, target)
         self._watched.acts = Acts()

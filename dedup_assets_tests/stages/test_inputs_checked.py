@@ -31,16 +31,16 @@ IDS = list("abcd")
 def refused(tmp_path: Path, says: str, **options: Any) -> str:
     settings = make_settings(tmp_path, **{"n_clusters": 1, **options})
     with pytest.raises(InputError, match=says) as caught:
-        list_embeddings(settings, Store(settings.output_path))
+        list_embeddings(settings, Store(settings.storage.output_path))
     assert "\n" not in str(caught.value)
-    assert not Path(settings.output_path).exists()
+    assert not Path(settings.storage.output_path).exists()
     return str(caught.value)
 
 
 def test_manifest_lists_files_rows_bytes_and_fingerprints(tmp_path: Path):
     write_inputs(tmp_path / "in", IDS, ROWS, files=2, title=list("wxyz"))
     settings = make_settings(tmp_path, n_clusters=1, metadata_fields=["title"])
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     manifest = list_embeddings(settings, store)
     assert [(f["file"], f["rows"]) for f in manifest.files] == [
         ("000.parquet", 2),
@@ -225,4 +225,4 @@ def test_one_input_file_may_lie_beside_the_output(tmp_path: Path) -> None:
     settings = make_settings(
         tmp_path, input_embeddings_path=str(tmp_path / "000.parquet"), n_clusters=1
     )
-    assert list_embeddings(settings, Store(settings.output_path)).rows == 2
+    assert list_embeddings(settings, Store(settings.storage.output_path)).rows == 2

@@ -25,12 +25,12 @@ ROWS = np.random.default_rng(5).normal(size=(40, 4)).astype(np.float32)
 def refused(tmp_path: Path, *parts: str, **options: Any) -> None:
     settings = make_settings(tmp_path, **{"n_clusters": 1, **options})
     with pytest.raises(InputError) as caught:
-        list_embeddings(settings, Store(settings.output_path))
+        list_embeddings(settings, Store(settings.storage.output_path))
     text = str(caught.value)
     assert "\n" not in text
     for part in parts:
         assert part in text, text
-    assert not Path(settings.output_path).exists()
+    assert not Path(settings.storage.output_path).exists()
 
 
 def footer_of(file: Path, times: int) -> bytes:
@@ -193,7 +193,7 @@ def test_null_ids_and_nulls_in_vectors_are_named_or_set_aside(tmp_path: Path, fo
     settings = make_settings(tmp_path, n_clusters=1, eps_thresholds=["0.1"])
     with pytest.raises(InputError, match=r"row 5 of x\.parquet \(id 5\) .*null inside the embedd"):
         run_stages(settings)
-    found = run_stages(settings.model_copy(update={"on_invalid": "quarantine"}))
+    found = run_stages(settings.replace(on_invalid="quarantine"))
     assert (found.duplicates["0.1"].total, found.duplicates["0.1"].rejected) == (38, 2)
 
 

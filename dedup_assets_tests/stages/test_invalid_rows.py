@@ -63,7 +63,7 @@ def test_invalid_row_fails_naming_file_row_and_id(tmp_path: Path, kind: str, n_c
     says = rf"row 1 of 001\.parquet \(id 'v7'\) is invalid: {reason}; .* on_invalid to quarantine"
     with pytest.raises(InputError, match=says):
         run_stages(config)
-    written = bytes_of(config.output_path)
+    written = bytes_of(config.storage.output_path)
     assert not [name for name in written if "partitions" in name or "nearest" in name]
     listed = {name for name in written if not name.startswith(f"{layout.ID_HASHES}/")}
     assert listed <= {layout.MANIFEST, layout.CENTROIDS, layout.CENTROIDS_INFO}
@@ -163,18 +163,18 @@ def quarantined(tmp_path: Path, **columns: Any) -> Results:
 
 def test_a_lost_list_of_rejected_rows_is_found_missing_and_made_again(tmp_path: Path):
     results = quarantined(tmp_path)
-    before = bytes_of(results.settings.output_path)
+    before = bytes_of(results.settings.storage.output_path)
     for name in results.store.list(layout.REJECTED):
         results.store.delete(f"{layout.REJECTED}/{name}")
     with pytest.raises((IntegrityError, StaleError), match="materialize cluster_partitions"):
         list_duplicates(Snapshot(results.settings, results.store), "0.1")
     run_stages(results.settings)
-    assert bytes_of(results.settings.output_path) == before
+    assert bytes_of(results.settings.storage.output_path) == before
 
 
 def test_invalid_rows_fail_when_they_are_no_longer_quarantined(tmp_path: Path):
     results = quarantined(tmp_path)
-    strict = results.settings.model_copy(update={"on_invalid": "fail"})
+    strict = results.settings.replace(on_invalid="fail")
     with pytest.raises(InputError, match="on_invalid to quarantine"):
         run_stages(strict)
 
@@ -183,6 +183,6 @@ def test_rejected_rows_of_another_column_are_not_counted(tmp_path: Path):
     """The second column has no invalid row, so nothing of it is rejected."""
     results = quarantined(tmp_path, better=[row.tolist() for row in GOOD.astype(float)])
     assert results.duplicates["0.1"].rejected == 1
-    other = results.settings.model_copy(update={"embedding_field": "better"})
+    other = results.settings.replace(embedding_field="better")
     again = run_stages(other)
     assert (again.duplicates["0.1"].total, again.duplicates["0.1"].rejected) == (12, 0)

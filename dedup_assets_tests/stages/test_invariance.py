@@ -39,7 +39,7 @@ VECTORS[40:50] = VECTORS[:10]
 
 def outcome(results: Results) -> dict[str, Any]:
     """What may not change; names and footers of tables follow from files and groups."""
-    out = bytes_of(results.settings.output_path)
+    out = bytes_of(results.settings.storage.output_path)
     return {"rows": results.all_pairs()} | {
         name: data
         for name, data in out.items()
@@ -112,19 +112,17 @@ def test_keys_in_several_subsets_leave_the_bytes_of_one_run(
 ):
     """A backfill with gaps becomes several runs; no step may assume that it has all keys."""
     path = tmp_path_factory.mktemp("subsets")
-    ours = plain.settings.model_copy(
-        update={"output_path": str(path / "out"), "clusters_per_partition": 1}
-    )
-    store = Store(ours.output_path)
+    ours = plain.settings.replace(output_path=str(path / "out"), clusters_per_partition=1)
+    store = Store(ours.storage.output_path)
     fit_centroids(ours, store, list_embeddings(ours, store), refit=False)
     rest = set(cluster_ranges(ours)).difference(*subsets)
     for keys in [*subsets, rest] if rest else subsets:
         shuffle(Snapshot(ours, store), sorted(keys, reverse=True))
         score(Snapshot(ours, store), sorted(keys))
-    for eps in ours.eps_thresholds:
+    for eps in ours.thresholds.eps_thresholds:
         list_duplicates(Snapshot(ours, store), eps)
     once = path / "once"
-    run_stages(ours.model_copy(update={"output_path": str(once)}), curate=False)
+    run_stages(ours.replace(output_path=str(once)), curate=False)
     assert bytes_of(path / "out") == bytes_of(once)
     shutil.rmtree(path)
 
@@ -132,10 +130,8 @@ def test_keys_in_several_subsets_leave_the_bytes_of_one_run(
 def test_a_group_past_the_memory_budget_spills_and_leaves_the_same_bytes(
     plain: Results, tmp_path: Path
 ):
-    centroids = Path(plain.settings.output_path) / "clustering_results"
-    ours = plain.settings.model_copy(
-        update={"output_path": str(tmp_path / "out"), "memory_budget": 400}
-    )
+    centroids = Path(plain.settings.storage.output_path) / "clustering_results"
+    ours = plain.settings.replace(output_path=str(tmp_path / "out"), memory_budget=400)
     for name in ("kmeans_centroids.npy", "kmeans_centroids.json"):
         target = tmp_path / "out" / "clustering_results" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +139,7 @@ def test_a_group_past_the_memory_budget_spills_and_leaves_the_same_bytes(
     results = run_stages(ours, curate=False)
     assert results.centroids.reused
     assert results.shuffled.spilled_bytes > VECTORS.nbytes  # the columns too
-    assert bytes_of(ours.output_path) == bytes_of(plain.settings.output_path)
+    assert bytes_of(ours.storage.output_path) == bytes_of(plain.settings.storage.output_path)
 
 
 def test_float_width_of_the_input_decides_only_the_rounding(tmp_path: Path):

@@ -45,11 +45,11 @@ def both(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> tuple[Results, 
 def test_nemo_layout_has_the_same_bytes_under_other_names_but_for_the_lists(
     both: tuple[Results, Results],
 ):
-    cosmos, nemo = (bytes_of(results.settings.output_path) for results in both)
+    cosmos, nemo = (bytes_of(results.settings.storage.output_path) for results in both)
     spelled = {both[1].store.layout.on_disk(name): data for name, data in cosmos.items()}
     assert set(spelled) == set(nemo)
     lists = {name for name in nemo if name.startswith("duplicates/")}
-    sizes = {layout.list_ledger(eps) for eps in both[0].settings.eps_thresholds}
+    sizes = {layout.list_ledger(eps) for eps in both[0].settings.thresholds.eps_thresholds}
     assert {n: d for n, d in nemo.items() if n not in lists | sizes} == {
         n: d for n, d in spelled.items() if n not in lists | sizes
     }
@@ -67,10 +67,10 @@ def test_nemo_layout_has_the_same_bytes_under_other_names_but_for_the_lists(
 
 def test_every_check_holds_and_a_second_run_changes_nothing(both: tuple[Results, Results]):
     for results in both:
-        before = bytes_of(results.settings.output_path)
+        before = bytes_of(results.settings.storage.output_path)
         again = run_stages(results.settings)
         assert all(found.reused == 3 for found in again.duplicates.values())
-        assert bytes_of(results.settings.output_path) == before
+        assert bytes_of(results.settings.storage.output_path) == before
         for verify in (verify_conservation, verify_removed, verify_shards):
             verdict = verify(Snapshot(results.settings, results.store), EPS)
             assert verdict.passed, verdict.description
@@ -79,9 +79,9 @@ def test_every_check_holds_and_a_second_run_changes_nothing(both: tuple[Results,
 
 def test_fewer_clusters_leave_no_file_of_the_others(both: tuple[Results, Results]):
     for results in both:
-        fewer = results.settings.model_copy(update={"n_clusters": 2})
+        fewer = results.settings.replace(n_clusters=2)
         run_stages(fewer)
-        there = " ".join(bytes_of(results.settings.output_path))
+        there = " ".join(bytes_of(results.settings.storage.output_path))
         for left in ("cent=2/", "centroid=2/", "cluster_2.", "part.2."):
             assert left not in there
 

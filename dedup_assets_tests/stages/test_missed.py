@@ -27,7 +27,9 @@ EPS = ["0", "0.001", "0.01", "0.1", "0.3"]
 
 def expected_rows(results: Results, ids: list[Any], vectors: np.ndarray) -> dict[Any, Row]:
     """The row of each id, by brute force over the clusters that the pipeline made."""
-    cluster = {row[0]: c for c in range(results.settings.n_clusters) for row in results.pairs(c)}
+    cluster = {
+        row[0]: c for c in range(results.settings.clustering.n_clusters) for row in results.pairs(c)
+    }
     order = sorted(range(len(ids)), key=lambda i: ids[i])
     x = normalised(vectors)[order]
     names = [ids[i] for i in order]
@@ -46,7 +48,7 @@ def rows_of(missed: Missed | None) -> list[Row]:
 
 
 def estimated(results: Results, **changes: Any) -> Missed:
-    found = estimate_missed(Snapshot(results.settings.model_copy(update=changes), results.store))
+    found = estimate_missed(Snapshot(results.settings.replace(**changes), results.store))
     assert found is not None
     return found
 
@@ -90,7 +92,7 @@ def test_sample_holds_the_rows_of_lowest_hash_and_not_those_of_the_k_means_sampl
 ):
     """The rows that k-means was fitted on lie closer to their centroids than others do."""
     drawn = {row[0] for row in rows_of(estimated(results, missed_sample=25))}
-    ids, seed = pa.array(names), results.settings.random_state
+    ids, seed = pa.array(names), results.settings.clustering.random_state
     ours = np.argsort(hash_ids(ids, seed + sample_draw.SEED_OFFSET))[:25]
     theirs = np.argsort(hash_ids(ids, seed))[:25]
     assert drawn == {names[i] for i in ours}
@@ -159,7 +161,7 @@ def test_one_cluster_misses_nothing_and_needs_no_pass(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ):
     estimated(results)
-    one = run_stages(results.settings.model_copy(update={"n_clusters": 1}))
+    one = run_stages(results.settings.replace(n_clusters=1))
     monkeypatch.setattr(sample_pass, "BestPartners", None)
     missed = estimated(one)
     assert missed.one_cluster
@@ -170,7 +172,7 @@ def test_one_cluster_misses_nothing_and_needs_no_pass(
 
 def test_switched_off_it_leaves_nothing_behind(results: Results):
     estimated(results)
-    off = results.settings.model_copy(update={"missed_sample": 0})
+    off = results.settings.replace(missed_sample=0)
     assert find_missed(Snapshot(off, results.store)) is None
     assert estimate_missed(Snapshot(off, results.store)) is None
     assert not results.store.exists(layout.MISSED)
@@ -217,7 +219,7 @@ def test_new_input_makes_it_stale(
 
 
 def test_missing_fragments_are_named(results: Results):
-    next(Path(results.settings.output_path).glob("**/nearest_cent=*/*.parquet")).unlink()
+    next(Path(results.settings.storage.output_path).glob("**/nearest_cent=*/*.parquet")).unlink()
     with pytest.raises(StaleError, match="is missing; materialize cluster_partitions again"):
         estimate_missed(Snapshot(results.settings, results.store))
 
@@ -275,11 +277,11 @@ def test_check_warns_above_the_limit_and_not_at_it(results: Results):
     share = found.at("0.3").value
     assert share is not None
     assert share > 0
-    at = results.settings.model_copy(update={"eps_thresholds": ["0", "0.3"], "missed_limit": share})
+    at = results.settings.replace(eps_thresholds=["0", "0.3"], missed_limit=share)
     verdict = verify_missed(Snapshot(at, results.store))
     assert verdict.passed
     assert verdict.numbers == {"limit": share, "worst": share, "sampled": 120}
-    below = at.model_copy(update={"missed_limit": np.nextafter(share, 0)})
+    below = at.replace(missed_limit=np.nextafter(share, 0))
     verdict = verify_missed(Snapshot(below, results.store))
     assert not verdict.passed
     assert verdict.description == (
@@ -290,9 +292,7 @@ def test_check_warns_above_the_limit_and_not_at_it(results: Results):
 
 
 def test_check_says_when_there_is_nothing_to_check(results: Results):
-    verdict = verify_missed(
-        Snapshot(results.settings.model_copy(update={"missed_sample": 0}), results.store)
-    )
+    verdict = verify_missed(Snapshot(results.settings.replace(missed_sample=0), results.store))
     assert verdict.passed
     assert verdict.description == "not estimated: missed_sample is 0"
     with pytest.raises(StaleError, match="missing or stale; materialize missed_by_clustering"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from dedup_assets.progress import listening
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS, Settings
 from dedup_assets.stages import missed as missed_module
 from dedup_assets.stages import sample_pass, sample_rows
 from dedup_assets.stages.centroids import fit_centroids
@@ -67,7 +67,7 @@ class Complete:
 
 def brought_up_to_date(settings: Settings) -> Missed:
     """The table after all that it depends on is current."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
     shuffle(Snapshot(settings, store), list(cluster_ranges(settings)))
     with listening(Complete()):
@@ -77,7 +77,7 @@ def brought_up_to_date(settings: Settings) -> Missed:
 
 
 def path_of(settings: Settings) -> Path:
-    return Path(Store(settings.output_path).path(layout.MISSED))
+    return Path(Store(settings.storage.output_path).path(layout.MISSED))
 
 
 def assert_as_fresh(settings: Settings, found: Missed) -> None:
@@ -85,7 +85,7 @@ def assert_as_fresh(settings: Settings, found: Missed) -> None:
     path = path_of(settings)
     updated = path.read_bytes()
     path.unlink()
-    fresh = estimate_missed(Snapshot(settings, Store(settings.output_path)))
+    fresh = estimate_missed(Snapshot(settings, Store(settings.storage.output_path)))
     assert fresh is not None
     assert (fresh.compared_with_all, fresh.compared_with_new) == (found.table.num_rows, 0)
     assert found.table.schema.equals(fresh.table.schema)
@@ -220,11 +220,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
 
 def groups_of(settings: Settings) -> set[str]:
-    return {group.name for group in Snapshot(settings, Store(settings.output_path)).groups}
+    return {group.name for group in Snapshot(settings, Store(settings.storage.output_path)).groups}
 
 
 def sampled(settings: Settings) -> set[str]:
-    return set(read_table(Store(settings.output_path), layout.MISSED, ["id"])["id"].to_pylist())
+    return set(
+        read_table(Store(settings.storage.output_path), layout.MISSED, ["id"])["id"].to_pylist()
+    )
 
 
 def test_rows_that_were_sampled_before_are_compared_with_new_rows_only(
@@ -284,14 +286,14 @@ def test_where_nothing_is_lost_the_vectors_of_each_fragment_are_read_once_at_mos
 
 def drawn_of(names: list[str]) -> set[str]:
     """The 25 rows of all that have the lowest hash, with the default seed."""
-    hashes = hash_ids(pa.array(names), Settings.model_fields["random_state"].default + SEED_OFFSET)
+    hashes = hash_ids(pa.array(names), FIELDS["random_state"].default + SEED_OFFSET)
     return {names[i] for i in np.argsort(hashes)[:25]}
 
 
 def test_rows_that_lost_a_partner_are_compared_with_all(
     done: Settings, tmp_path: Path, names: list[str]
 ):
-    table = read_table(Store(done.output_path), layout.MISSED)
+    table = read_table(Store(done.storage.output_path), layout.MISSED)
     gone = set(names[60:90])
     lost = {
         row["id"]
@@ -309,7 +311,7 @@ def test_rows_that_lost_a_partner_are_compared_with_all(
 
 @pytest.mark.parametrize("change", [{"missed_sample": 24}, {"random_state": 7}, {"n_clusters": 4}])
 def test_other_settings_compare_all_rows_anew(done: Settings, tmp_path: Path, change: Any):
-    found = brought_up_to_date(done.model_copy(update=change))
+    found = brought_up_to_date(done.replace(**change))
     assert found.compared_with_new == 0
     assert found.compared_with_all == found.table.num_rows
 
@@ -329,7 +331,7 @@ def test_a_table_of_another_version_is_compared_anew(
 
 def test_the_table_of_the_first_version_is_compared_anew(done: Settings):
     """It names neither groups nor what it was asked for."""
-    store = Store(done.output_path)
+    store = Store(done.storage.output_path)
     table = read_table(store, layout.MISSED).replace_schema_metadata(
         {b"dedup_assets": b'{"fingerprint": "of the first version"}'}
     )

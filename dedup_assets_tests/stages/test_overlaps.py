@@ -147,7 +147,7 @@ def test_the_output_may_lie_in_a_split_output_on_s3_beside_what_is_read(s3: S3Se
             "input_embeddings_path": s3.url(split),
             "output_path": s3.url(f"{split}/{name}"),
         }
-        settings = Settings.model_validate({**paths, "n_clusters": 1})
+        settings = Settings.of(**{**paths, "n_clusters": 1})
         if fails:
             with pytest.raises(SettingsError, match="must not overlap"):
                 refuse_overlaps(settings)
@@ -173,7 +173,7 @@ def test_prefixes_of_s3_are_compared_too(plain_input: None, one: str, other: str
     for read, written in ((one, other), (other, one)):
         for place in ("input_embeddings_path", "clips_path"):
             apart = {"input_embeddings_path": "s3://x/in", "output_path": written, "n_clusters": 1}
-            settings = Settings.model_validate(apart | {place: read})
+            settings = Settings.of(**(apart | {place: read}))
             if overlap:
                 with pytest.raises(SettingsError, match="must not overlap"):
                     refuse_overlaps(settings)
@@ -198,7 +198,7 @@ def test_stores_are_told_apart_by_endpoints_that_are_known(
     if "input_storage_options" in options:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://a")
     paths = {"input_embeddings_path": "s3://b/in", "output_path": "s3://b/in/out", "n_clusters": 1}
-    settings = Settings.model_validate(paths | options)
+    settings = Settings.of(**(paths | options))
     if overlap:
         with pytest.raises(SettingsError, match="must not overlap"):
             refuse_overlaps(settings)
@@ -214,7 +214,7 @@ def test_a_link_to_the_output_is_refused(tmp_path: Path, field: str, target: str
     (tmp_path / "clips").mkdir()
     folder = tmp_path / ("in" if field == "input_embeddings_path" else "clips")
     (folder / "x.parquet").symlink_to(tmp_path / target)
-    settings = settings_of(tmp_path, clips_path="clips").model_copy(update={"allow_links": True})
+    settings = settings_of(tmp_path, clips_path="clips").replace(allow_links=True)
     with pytest.raises(SettingsError, match=r"output_path .* and the link .*x.parquet .*overlap"):
-        list_embeddings(settings, Store(settings.output_path))
+        list_embeddings(settings, Store(settings.storage.output_path))
     assert not (tmp_path / "out").exists()

@@ -43,25 +43,27 @@ def prepared(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> Settings:
     titles = [None if i % 7 == 0 else f"clip {i} " * (i % 5) for i in range(120)]
     write_inputs(tmp_path / "in", names, mixed, files=5, title=titles, kind=kinds, row_group_size=9)
     settings = make_settings(tmp_path, **OPTIONS)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     fit_centroids(settings, store, list_embeddings(settings, store), refit=False)
     return settings
 
 
 def copied(settings: Settings, path: Path) -> Settings:
     """The same input and centroids with another output."""
-    shutil.copytree(settings.output_path, path)
-    return settings.model_copy(update={"output_path": str(path)})
+    shutil.copytree(settings.storage.output_path, path)
+    return settings.replace(output_path=str(path))
 
 
 def shuffled(settings: Settings, **options: Any) -> Shuffled:
     return shuffle(
-        Snapshot(settings, Store(settings.output_path)), list(cluster_ranges(settings)), **options
+        Snapshot(settings, Store(settings.storage.output_path)),
+        list(cluster_ranges(settings)),
+        **options,
     )
 
 
 def fragments(settings: Settings) -> dict[str, bytes]:
-    found = bytes_of(settings.output_path)
+    found = bytes_of(settings.storage.output_path)
     return {k: v for k, v in found.items() if k.startswith((layout.CLUSTERS, layout.PARTITIONS))}
 
 
@@ -83,7 +85,7 @@ def test_bytes_written_do_not_depend_on_threads_budgets_or_batches(
     prepared: Settings, expected: dict[str, bytes], tmp_path: Path, in_background: bool, budget: int
 ):
     """The budget decides the size of the batches too: from one row to a whole file."""
-    other = copied(prepared, tmp_path / "other").model_copy(update={"memory_budget": budget})
+    other = copied(prepared, tmp_path / "other").replace(memory_budget=budget)
     found = shuffled(other, background=in_background)
     assert fragments(other) == expected
     assert (found.spilled_bytes > 0) == (budget < 50_000)
@@ -95,7 +97,7 @@ def test_bytes_written_do_not_depend_on_threads_budgets_or_batches(
 def test_only_the_fragments_asked_for_are_written(
     prepared: Settings, expected: dict[str, bytes], in_background: bool
 ):
-    store = Store(prepared.output_path)
+    store = Store(prepared.storage.output_path)
     for key in list(cluster_ranges(prepared))[::-1]:
         shuffle(Snapshot(prepared, store), [key], background=in_background)
     assert fragments(prepared) == expected
@@ -106,7 +108,7 @@ def test_a_damaged_file_is_named_and_earlier_groups_stay_finished(
     prepared: Settings, in_background: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """The fourth of five files, so the first group is done and the second is not."""
-    damaged = Path(prepared.input_embeddings_path) / "003.parquet"
+    damaged = Path(prepared.source.input_embeddings_path) / "003.parquet"
     damage(damaged)
     monkeypatch.setattr(partitioning, "check_unchanged", lambda *_: None)
     with pytest.raises(InputError, match=r"003\.parquet is not a readable Parquet file"):
@@ -124,7 +126,7 @@ def damage(file: Path) -> None:
 
 @pytest.mark.parametrize("in_background", [True, False])
 def test_a_file_that_changed_is_named(prepared: Settings, in_background: bool):
-    file = Path(prepared.input_embeddings_path) / "002.parquet"
+    file = Path(prepared.source.input_embeddings_path) / "002.parquet"
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(StaleError, match=r"002\.parquet changed since embeddings"):
         shuffled(prepared, background=in_background)
@@ -143,8 +145,8 @@ def test_an_invalid_row_is_named_in_the_order_of_the_files(
         ids = names[20 * number : 20 * number + 20]
         write_parquet(tmp_path / "in" / f"00{number}.parquet", ids, rows)
     settings = make_settings(tmp_path, n_clusters=2)
-    store = Store(settings.output_path)
-    quarantine = settings.model_copy(update={"on_invalid": "quarantine"})
+    store = Store(settings.storage.output_path)
+    quarantine = settings.replace(on_invalid="quarantine")
     fit_centroids(quarantine, store, list_embeddings(settings, store), refit=False)
     with pytest.raises(InputError, match=r"row 3 of 002\.parquet"):
         shuffled(settings, background=in_background)
@@ -173,21 +175,21 @@ def test_threads_are_gone_after_an_interrupt_and_a_second_run_mends_it(
         patch.setattr(partitioning, where, interrupted)
         shuffled(prepared)
     assert not background()
-    assert not list(Path(prepared.output_path).glob(".tmp/*"))
+    assert not list(Path(prepared.storage.output_path).glob(".tmp/*"))
     shuffled(prepared)
     assert fragments(prepared) == expected
 
 
 def test_a_fragment_that_cannot_be_written_is_named_and_not_committed(prepared: Settings):
     """Its name is a file where a folder should be."""
-    in_the_way = Path(prepared.output_path) / layout.cluster_folder(3)
+    in_the_way = Path(prepared.storage.output_path) / layout.cluster_folder(3)
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_bytes(b"")
     with pytest.raises(OSError, match="nearest_cent=3"):
         shuffled(prepared)
     assert not background()
     key = list(cluster_ranges(prepared))[3]
-    assert not (Path(prepared.output_path) / layout.partition_commit(key)).exists()
+    assert not (Path(prepared.storage.output_path) / layout.partition_commit(key)).exists()
 
 
 @pytest.mark.parametrize("form", ["list", "large_list", "fixed_size_list"])

@@ -37,16 +37,16 @@ def settings(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> Settings:
 
 @pytest.fixture
 def done(settings: Settings) -> Settings:
-    carry_out(settings, plan_work(settings, settings.open_output()))
+    carry_out(settings, plan_work(settings, settings.storage.open_output()))
     assert plan(settings) == []
     return settings
 
 
 def plan(settings: Settings, **options: Any) -> list[str]:
     """The lines of a plan; nothing is written to make it."""
-    before = bytes_of(settings.output_path)
-    found = [str(work) for work in plan_work(settings, settings.open_output(), **options)]
-    assert bytes_of(settings.output_path) == before
+    before = bytes_of(settings.storage.output_path)
+    found = [str(work) for work in plan_work(settings, settings.storage.open_output(), **options)]
+    assert bytes_of(settings.storage.output_path) == before
     return found
 
 
@@ -56,7 +56,7 @@ def assets(lines: list[str]) -> list[str]:
 
 def carry_out(settings: Settings, work: list[Work], *, refit: bool = False) -> None:
     """Make what a plan names, and nothing else."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     for item in work:
         snapshot, keys = Snapshot(settings, store), list(item.keys)
         match item.asset:
@@ -79,7 +79,7 @@ def carry_out(settings: Settings, work: list[Work], *, refit: bool = False) -> N
 
 
 def changed(settings: Settings, **values: Any) -> Settings:
-    return Settings.model_validate({**settings.model_dump(), **values})
+    return Settings.of(**(settings.values() | values))
 
 
 def test_fresh_output_needs_everything_in_the_order_of_the_graph(settings: Settings):
@@ -105,13 +105,13 @@ def test_carrying_out_any_plan_leaves_nothing_to_do(done: Settings, tmp_path: Pa
     more = changed(done, n_clusters=3, which_to_keep="easy", eps_thresholds=["0.2"])
     for file in (tmp_path / "out/extraction/scores").iterdir():
         file.unlink()
-    carry_out(more, plan_work(more, more.open_output()))
+    carry_out(more, plan_work(more, more.storage.open_output()))
     assert plan(more) == []
 
 
 def test_first_part_alone_leaves_the_rest_to_do(settings: Settings):
     """As after a run that was killed: what is finished is not in the plan."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     carry_out(settings, plan_work(settings, store)[:2])
     shuffle(Snapshot(settings, store), [KEYS[0]])
     assert plan(settings) == [
@@ -164,7 +164,7 @@ def test_other_input_files_are_counted_and_everything_follows(
     ]
     assert assets(found) == ALL_BUT_SHARDS
     before = bytes_of(tmp_path / "out/clustering_results")["kmeans_centroids.npy"]
-    carry_out(done, plan_work(done, done.open_output()))
+    carry_out(done, plan_work(done, done.storage.open_output()))
     assert bytes_of(tmp_path / "out/clustering_results")["kmeans_centroids.npy"] == before
     assert plan(done) == []
 
@@ -185,7 +185,7 @@ def test_input_of_another_dimension_fits_the_centroids_again(done: Settings, tmp
     found = plan(moved)
     assert found[0] == "embeddings: input files: 1 changed, 1 gone"
     assert CENTROIDS in assets(found)
-    carry_out(moved, plan_work(moved, moved.open_output()))
+    carry_out(moved, plan_work(moved, moved.storage.open_output()))
     assert plan(moved) == []
 
 
@@ -252,7 +252,7 @@ def test_other_settings_stale_what_they_decide_and_what_reads_that(
         {"memory_budget": "512MiB"},
         {"pairwise_batch_size": 7},
         {"samples_per_shard": 3},
-        {"schedule_enabled": True},
+        {"mode": "schedule"},
         {"files_per_partition": 1},
         {"max_fragments": 1},
         {"eps_thresholds": ["0.1"]},
@@ -269,7 +269,7 @@ def test_new_eps_needs_its_list_alone(done: Settings, tmp_path: Path):
     more = changed(done, eps_thresholds=["0.01", "0.1", "0.2"])
     assert plan(more) == ["duplicate_ids (0.2): not listed yet"]
     before = bytes_of(tmp_path / "out")
-    carry_out(more, plan_work(more, more.open_output()))
+    carry_out(more, plan_work(more, more.storage.open_output()))
     assert plan(more) == []
     after = bytes_of(tmp_path / "out")
     assert {name: after[name] for name in before} == before
@@ -323,7 +323,7 @@ def test_lost_or_cut_file_of_a_cluster_needs_its_owner(
     whole = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(whole[:-1])
     assert plan(done) == expected
-    carry_out(done, plan_work(done, done.open_output()))
+    carry_out(done, plan_work(done, done.storage.open_output()))
     assert path.read_bytes() == whole
     assert plan(done) == []
 
@@ -357,7 +357,7 @@ def test_lost_file_needs_its_owner_and_what_reads_that(
     whole = path.read_bytes()
     path.unlink()
     assert plan(done) == expected
-    carry_out(done, plan_work(done, done.open_output()))
+    carry_out(done, plan_work(done, done.storage.open_output()))
     assert path.read_bytes() == whole
     assert plan(done) == []
 
@@ -378,7 +378,7 @@ def test_cut_centroids_are_fitted_again(done: Settings, tmp_path: Path):
 
 def test_lost_fragment_needs_the_key_of_its_cluster(done: Settings, tmp_path: Path):
     next((tmp_path / "out").glob("**/nearest_cent=3/*.parquet")).unlink()
-    work = plan_work(done, done.open_output())
+    work = plan_work(done, done.storage.open_output())
     assert str(work[0]) == "cluster_partitions (1 of 2 keys): missing or stale"
     assert work[0].keys == ("2-3",)
 
@@ -386,15 +386,15 @@ def test_lost_fragment_needs_the_key_of_its_cluster(done: Settings, tmp_path: Pa
 def test_missed_sample_switched_off_and_on(done: Settings, tmp_path: Path):
     off = changed(done, missed_sample=0)
     assert plan(off)[0] == "missed_by_clustering: switched off"
-    carry_out(off, plan_work(off, off.open_output()))
+    carry_out(off, plan_work(off, off.storage.open_output()))
     assert not (tmp_path / "out" / layout.MISSED).exists()
     assert plan(off) == []
     assert plan(done)[0] == "missed_by_clustering: missing or stale"
-    carry_out(done, plan_work(done, done.open_output()))
+    carry_out(done, plan_work(done, done.storage.open_output()))
     assert plan(done) == []
 
 
 def test_one_cluster_has_nothing_to_sample(settings: Settings):
     one = changed(settings, n_clusters=1, clusters_per_partition=1)
-    carry_out(one, plan_work(one, one.open_output()))
+    carry_out(one, plan_work(one, one.storage.open_output()))
     assert plan(one) == []

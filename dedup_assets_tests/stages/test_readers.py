@@ -122,7 +122,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def on_disk(results: Results, name: str) -> Path:
-    return Path(results.settings.output_path, results.store.layout.on_disk(name))
+    return Path(results.settings.storage.output_path, results.store.layout.on_disk(name))
 
 
 def id_type_of(results: Results) -> str:
@@ -175,7 +175,7 @@ def test_lists_of_an_eps_read_as_one_table_even_if_it_is_empty(
     types, rows = READERS[tool](on_disk(results, layout.unique_ids(eps)))
     id_ = IDS[id_type_of(results)][tool]
     others = {"max_id": id_, "cosine_sim_score": FLOAT[tool]}
-    assert types == {"id": id_, **({} if results.settings.layout == "nemo" else others)}
+    assert types == {"id": id_, **({} if results.settings.storage.layout == "nemo" else others)}
     assert sorted(row["id"] for row in rows) == sorted(results.removed(eps))
     assert len(rows) == results.duplicates[eps].removed
 
@@ -184,13 +184,13 @@ def test_lists_of_an_eps_read_as_one_table_even_if_it_is_empty(
 @pytest.mark.parametrize("results", [("nemo", "string")], indirect=True)
 def test_folder_duplicates_reads_as_the_single_column_id(results: Results, tool: str):
     """Of several eps values it is their union: the widest one's list, ids of others repeated."""
-    types, rows = READERS[tool](Path(results.settings.output_path, "duplicates"))
+    types, rows = READERS[tool](Path(results.settings.storage.output_path, "duplicates"))
     assert list(types) == ["id"]
     assert {row["id"] for row in rows} == results.removed(EPS)
 
 
 def test_centroids_load_with_numpy_in_the_order_of_the_clusters(results: Results):
-    centroids = np.load(Path(results.settings.output_path, layout.CENTROIDS))
+    centroids = np.load(Path(results.settings.storage.output_path, layout.CENTROIDS))
     assert centroids.shape == (CLUSTERS, 8)
     assert centroids.dtype == np.float32
     _, rows = _pyarrow(on_disk(results, layout.CLUSTERS))
@@ -202,7 +202,7 @@ def test_centroids_load_with_numpy_in_the_order_of_the_clusters(results: Results
 @pytest.mark.parametrize("results", [("cosmos-curate", "string")], indirect=True)
 def test_sharder_of_cosmos_curate_finds_the_same_ids_by_either_of_its_ways(results: Results):
     """It spells eps with five decimals, trailing zeros cut; without lists it filters scores."""
-    extraction = Path(results.settings.output_path, "extraction")
+    extraction = Path(results.settings.storage.output_path, "extraction")
     for eps in (0.01, 0.0):
         spelled = f"{eps:.5f}".rstrip("0").rstrip(".")
         parts = sorted((extraction / f"unique_ids_{spelled}.parquet").glob("*.parquet"))
@@ -239,4 +239,4 @@ def test_column_named_as_the_cluster_folders_is_refused(tmp_path: Path, where: s
     write_inputs(tmp_path / "in", ["a", "b"], np.eye(2), **{column: [7, 8]})
     settings = make_settings(tmp_path, n_clusters=1, layout=where, metadata_fields=[column])
     with pytest.raises(SettingsError, match=f"metadata_fields cannot hold '{column}': readers"):
-        list_embeddings(settings, settings.open_output())
+        list_embeddings(settings, settings.storage.open_output())

@@ -23,7 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def again(results: Results, replace: bool = False, **changes: Any) -> bool:
     """Write the shards of other settings; whether those that were there are current."""
-    settings = results.settings.model_copy(update=changes)
+    settings = results.settings.replace(**changes)
     return write_shards(Snapshot(settings, results.store), EPS, replace_shards=replace).reused
 
 
@@ -40,15 +40,15 @@ def test_another_kind_of_export_is_refused_and_changes_nothing(
     tmp_path: Path, before: str, after: str, step: str
 ):
     config = prepare(tmp_path)
-    config = config.model_copy(update=KINDS[before])
+    config = config.replace(**KINDS[before])
     results = run_stages(config)
-    files = bytes_of(config.output_path)
+    files = bytes_of(config.storage.output_path)
     other = {"clips_path": str(tmp_path / "clips"), **KINDS[after]}
     with pytest.raises(SettingsError) as caught:
         again(results, **other)
     for part in (step, results.store.url(layout.shard_index(EPS)), *FLAGS):
         assert part in str(caught.value)
-    assert bytes_of(config.output_path) == files
+    assert bytes_of(config.storage.output_path) == files
     assert again(results)
     assert not again(results, True, **other)
     assert again(results, **other)
@@ -56,7 +56,7 @@ def test_another_kind_of_export_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("after", ["shards", "media"])
 def test_an_index_without_media_is_replaced_since_nothing_is_lost(tmp_path: Path, after: str):
-    results = run_stages(prepare(tmp_path).model_copy(update=KINDS["index"]))
+    results = run_stages(prepare(tmp_path).replace(**KINDS["index"]))
     other = {"clips_path": str(tmp_path / "clips"), **KINDS[after]}
     assert not again(results, **other)
     assert again(results, **other)
@@ -65,14 +65,14 @@ def test_an_index_without_media_is_replaced_since_nothing_is_lost(tmp_path: Path
 def test_kept_clip_whose_media_are_gone_is_refused_by_name(tmp_path: Path):
     config = prepare(tmp_path, without=["v02"], missing_media="skip")
     results = run_stages(config)
-    files = bytes_of(config.output_path)
+    files = bytes_of(config.storage.output_path)
     for id_ in ("v01", "v04"):
         (tmp_path / "clips" / f"{id_}.mp4").unlink()
     says = r"^2 kept clips have media in .*index\.parquet, .* none below .*clips: 'v01', 'v04'; "
     with pytest.raises(InputError, match=says) as caught:
         again(results)
     assert all(flag in str(caught.value) for flag in FLAGS)
-    assert bytes_of(config.output_path) == files
+    assert bytes_of(config.storage.output_path) == files
     assert not again(results, True)
     assert [s["__key__"] for s in read_back(results)] == [
         i for i in IDS if i not in ("v01", "v02", "v04", "v09")
@@ -90,7 +90,7 @@ def test_clips_of_another_folder_that_has_none_of_them_are_refused(tmp_path: Pat
 
 def rerun(config: Settings) -> Results:
     """All stages again, on an output that has a set of shards."""
-    assert Path(config.output_path, layout.shard_index(EPS)).exists()
+    assert Path(config.storage.output_path, layout.shard_index(EPS)).exists()
     return run_stages(config)
 
 
@@ -109,7 +109,7 @@ def test_new_input_other_clips_and_other_shards_are_no_loss(tmp_path: Path):
     write_inputs(tmp_path / "in", IDS, ROWS)
     for id_ in ("v03", "v08"):
         (tmp_path / "clips" / f"{id_}.mp4").write_bytes(b"another take")
-    changed = config.model_copy(update={"samples_per_shard": 2, "eps_thresholds": ["0.2", EPS]})
+    changed = config.replace(samples_per_shard=2, eps_thresholds=["0.2", EPS])
     samples = read_back(rerun(changed))
     assert [s["__key__"] for s in samples] == IDS[:9]
     assert samples[3]["mp4"] == samples[8]["mp4"] == b"another take"
@@ -132,7 +132,7 @@ def test_set_without_samples_is_of_no_kind(tmp_path: Path):
 
 def test_lost_tar_is_written_again_without_a_word(tmp_path: Path):
     results = run_stages(prepare(tmp_path))
-    files = bytes_of(results.settings.output_path)
+    files = bytes_of(results.settings.storage.output_path)
     results.store.delete(f"{layout.shards(EPS)}/{results.curated[EPS].shards[0]}")
     assert not again(results)
-    assert bytes_of(results.settings.output_path) == files
+    assert bytes_of(results.settings.storage.output_path) == files

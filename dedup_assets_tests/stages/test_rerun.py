@@ -51,7 +51,7 @@ def reused_scores(results: Results) -> int:
 
 
 def test_a_second_run_reuses_everything_and_leaves_all_bytes(done: Results):
-    before = bytes_of(done.settings.output_path)
+    before = bytes_of(done.settings.storage.output_path)
     again = run_stages(done.settings)
     assert again.centroids.reused
     assert (again.shuffled.reused, again.shuffled.groups) == (3, 3)
@@ -59,12 +59,12 @@ def test_a_second_run_reuses_everything_and_leaves_all_bytes(done: Results):
     assert reused_scores(again) == 4
     assert again.duplicates["0.01"].reused == 4
     assert again.curated["0.01"].reused
-    assert bytes_of(done.settings.output_path) == before
+    assert bytes_of(done.settings.storage.output_path) == before
 
 
 def test_files_with_digits_of_other_scripts_are_left_alone(done: Results):
     """They were taken for those of clusters beyond the last, and deleted, or for no number."""
-    output = Path(done.settings.output_path)
+    output = Path(done.settings.storage.output_path)
     odd = [
         *(f"{layout.SCORES}/cluster_{digit}.parquet" for digit in ("\u00b2", "\u0669")),
         *(f"{layout.unique_ids('0.01')}/part.{digit}.parquet" for digit in ("\u00b2", "\u0669")),
@@ -78,9 +78,9 @@ def test_files_with_digits_of_other_scripts_are_left_alone(done: Results):
 
 
 def test_a_run_from_nothing_leaves_the_same_bytes(done: Results, tmp_path: Path):
-    other = done.settings.model_copy(update={"output_path": str(tmp_path / "other")})
+    other = done.settings.replace(output_path=str(tmp_path / "other"))
     run_stages(other)
-    assert bytes_of(other.output_path) == bytes_of(done.settings.output_path)
+    assert bytes_of(other.storage.output_path) == bytes_of(done.settings.storage.output_path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_run_from_nothing_leaves_the_same_bytes(done: Results, tmp_path: Path)
     ],
 )
 def test_a_lost_file_is_made_again_and_the_rest_is_the_same(done: Results, lost: str):
-    out = Path(done.settings.output_path)
+    out = Path(done.settings.storage.output_path)
     before = bytes_of(out)
     if lost == "fragment":
         lost = next(name for name in before if "nearest_cent=" in name)
@@ -108,7 +108,7 @@ def test_a_lost_file_is_made_again_and_the_rest_is_the_same(done: Results, lost:
 
 
 def test_a_lost_fragment_is_named_by_the_step_that_reads_it(done: Results):
-    fragment = next(Path(done.settings.output_path).glob("**/nearest_cent=*/*.parquet"))
+    fragment = next(Path(done.settings.storage.output_path).glob("**/nearest_cent=*/*.parquet"))
     fragment.unlink()
     for key in cluster_ranges(done.settings):
         done.store.delete(layout.score_ledger(key))
@@ -117,7 +117,7 @@ def test_a_lost_fragment_is_named_by_the_step_that_reads_it(done: Results):
 
 
 def test_a_lost_ledger_is_named_by_partition_and_made_again_from_whole_tables(done: Results):
-    before = bytes_of(done.settings.output_path)
+    before = bytes_of(done.settings.storage.output_path)
     Path(done.store.path(layout.score_ledger("2-3"))).unlink()
     Path(done.store.path(layout.scores(2))).unlink()
     says = "scores of 2 of 4 clusters are missing or stale; .* pairwise_scores for partitions 2-3$"
@@ -131,18 +131,18 @@ def test_a_lost_ledger_is_named_by_partition_and_made_again_from_whole_tables(do
     again = run_stages(done.settings)
     assert reused_scores(again) == 2
     assert sum(key.searched for key in again.scores.values()) == len(done.pairs(2))
-    assert bytes_of(done.settings.output_path) == before
+    assert bytes_of(done.settings.storage.output_path) == before
 
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_pruning_table_that_is_absent_or_cut_is_written_again_from_the_ledger(
     done: Results, cut: bool
 ):
-    before = bytes_of(done.settings.output_path)
+    before = bytes_of(done.settings.storage.output_path)
     path = Path(done.store.path(layout.scores(2)))
     path.write_bytes(path.read_bytes()[:100]) if cut else path.unlink()
     list_duplicates(Snapshot(done.settings, done.store), "0.01")  # which does not read it
-    for fragment in Path(done.settings.output_path).glob("**/nearest_cent=2/*.parquet"):
+    for fragment in Path(done.settings.storage.output_path).glob("**/nearest_cent=2/*.parquet"):
         fragment.unlink()  # so nothing can be compared
     again = score(Snapshot(done.settings, done.store), ["2-3"])
     assert again["2-3"].reused == 2
@@ -164,14 +164,14 @@ def test_a_pruning_table_that_is_absent_or_cut_is_written_again_from_the_ledger(
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )
 def test_artifacts_of_other_settings_are_refused(done: Results, options: Any, says: str):
-    other = make_settings(Path(done.settings.output_path).parent, **{**OPTIONS, **options})
+    other = make_settings(Path(done.settings.storage.output_path).parent, **{**OPTIONS, **options})
     with pytest.raises(StaleError, match=says):
         list_duplicates(Snapshot(other, done.store), "0.01")
 
 
 def test_settings_that_change_no_result_make_nothing_stale(done: Results):
-    before = bytes_of(done.settings.output_path)
-    folder = Path(done.settings.output_path).parent
+    before = bytes_of(done.settings.storage.output_path)
+    folder = Path(done.settings.storage.output_path).parent
     changes: list[dict[str, Any]] = [
         {"memory_budget": 20_000},
         {"pairwise_batch_size": 8},
@@ -181,7 +181,7 @@ def test_settings_that_change_no_result_make_nothing_stale(done: Results):
     ]
     for change in changes:
         assert reused_scores(run_stages(make_settings(folder, **OPTIONS | change))) == 4
-    assert bytes_of(done.settings.output_path) == before
+    assert bytes_of(done.settings.storage.output_path) == before
 
 
 def test_a_smaller_run_leaves_no_stale_file(
@@ -192,9 +192,9 @@ def test_a_smaller_run_leaves_no_stale_file(
     results = run_stages(smaller)
     assert results.shuffled.obsolete == ["2-3"]
     assert_as_oracle(results, names[:80], mixed[:80])
-    fresh = smaller.model_copy(update={"output_path": str(tmp_path / "fresh")})
+    fresh = smaller.replace(output_path=str(tmp_path / "fresh"))
     run_stages(fresh)
-    assert set(bytes_of(smaller.output_path)) == set(bytes_of(fresh.output_path))
+    assert set(bytes_of(smaller.storage.output_path)) == set(bytes_of(fresh.storage.output_path))
 
 
 @pytest.mark.parametrize("n_clusters", [3, 12])
@@ -203,9 +203,9 @@ def test_other_numbers_of_clusters_give_what_a_fresh_run_gives(
 ):
     changed = make_settings(tmp_path, **OPTIONS | {"n_clusters": n_clusters})
     run_stages(changed)
-    fresh = changed.model_copy(update={"output_path": str(tmp_path / "fresh")})
+    fresh = changed.replace(output_path=str(tmp_path / "fresh"))
     run_stages(fresh)
-    assert bytes_of(changed.output_path) == bytes_of(fresh.output_path)
+    assert bytes_of(changed.storage.output_path) == bytes_of(fresh.storage.output_path)
 
 
 def test_a_file_that_changed_between_steps_is_refused(done: Results, tmp_path: Path):
@@ -259,7 +259,7 @@ def test_a_run_stopped_in_the_shuffle_goes_on_after_the_last_finished_group(
 ):
     from dedup_assets.stages import partitioning
 
-    other = done.settings.model_copy(update={"output_path": str(tmp_path / "other")})
+    other = done.settings.replace(output_path=str(tmp_path / "other"))
     written = partitioning.write_commit
     commits = []
 
@@ -274,7 +274,7 @@ def test_a_run_stopped_in_the_shuffle_goes_on_after_the_last_finished_group(
         run_stages(other)
     monkeypatch.undo()
     assert run_stages(other).shuffled.reused == 2
-    assert bytes_of(other.output_path) == bytes_of(done.settings.output_path)
+    assert bytes_of(other.storage.output_path) == bytes_of(done.settings.storage.output_path)
 
 
 def test_refit_on_demand_and_centroids_that_were_changed(done: Results):
@@ -304,7 +304,7 @@ def test_an_obsolete_key_is_refused(done: Results):
 def test_steps_name_the_missing_one_before_them(tmp_path: Path, mixed: np.ndarray):
     write_inputs(tmp_path / "in", range(120), mixed)
     settings = make_settings(tmp_path, n_clusters=2)
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     keys = list(cluster_ranges(settings))
     with pytest.raises(StaleError, match="materialize embeddings first"):
         shuffle(Snapshot(settings, store), keys)
@@ -324,13 +324,13 @@ def test_steps_name_the_missing_one_before_them(tmp_path: Path, mixed: np.ndarra
 
 def test_lists_of_an_earlier_ranking_are_named_as_stale(done: Results):
     assert stale_eps(Snapshot(done.settings, done.store)) == []
-    other = done.settings.model_copy(update={"which_to_keep": "easy", "eps_thresholds": ["0.05"]})
+    other = done.settings.replace(which_to_keep="easy", eps_thresholds=["0.05"])
     run_stages(other)
     assert stale_eps(Snapshot(other, done.store)) == ["0.01"]
 
 
 def test_scores_of_another_precision_are_other_scores(done: Results):
-    fast = run_stages(done.settings.model_copy(update={"precision": "fast"}))
+    fast = run_stages(done.settings.replace(precision="fast"))
     assert reused_scores(fast) == 0
     assert fast.shuffled.reused == 3
     again = run_stages(done.settings)
@@ -339,6 +339,6 @@ def test_scores_of_another_precision_are_other_scores(done: Results):
 
 
 def test_cuml_without_a_gpu_is_one_clear_line(done: Results):
-    settings = done.settings.model_copy(update={"kmeans": "cuml", "device": "cpu"})
+    settings = done.settings.replace(kmeans="cuml", device="cpu")
     with pytest.raises(DeviceError, match=r"kmeans=cuml needs a CUDA device.*use kmeans=lloyd"):
         run_stages(settings)

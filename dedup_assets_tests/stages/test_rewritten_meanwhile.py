@@ -34,7 +34,7 @@ def test_rewritten_after_the_check(
         store.delete(stale)
     snapshot = Snapshot(hard, store)
     assert len(snapshot.ledgers) == 3
-    easy = hard.model_copy(update={"which_to_keep": "easy"})
+    easy = hard.replace(which_to_keep="easy")
     score(Snapshot(easy, store), list(cluster_ranges(easy)))
     with pytest.raises(StaleError, match="rewritten by another run meanwhile"):
         read(snapshot)

@@ -131,7 +131,7 @@ def try_out(root: Path, export: str, ids: list[str], kept: int, files: list[str]
         path.write_bytes(name.encode(errors="surrogateescape") * 100)
     before = bytes_of(root)
     config = make_settings(root, n_clusters=1, samples_per_shard=2, export=export)
-    store = config.open_output()
+    store = config.storage.open_output()
     media = MediaFiles(str(root / "clips"))
     try:
         refuse_shared_keys(pl.Series(ids[:kept], dtype=pl.String))

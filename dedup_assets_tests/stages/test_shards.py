@@ -155,7 +155,7 @@ def test_media_that_cannot_be_members_are_refused_before_anything_is_written(
         (tmp_path / "clips" / name).write_bytes(b"v00/../../../../elsewhere")
     with pytest.raises(InputError, match=says):
         run_stages(config)
-    assert not (Path(config.output_path) / "shards").exists()
+    assert not (Path(config.storage.output_path) / "shards").exists()
     for name in names:
         (tmp_path / "clips" / name).rename(tmp_path / "clips" / name.replace("v05", "v09"))
     assert run_stages(config).curated[EPS].kept == 9  # v09 is not kept
@@ -222,9 +222,9 @@ def test_metadata_of_any_name_hides_no_field_of_ours(tmp_path: Path, name: str):
 def test_equal_content_gives_equal_bytes(tmp_path: Path):
     config = prepare(tmp_path)
     run_stages(config)
-    other = config.model_copy(update={"output_path": str(tmp_path / "other")})
+    other = config.replace(output_path=str(tmp_path / "other"))
     run_stages(other)
-    ours, theirs = (bytes_of(Path(c.output_path) / "shards") for c in (config, other))
+    ours, theirs = (bytes_of(Path(c.storage.output_path) / "shards") for c in (config, other))
     assert ours == theirs
     assert len(ours) == 4
 
@@ -244,7 +244,7 @@ def test_missing_media_fail_naming_ten_and_the_count(tmp_path: Path):
     says = r"8 of 9 kept clips have no media file .*clips: 'w01', .* set missing_media to skip"
     with pytest.raises(InputError, match=says):
         run_stages(config)
-    assert not (Path(config.output_path) / "shards").exists()
+    assert not (Path(config.storage.output_path) / "shards").exists()
 
 
 def test_a_removed_clip_may_lack_its_media(tmp_path: Path):
@@ -292,7 +292,7 @@ def test_plain_media_files_instead_of_tars(tmp_path: Path):
 def test_a_changed_or_smaller_run_leaves_only_what_the_index_names(tmp_path: Path, export: str):
     config = prepare(tmp_path, samples_per_shard=1, export=export)
     first = set(run_stages(config).store.list(layout.shards(EPS)))
-    larger = config.model_copy(update={"samples_per_shard": 5})
+    larger = config.replace(samples_per_shard=5)
     results = run_stages(larger)
     found = set(results.store.list(layout.shards(EPS)))
     assert not found & (first - {"index.parquet"})
@@ -305,20 +305,20 @@ def test_a_changed_or_smaller_run_leaves_only_what_the_index_names(tmp_path: Pat
 def test_a_lost_part_of_the_set_is_written_again(tmp_path: Path, export: str):
     config = prepare(tmp_path, export=export)
     results = run_stages(config)
-    before = bytes_of(config.output_path)
+    before = bytes_of(config.storage.output_path)
     name = next(n for n in results.store.list(layout.shards(EPS)) if "/" in n)
     results.store.delete(f"{layout.shards(EPS)}/{name}")
     assert not run_stages(config).curated[EPS].reused
-    assert bytes_of(config.output_path) == before
+    assert bytes_of(config.storage.output_path) == before
 
 
 def test_what_a_killed_run_left_uncommitted_is_deleted(tmp_path: Path):
     config = prepare(tmp_path)
     results = run_stages(config)
-    before = bytes_of(config.output_path)
+    before = bytes_of(config.storage.output_path)
     results.store.write_bytes(f"{layout.shards(EPS)}/{layout.shard('feed', 0)}", b"half")
     run_stages(config)
-    assert bytes_of(config.output_path) == before
+    assert bytes_of(config.storage.output_path) == before
 
 
 def test_a_changed_clip_is_written_again(tmp_path: Path):

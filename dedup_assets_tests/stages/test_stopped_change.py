@@ -67,7 +67,7 @@ def test_what_a_stopped_change_has_written_does_not_stay(
     build_histogram(Snapshot(settings, store))
     before = bytes_of(store.root)
     assert layout.missing_media(EPS) in before
-    other = settings.model_copy(update={"which_to_keep": "easy", "n_clusters": 3})
+    other = settings.replace(which_to_keep="easy", n_clusters=3)
     run_stages(other, curate=False)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_before(stopped_before, patch)

@@ -78,15 +78,15 @@ def test_files_that_a_stopped_run_was_to_delete_are_deleted(
         clips_path=str(tmp_path / "clips"),
     )
     run_all(before)
-    alone = before.model_copy(update={"output_path": str(tmp_path / "alone")})
+    alone = before.replace(output_path=str(tmp_path / "alone"))
     run_all(alone)
     (tmp_path / "in" / "000.parquet").unlink()
-    run_all(alone.model_copy(update=change))
-    settings = before.model_copy(update=change)
+    run_all(alone.replace(**change))
+    settings = before.replace(**change)
     run_until(settings, watched, moment)
     run_planned(settings)
-    assert plan_work(settings, settings.open_output()) == []
-    assert bytes_of(settings.output_path) == bytes_of(alone.output_path)
+    assert plan_work(settings, settings.storage.open_output()) == []
+    assert bytes_of(settings.storage.output_path) == bytes_of(alone.storage.output_path)
 
 
 @pytest.fixture
@@ -117,45 +117,45 @@ def test_what_a_stopped_change_has_written_in_the_same_size_does_not_stay(
     pair: Settings, watched: Watched, written: str, stopped_before: str
 ):
     run_all(pair)
-    before = bytes_of(pair.output_path)
-    other = pair.model_copy(update={"rank_by": ["id:desc"]})
+    before = bytes_of(pair.storage.output_path)
+    other = pair.replace(rank_by=["id:desc"])
     run_until(other, watched, f"before writing {stopped_before}")
-    after = bytes_of(pair.output_path)
+    after = bytes_of(pair.storage.output_path)
     assert after[written] != before[written]
     assert len(after[written]) == len(before[written])
     run_planned(pair)
-    assert bytes_of(pair.output_path) == before
-    assert plan_work(pair, pair.open_output()) == []
+    assert bytes_of(pair.storage.output_path) == before
+    assert plan_work(pair, pair.storage.open_output()) == []
 
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("export", ["shards", "media"])
 def test_a_lost_or_cut_file_of_a_set_is_written_again(pair: Settings, export: str, cut: bool):
-    settings = pair.model_copy(update={"export": export})
+    settings = pair.replace(export=export)
     run_all(settings)
-    before = bytes_of(pair.output_path)
+    before = bytes_of(pair.storage.output_path)
     suffix = ".tar" if export == "shards" else ".mp4"
     name = next(name for name in before if name.endswith(suffix))
-    path = Path(pair.output_path, name)
+    path = Path(pair.storage.output_path, name)
     path.unlink()
     if cut:
         path.write_bytes(before[name][:3])
     (work,) = run_planned(settings)
     lost = "1 of its shards are lost" if export == "shards" else "1 of its samples are lost"
     assert work.reason == lost
-    assert bytes_of(pair.output_path) == before
+    assert bytes_of(pair.storage.output_path) == before
 
 
 def test_list_of_missing_media_of_a_stopped_change_does_not_stay(pair: Settings, watched: Watched):
     eps = "0.01"
-    settings = pair.model_copy(update={"eps_thresholds": [eps], "eps_to_extract": eps})
+    settings = pair.replace(eps_thresholds=[eps], eps_to_extract=eps)
     run_all(settings)
-    before = bytes_of(pair.output_path)
+    before = bytes_of(pair.storage.output_path)
     assert layout.missing_media(eps) in before
-    more = Path(str(pair.clips_path), "b.mp4")
+    more = Path(str(pair.source.clips_path), "b.mp4")
     more.write_bytes(b"another film")
     run_until(settings, watched, f"before writing {layout.shard_index(eps)}")
-    assert layout.missing_media(eps) not in bytes_of(pair.output_path)
+    assert layout.missing_media(eps) not in bytes_of(pair.storage.output_path)
     more.unlink()
     run_planned(settings)
-    assert bytes_of(pair.output_path) == before
+    assert bytes_of(pair.storage.output_path) == before

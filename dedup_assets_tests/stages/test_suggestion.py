@@ -83,7 +83,7 @@ def test_all_vector_types_columns_and_rankings_can_be_measured(
 
 def test_a_survey_is_what_a_run_lists(tmp_path: Path, rng: np.random.Generator):
     settings = given(tmp_path, rng, 90, files=3)
-    listed = list_embeddings(settings, Store(settings.output_path))
+    listed = list_embeddings(settings, Store(settings.storage.output_path))
     assert survey_embeddings(settings) == replace(listed, group_of=None)
 
 
@@ -137,7 +137,7 @@ def test_workload_follows_the_settings(tmp_path: Path, rng: np.random.Generator)
     work = workload(settings, found)
     assert (work.rows, work.dim) == (100, DIM)
     assert (work.fit_rows(1), work.groups(1)) == (100, 1)
-    fewer = settings.model_copy(update={"fit_data_fraction": 0.2, "files_per_partition": 2})
+    fewer = settings.replace(fit_data_fraction=0.2, files_per_partition=2)
     assert workload(fewer, found).fit_rows(1) == 20
     assert workload(fewer, found).groups(1) == 3
     assert max(suggest(fewer, found, 0).predictions) == 20

@@ -233,7 +233,7 @@ def test_a_tar_that_is_cut_is_seen(results: Results):
 
 
 def test_plain_media_files_are_looked_at_too(results: Results):
-    settings = results.settings.model_copy(update={"export": "media"})
+    settings = results.settings.replace(export="media")
     write_shards(Snapshot(settings, results.store), EPS, replace_shards=True)
     assert verify_shards(Snapshot(settings, results.store), EPS).passed
     index = read_table(results.store, layout.shard_index(EPS)).to_pylist()
@@ -263,7 +263,7 @@ def test_an_index_that_names_others_is_seen(results: Results):
 
 
 def test_checks_refuse_what_is_not_current(results: Results):
-    other = results.settings.model_copy(update={"which_to_keep": "easy"})
+    other = results.settings.replace(which_to_keep="easy")
     for verify in (verify_conservation, verify_removed, verify_shards):
         with pytest.raises(StaleError, match="materialize pairwise_scores"):
             verify(Snapshot(other, results.store), EPS)

@@ -49,13 +49,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_nothing_of_an_output_of_format_1_is_computed_again(settings: Settings):
-    before = bytes_of(settings.output_path)
+    before = bytes_of(settings.storage.output_path)
     results = run_stages(settings)
     assert results.centroids.reused
     assert (results.shuffled.groups, results.shuffled.reused) == (2, 2)
     assert sum(key.searched for key in results.scores.values()) == 0
     assert all(found.reused == 3 for found in results.duplicates.values())
-    after = bytes_of(settings.output_path)
+    after = bytes_of(settings.storage.output_path)
     kept = {name: data for name, data in before.items() if name.startswith(DOCUMENTED)}
     assert len(kept) == 22
     assert {name: after[name] for name in kept} == kept
@@ -65,18 +65,18 @@ def test_nothing_of_an_output_of_format_1_is_computed_again(settings: Settings):
 
 def test_afterwards_it_is_as_one_that_was_made_anew(settings: Settings, tmp_path: Path):
     results = run_stages(settings)
-    fresh = settings.model_copy(update={"output_path": str(tmp_path / "fresh")})
+    fresh = settings.replace(output_path=str(tmp_path / "fresh"))
     assert run_stages(fresh).all_pairs() == results.all_pairs()
     for output in (settings, fresh):
-        snapshot = Snapshot(output, output.open_output())
+        snapshot = Snapshot(output, output.storage.open_output())
         build_histogram(snapshot)
         estimate_missed(snapshot)
-    assert bytes_of(settings.output_path) == bytes_of(fresh.output_path)
+    assert bytes_of(settings.storage.output_path) == bytes_of(fresh.storage.output_path)
     assert plan_work(settings, results.store) == []
 
 
 def test_the_plan_says_that_it_is_of_an_earlier_version(settings: Settings):
-    work = plan_work(settings, settings.open_output())
+    work = plan_work(settings, settings.storage.open_output())
     assert str(work[0]) == "embeddings: listed by an earlier version"
 
 
@@ -86,7 +86,7 @@ def test_an_output_of_a_newer_format_is_refused_in_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(manifests, "FORMAT", manifests.FORMAT + 1)
         store = run_stages(settings).store
-    before = bytes_of(settings.output_path)
+    before = bytes_of(settings.storage.output_path)
     for step in (
         lambda: run_stages(settings),
         lambda: plan_work(settings, store),
@@ -94,5 +94,5 @@ def test_an_output_of_a_newer_format_is_refused_in_one_line(
     ):
         with pytest.raises(SettingsError, match=r"state of format 3, .* reads up to 2: upgrade"):
             step()
-    assert bytes_of(settings.output_path) == before
+    assert bytes_of(settings.storage.output_path) == before
     assert layout.MANIFEST in before

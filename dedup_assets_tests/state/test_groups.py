@@ -13,7 +13,7 @@ from dedup_assets.state.manifest import Manifest
 def groups_of(names: list[str], size: int, **options: Any) -> list[Group]:
     files = [{"file": n, "rows": 1, "bytes": size, "fingerprint": n} for n in sorted(names)]
     manifest = Manifest(files, 2, pa.string(), pa.schema([]), "")
-    settings = Settings(
+    settings = Settings.of(
         input_embeddings_path="in", output_path="out", **{"n_clusters": 1, **options}
     )
     return manifests.groups_of(settings, manifest)
@@ -45,7 +45,7 @@ def test_a_large_file_is_a_group_of_its_own() -> None:
 
 
 def test_many_clusters_make_larger_groups() -> None:
-    many = Settings(input_embeddings_path="in", output_path="out", n_clusters=50_000)
+    many = Settings.of(input_embeddings_path="in", output_path="out", n_clusters=50_000)
     assert group_bytes(many) == 50_000 << 20
 
 
@@ -53,7 +53,7 @@ def regrouped(
     before: list[str], now: list[str], changed: tuple[str, ...] = (), **options: Any
 ) -> list[list[str]]:
     """The names in each group, after a first cut of ``before`` and one of ``now``."""
-    settings = Settings(
+    settings = Settings.of(
         input_embeddings_path="in", output_path="out", **{"n_clusters": 1, **options}
     )
     files = [{"file": n, "rows": 1, "bytes": 1, "fingerprint": n} for n in sorted(before)]
@@ -100,7 +100,7 @@ def test_beyond_max_fragments_small_groups_are_joined() -> None:
 
 
 def test_large_groups_are_never_joined() -> None:
-    settings = Settings(
+    settings = Settings.of(
         input_embeddings_path="in", output_path="out", n_clusters=1, max_fragments=2
     )
     files = [

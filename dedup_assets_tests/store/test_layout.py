@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import Settings
+from dedup_assets.settings import FIELDS
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
@@ -36,7 +36,7 @@ def test_names_go_to_disk_and_come_back(name: str, on_disk: str):
 
 
 def test_each_layout_is_a_value_of_the_setting_and_owns_what_it_renames():
-    field = Settings.model_fields["layout"]
+    field = FIELDS["layout"]
     assert set(field.annotation.__args__) == set(layout.LAYOUTS)
     for name, spelled in layout.LAYOUTS.items():
         assert spelled.name == name

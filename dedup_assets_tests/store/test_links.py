@@ -136,7 +136,7 @@ def test_links_of_clips_are_looked_at_before_anything_is_computed(
         assert run_stages(settings).curated["0.1"].index.num_rows == 2
         return
     with pytest.raises(InputError, match=r"a\.mp4 leads out of"):
-        list_embeddings(settings, Store(settings.output_path))
+        list_embeddings(settings, Store(settings.storage.output_path))
 
 
 @pytest.mark.parametrize("target", ["../secret", "/etc", "x_embd_parquet"])
@@ -151,7 +151,7 @@ def test_clips_that_are_found_in_the_input_lie_in_it(
     settings = make_settings(
         tmp_path, n_clusters=1, input_embeddings_path=str(split), allow_links=allowed
     )
-    store = Store(settings.output_path)
+    store = Store(settings.storage.output_path)
     if allowed or target == "x_embd_parquet":
         assert list_embeddings(settings, store).clips == f"{split}/clips"
     else:
@@ -164,4 +164,4 @@ def test_links_of_embeddings_are_followed_wherever_they_lead(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "part").symlink_to(tmp_path / "elsewhere")
     settings = make_settings(tmp_path, n_clusters=1)
-    assert list_embeddings(settings, Store(settings.output_path)).rows == 2
+    assert list_embeddings(settings, Store(settings.storage.output_path)).rows == 2

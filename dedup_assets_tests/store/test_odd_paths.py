@@ -73,4 +73,4 @@ def test_chains_and_protocols_of_fsspec_mean_nothing(
 def test_urls_of_anything_but_s3_are_refused(field: str, url: str):
     given = {"input_embeddings_path": "in", "output_path": "out", "n_clusters": 1}
     with pytest.raises(pydantic.ValidationError, match="must be a local path or s3://"):
-        Settings.model_validate(given | {field: url})
+        Settings.of(**(given | {field: url}))

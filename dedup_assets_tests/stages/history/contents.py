@@ -19,7 +19,7 @@ def contents(settings: Settings) -> dict[str, Any]:
 
     Of the ledgers of the lists and of the shuffle only what is no fingerprint.
     """
-    store = settings.open_output()
+    store = settings.storage.open_output()
     found: dict[str, Any] = {}
     gathered: dict[str, list[pa.Table]] = {}
     for name in store.list(""):
@@ -66,7 +66,7 @@ def _plain(table: pa.Table) -> Any:
 
 def assert_nothing_stale(settings: Settings) -> None:
     """Nothing is to be done, and each file with a fingerprint in its name is a current one."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     assert plan_work(settings, store) == []
     snapshot = Snapshot(settings, store)
     commits = snapshot.commits()

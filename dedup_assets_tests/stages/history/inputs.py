@@ -152,7 +152,7 @@ class Inputs:
 
     def settings(self, output: Path, clips: bool, **options: Any) -> Settings:
         media = {"clips_path": str(self.folder / "clips"), "missing_media": "skip"}
-        return Settings(
+        return Settings.of(
             input_embeddings_path=str(self.folder / "in"),
             output_path=str(output),
             embedding_dim=DIM,

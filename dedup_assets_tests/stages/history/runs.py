@@ -95,13 +95,13 @@ def draw_quickly(patch: pytest.MonkeyPatch) -> None:
 
 def run_all(settings: Settings) -> None:
     """Every stage, on all keys and eps."""
-    keys = tuple(Snapshot(settings, settings.open_output()).ranges)
+    keys = tuple(Snapshot(settings, settings.storage.open_output()).ranges)
     for asset in graph.READS:
         match graph.PARTITIONED.get(asset):
             case "clusters":
                 make(settings, Work(asset, "asked for", keys))
             case "eps":
-                for eps in settings.eps_thresholds:
+                for eps in settings.thresholds.eps_thresholds:
                     make(settings, Work(asset, "asked for", (eps,)))
             case _:
                 make(settings, Work(asset, "asked for"))
@@ -109,7 +109,7 @@ def run_all(settings: Settings) -> None:
 
 def run_planned(settings: Settings) -> list[Work]:
     """What the plan names, as the command does."""
-    work = plan_work(settings, settings.open_output())
+    work = plan_work(settings, settings.storage.open_output())
     for item in work:
         make(settings, item)
     return work
@@ -117,7 +117,7 @@ def run_planned(settings: Settings) -> list[Work]:
 
 def make(settings: Settings, work: Work) -> None:
     """Run the stage of an asset."""
-    store = settings.open_output()
+    store = settings.storage.open_output()
     snapshot = Snapshot(settings, store)
     match work.asset:
         case graph.EMBEDDINGS:
@@ -134,7 +134,7 @@ def make(settings: Settings, work: Work) -> None:
             build_histogram(snapshot)
         case graph.DUPLICATE_IDS:
             list_duplicates(snapshot, work.keys[0])
-        case graph.CURATED_SHARDS if work.keys[0] == settings.eps_to_extract:
+        case graph.CURATED_SHARDS if work.keys[0] == settings.thresholds.eps_to_extract:
             write_shards(snapshot, work.keys[0])
 
 

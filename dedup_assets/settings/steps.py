@@ -1,0 +1,186 @@
+"""Settings of the steps between input and output, and of what starts them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from dedup_assets.compute.thresholds import canonical_eps
+from dedup_assets.settings.group import Group
+from dedup_assets.store.sizes import parse_bytes
+
+Eps = Annotated[str, BeforeValidator(canonical_eps)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+
+MAX_PARTITION_KEYS = 128
+
+
+class Clustering(Group):
+    """k-means, and the measurement of what it misses."""
+
+    n_clusters: int = Field(
+        description="Clusters; only rows of one cluster are compared. 1 compares all rows."
+    )
+    clusters_per_partition: int | None = Field(
+        default=None,
+        ge=1,
+        description="Clusters in one partition key; by default as few as keep the keys at "
+        f"{MAX_PARTITION_KEYS} or fewer.",
+    )
+    kmeans: Literal["lloyd", "cuml"] = Field(
+        default="lloyd",
+        description="Implementation of k-means: our own, or RAPIDS cuML on a GPU.",
+    )
+    max_iter: int = Field(default=100, ge=1, description="Most iterations of k-means.")
+    tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
+    random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")
+    fit_data_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="Most of the rows that k-means is fitted on."
+    )
+    missed_sample: int = Field(
+        default=2000,
+        ge=0,
+        description="Rows to compare with all rows, to say what share of the duplicates clustering "
+        "misses; fewer where they would take more than a quarter of memory_budget. It costs 2 * "
+        "rows * missed_sample * dimension operations: missed_sample / n_clusters of what "
+        "assigning the rows costs. 0 switches it off.",
+    )
+    missed_limit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the duplicates missed at a configured eps above which a check warns.",
+    )
+
+    @field_validator("n_clusters", mode="before")
+    @classmethod
+    def _a_number(cls, value: object) -> object:
+        if value == "auto":
+            raise ValueError(
+                "n_clusters must be a number here, since partitions are made from it, got 'auto'; "
+                "run dedup-assets suggest-clusters to choose one"
+            )
+        return value
+
+    @field_validator("n_clusters")
+    @classmethod
+    def _at_least_one(cls, value: int) -> int:
+        # Not a bound of the field: Dagster would apply it to the text "auto" first, and fail.
+        if value < 1:
+            raise ValueError(f"must be greater than or equal to 1, got {value}")
+        return value
+
+
+class Ranking(Group):
+    """Which of a group of duplicates is kept."""
+
+    which_to_keep: Literal["hard", "easy", "soft", "random"] = Field(
+        default="hard",
+        description="Which of a group of duplicates is kept: farthest from its centroid (hard), "
+        "nearest (easy, or its old name soft), or by a hash of the id (random).",
+    )
+    sim_metric: Literal["cosine", "l2"] = Field(
+        default="cosine", description="Distance to the centroid that hard and easy rank by."
+    )
+    rank_by: list[str] = Field(
+        default_factory=list,
+        description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
+    )
+
+    @field_validator("rank_by")
+    @classmethod
+    def _directions(cls, values: list[str]) -> list[str]:
+        for value in values:
+            column, _, direction = value.rpartition(":")
+            if not column or direction not in ("asc", "desc"):
+                raise ValueError(f"rank_by takes COLUMN:asc or COLUMN:desc, got {value!r}")
+        return values
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of `rank_by`."""
+        return [spec.rpartition(":")[0] for spec in self.rank_by]
+
+
+class Thresholds(Group):
+    """How similar duplicates are."""
+
+    eps_thresholds: list[Eps] = Field(
+        default_factory=list,
+        description="eps values to list the duplicates for; 1 - eps is the lowest similarity.",
+    )
+    eps_to_extract: Eps | None = Field(
+        default=None, description="eps to write the curated shards for."
+    )
+
+    @field_validator("eps_thresholds")
+    @classmethod
+    def _once_each(cls, values: list[str]) -> list[str]:
+        return list(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _extract_is_listed(self) -> Self:
+        if self.eps_to_extract is not None and self.eps_to_extract not in self.eps_thresholds:
+            self.eps_thresholds = [*self.eps_thresholds, self.eps_to_extract]
+        return self
+
+
+class Shards(Group):
+    """The curated clips."""
+
+    export: Literal["shards", "media"] = Field(
+        default="shards", description="WebDataset tars, or a folder of plain media files."
+    )
+    samples_per_shard: int = Field(default=10_000, ge=1, description="Clips in one tar.")
+    missing_media: Literal["fail", "skip"] = Field(
+        default="fail", description="What to do with a kept clip without a media file."
+    )
+
+
+class Compute(Group):
+    """Where and in which portions to compute. Of these, only precision changes results."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
+    precision: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="exact: each score is the highest similarity to an earlier row, the same on "
+        "every machine. fast: up to 0.001 below it, for a GPU; near eps some duplicates stay.",
+    )
+    memory_budget: Bytes = Field(
+        default=parse_bytes("1GiB"),
+        ge=parse_bytes("16MiB"),
+        description="Bytes a step may hold, such as 512MiB or 4GiB.",
+    )
+    pairwise_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows of a tile in the pairwise step; it changes no result.",
+    )
+    files_per_partition: int | None = Field(
+        default=None,
+        ge=1,
+        description="Input files in one group of the shuffle; by default about 1 GiB of files.",
+    )
+    max_fragments: int = Field(
+        default=64,
+        ge=1,
+        description="Most fragments of a cluster: beyond it, small groups of input files are "
+        "shuffled again together.",
+    )
+    partitions_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Partition keys of pairwise_scores in one run of a backfill; by default all.",
+    )
+
+
+class Automation(Group):
+    """What starts by itself."""
+
+    mode: Literal["none", "schedule"] = Field(
+        default="none",
+        description="What is switched on from the start: nothing, or the schedule. Either can be "
+        "changed in the UI.",
+    )
+    schedule: str = Field(
+        default="0 3 * * *", description="Cron schedule of the whole graph, in UTC."
+    )
