@@ -20,7 +20,7 @@ from benchmarks.rounds import missing
 from dedup_assets.compute import kmeans
 from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bfloat16 import has_bfloat16
-from dedup_assets.compute.nearest import Products, products
+from dedup_assets.compute.products import Format, quick_format
 from dedup_assets.compute.threads import thread_count
 
 OWN, OWN_FLOAT32 = "dedup_assets", "dedup_assets, float32"
@@ -109,13 +109,13 @@ def fit_own(task: Task, *, narrow: bool = True) -> Fit:
         points.append(Point(time.perf_counter() - start, centroids))
         meet(rows, centroids)
 
-    def wide(xp: Any, *, narrow: bool) -> Products:
-        return products(xp, narrow=False)
+    def wide(xp: Any, *, narrow: bool) -> Format:
+        return quick_format(xp, narrow=False)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.object(kmeans._Rows, "meet", noted))
         if not narrow:
-            stack.enter_context(patch.object(kmeans, "products", wide))
+            stack.enter_context(patch.object(kmeans, "quick_format", wide))
         start = time.perf_counter()
         kmeans.fit(task.x, task.clusters, seed=task.seed, max_iter=task.max_iter, tol=task.tol)
         seconds = time.perf_counter() - start

@@ -8,9 +8,9 @@ import numpy as np
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
 from dedup_assets.compute.bounds import U64
 from dedup_assets.compute.exact import chunk_rows, fold, pair_dots, squared_norms
-from dedup_assets.compute.nearest import Products, for_each, products, row_chunks
+from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
+from dedup_assets.compute.rescore import wide_side
 from dedup_assets.compute.threads import thread_count
-from dedup_assets.compute.tiles import wide_side
 
 _OVERFLOW = 16  # centroids near the nearest from which a float64 product is cheaper
 
@@ -35,7 +35,7 @@ def nearest_centroids(
 ) -> Assignment:
     """Assign rows to centroids.
 
-    A quick product screens (`dedup_assets.compute.nearest`); wherever its bound leaves the choice
+    A quick product screens (`dedup_assets.compute.products`); wherever its bound leaves the choice
     open it is made in float64. Both distances are float64, in a fixed order of summation, stored
     as float32. A row's values depend on that row and the centroids only.
 
@@ -46,19 +46,19 @@ def nearest_centroids(
     """
     xp = array_module(x)
     threads = thread_count() if xp is np else 1
-    search = _Nearest(x, centroids, products(xp), memory_budget // threads)
+    search = _Nearest(x, centroids, quick_format(xp), memory_budget // threads)
     chunks = row_chunks(xp, len(x), *centroids.shape, memory_budget=memory_budget)
     for_each(xp, search.chunk, chunks)
     return search.found
 
 
 class _Nearest:
-    def __init__(self, x: Any, centroids: Any, quick: Products, budget: int) -> None:
+    def __init__(self, x: Any, centroids: Any, quick: Format, budget: int) -> None:
         xp = array_module(x)
-        self._x, self._centroids, self._products = x, centroids, quick
+        self._x, self._centroids, self._format = x, centroids, quick
         self._side = wide_side(x.shape[1], budget)
         self._norms = squared_norms(centroids)
-        quick.set_centroids((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
+        self._right = quick.right((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
         n = len(x)
         self.found = Assignment(
             xp.empty(n, xp.int32), xp.empty(n, xp.float32), xp.empty(n, xp.float32)
@@ -76,10 +76,10 @@ class _Nearest:
 
     def _labels(self, x: Any, norms: Any) -> Any:
         xp = array_module(x)
-        product = self._products.product(self._products.operand(x))
+        product = self._right.product(self._format.operand(x))
         # Centroids scaled to length one are off by a rounding, as unit rows are.
         deviation = max(float(abs(norms - 1.0).max()), 2.0**-23)
-        bound = self._products.bound(x, deviation) + 2.0**-22
+        bound = self._right.bound(x, deviation) + 2.0**-22
         label = product.argmax(axis=1)
         best = product[xp.arange(len(x)), label]
         near = product >= (best - 2 * bound).astype(xp.float32)[:, None]

@@ -3,7 +3,7 @@
 import functools
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,36 @@ _ONE, _ZERO = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
 _SHARED_BYTES = 48 * 1024  # what a kernel may use without asking
 
 
+class Backend(Protocol):
+    """A GPU, so narrow that everything but the launches themselves is tested without one."""
+
+    xp: Any
+
+    def multiply(self, later: Any, earlier: Any, out: Any) -> None:
+        """``out[b] = later[b] @ earlier[b].T`` for float16 operands and float32 sums.
+
+        Shapes are (b, m, k), (b, n, k) and (b, m, n); k is a multiple of 8, its numbers lie next
+        to each other, and so do the n of ``out``.
+        """
+        ...
+
+    def launch(
+        self, kernel: str, grid: tuple[int, int], threads: int, shared: int, *arguments: Any
+    ) -> None:
+        """Run a kernel of ``kernels.cu`` with ``shared`` bytes of dynamic shared memory."""
+        ...
+
+    def wait(self) -> None:
+        """Return when everything launched has ended."""
+        ...
+
+    def free(self) -> None:
+        """Give back memory that is kept for later allocations."""
+        ...
+
+
 class CudaBackend:
-    """`device_search.Backend` on the current CUDA device."""
+    """`Backend` on the current CUDA device."""
 
     def __init__(self) -> None:
         self.xp = importlib.import_module("cupy")

@@ -7,14 +7,16 @@ can be run, and is tested, without a GPU.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dedup_assets.compute.arrays import to_host
 from dedup_assets.compute.bounds import FAST_TOLERANCE, cast_bound
+from dedup_assets.compute.cuda import Backend
+from dedup_assets.compute.float16 import ALIGNED, halve
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.rescore import rescore_in_float64
+from dedup_assets.compute.rescore import Rows, best_earlier_in_float64
 
 _SLOTS = 32  # candidates of a row that are listed
 _ROW_BYTES = 8 * _SLOTS + 8  # of a row's candidates
@@ -24,37 +26,8 @@ _PRODUCT = 1 << 26  # elements of a product, from which on larger ones are no qu
 _TOGETHER = 4096  # rows of the largest cluster that is multiplied together with others
 _UNEVEN = 0.7  # smallest over largest cluster of a batch, since all are padded to the largest
 _MATRICES = 65535  # of a grid
-_ALIGNED = 8  # numbers in what tensor cores load and kernels read best
 _THREADS = 64  # of a block that sums products of rows: many blocks at once, which wait a lot
-_SETTLE_ROWS = 1024
-
-
-class Backend(Protocol):
-    """Where the search runs."""
-
-    xp: Any
-
-    def multiply(self, later: Any, earlier: Any, out: Any) -> None:
-        """``out[b] = later[b] @ earlier[b].T`` for float16 operands and float32 sums.
-
-        Shapes are (b, m, k), (b, n, k) and (b, m, n); k is a multiple of 8, its numbers lie next
-        to each other, and so do the n of ``out``.
-        """
-        ...
-
-    def launch(
-        self, kernel: str, grid: tuple[int, int], threads: int, shared: int, *arguments: Any
-    ) -> None:
-        """Run a kernel of ``kernels.cu`` with ``shared`` bytes of dynamic shared memory."""
-        ...
-
-    def wait(self) -> None:
-        """Return when everything launched has ended."""
-        ...
-
-    def free(self) -> None:
-        """Give back memory that is kept for later allocations."""
-        ...
+_RESCORED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -75,13 +48,13 @@ class Distinct:
     original: Any
     offsets: np.ndarray
 
-    def taken(self, begin: int, stop: int) -> tuple[Any, Any]:
-        """Distinct rows begin:stop and their squared lengths; a copy only if some were left out."""
+    def taken(self, begin: int, stop: int) -> Rows:
+        """Distinct rows begin:stop; a copy only if some were left out."""
         first, last = int(self.original[begin]), int(self.original[stop - 1])
         if last - first == stop - 1 - begin:
-            return self.x[first : last + 1], self.norms[first : last + 1]
+            return Rows(self.x[first : last + 1], self.norms[first : last + 1])
         original = self.original[begin:stop]
-        return self.x[original], self.norms[original]
+        return Rows(self.x[original], self.norms[original])
 
 
 class DeviceSearch:
@@ -153,7 +126,7 @@ class DeviceSearch:
         largest = int(sizes[order[0]])
         if largest > min(_TOGETHER, self._largest):
             return order[:1]
-        padded = _round_up(largest, _ALIGNED)
+        padded = _round_up(largest, ALIGNED)
         strip = self._tile(largest, _STRIPS_TOGETHER)[0]
         each = _strip_bytes(strip, padded) + 2 * padded * self._half.shape[1]
         like = int((sizes[order] >= _UNEVEN * largest).sum())
@@ -186,7 +159,7 @@ class DeviceSearch:
         starts = self._rows.offsets[group]
         sizes = self._rows.offsets[group + 1] - starts
         spans = _Spans(xp, starts, sizes)
-        padded = _round_up(int(sizes.max()), _ALIGNED)
+        padded = _round_up(int(sizes.max()), ALIGNED)
         # Padding repeats the last row; neither kernel looks at it.
         inside = xp.minimum(xp.arange(padded)[None, :], spans.size[:, None] - 1)
         half = self._half[spans.start[:, None] + inside]
@@ -202,11 +175,11 @@ class DeviceSearch:
         count = xp.empty((matrices, rows), dtype=xp.int32)
         column = xp.empty((matrices, rows, _SLOTS), dtype=xp.int32)
         value = xp.empty((matrices, rows, _SLOTS), dtype=xp.float32)
-        widest = _round_up(min(columns, end), _ALIGNED)
+        widest = _round_up(min(columns, end), ALIGNED)
         scratch = xp.empty(matrices * rows * widest, dtype=xp.float32)
         for left in range(0, end, columns):
             right = min(left + columns, end)
-            stride = _round_up(right - left, _ALIGNED)
+            stride = _round_up(right - left, ALIGNED)
             product = scratch[: matrices * rows * stride].reshape(matrices, rows, stride)
             self._backend.multiply(
                 half[:, begin:end], half[:, left:right], product[:, :, : right - left]
@@ -235,13 +208,13 @@ class DeviceSearch:
         cluster_of = np.searchsorted(offsets, overflow, side="right") - 1
         for cluster in np.unique(cluster_of):
             begin, stop = int(offsets[cluster]), int(offsets[cluster + 1])
-            x, norms = self._rows.taken(begin, stop)
+            own = self._rows.taken(begin, stop)
             inside = overflow[cluster_of == cluster] - begin
-            for first in range(0, len(inside), _SETTLE_ROWS):
-                part = inside[first : first + _SETTLE_ROWS]
+            for first in range(0, len(inside), _RESCORED_ROWS):
+                part = inside[first : first + _RESCORED_ROWS]
                 rows = xp.asarray(part)
-                columns = max(64, self._bytes // (len(part) * 48 + x.shape[1] * 12))
-                score, index = rescore_in_float64(x, norms, rows, columns, int(part[-1]))
+                columns = max(64, self._bytes // (len(part) * 48 + own.x.shape[1] * 12))
+                score, index = best_earlier_in_float64(own, rows, int(part[-1]), columns)
                 self.score[begin + rows] = score
                 self.index[begin + rows] = index
 
@@ -266,19 +239,9 @@ def squared_lengths(backend: Backend, x: Any) -> Any:
 def _cast(backend: Backend, rows: Distinct, exact: bool) -> tuple[Any, Any]:
     """The rows in float16, padded with zeros; and how far below the best a candidate may lie."""
     xp = backend.xp
-    m, dim = len(rows.original), rows.x.shape[1]
-    padded = _round_up(dim, _ALIGNED)
-    half = xp.empty((m, padded), dtype=xp.float16)
-    residual = xp.empty(m, dtype=xp.float32)
-    if m:
-        backend.launch(
-            "halve", (m, 1), _THREADS, 0,
-            rows.x, np.int32(dim), rows.original, half, np.int32(padded), residual,
-        )  # fmt: skip
-    # The sum of squares errs by less than d units of float32, and so does twice its root.
-    residual *= 1 + dim * 2.0**-23
-    largest = float(residual.max()) if m else 0.0
-    bound = cast_bound(dim, rows.deviation, residual.astype(xp.float64), largest)
+    half, residual = halve(backend, rows.x, rows.original)
+    largest = float(residual.max()) if len(residual) else 0.0
+    bound = cast_bound(rows.x.shape[1], rows.deviation, residual.astype(xp.float64), largest)
     margin = 2 * bound + 2.0**-22  # the threshold itself is rounded to float32
     if not exact:
         margin = xp.maximum(margin - FAST_TOLERANCE, 0.0)

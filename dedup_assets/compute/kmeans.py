@@ -14,7 +14,7 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
 from dedup_assets.compute.exact import pair_squared_distances
-from dedup_assets.compute.nearest import Products, for_each, products, row_chunks
+from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
 from dedup_assets.compute.seeding import seed_centroids
 
 _NARROW_SPREAD = 0.05  # mean squared distance from the mean below which bfloat16 is too coarse
@@ -71,7 +71,7 @@ def fit(
     mean = x.mean(axis=0, dtype=xp.float64)
     spread = max(0.0, 1.0 - float(mean @ mean))
     narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
-    quick = products(xp, narrow=narrow)
+    quick = quick_format(xp, narrow=narrow)
     centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
     rows = _Rows(x, n_clusters, quick, memory_budget)
     rows.meet(centroids)
@@ -90,7 +90,7 @@ def fit(
     return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
 
 
-def inertia_of(x: Any, centroids: Any, quick: Products, memory_budget: int) -> float:
+def inertia_of(x: Any, centroids: Any, quick: Format, memory_budget: int) -> float:
     """Sum over unit rows of the squared distance to the nearest of some unit centroids."""
     rows = _Rows(x, len(centroids), quick, memory_budget)
     rows.meet(centroids)
@@ -104,9 +104,9 @@ class _Rows:
         label: of shape (n,), int64.
     """
 
-    def __init__(self, x: Any, n_clusters: int, quick: Products, memory_budget: int) -> None:
+    def __init__(self, x: Any, n_clusters: int, quick: Format, memory_budget: int) -> None:
         xp = array_module(x)
-        self._xp, self._x, self._products = xp, x, quick
+        self._xp, self._x, self._format = xp, x, quick
         chunks = row_chunks(xp, len(x), n_clusters, x.shape[1], memory_budget=memory_budget)
         self._operands = {chunk.start: quick.operand(x[chunk]) for chunk in chunks}
         self._chunks = chunks
@@ -114,11 +114,12 @@ class _Rows:
 
     def meet(self, centroids: Any) -> None:
         """Find the nearest of these centroids for each row."""
-        self._products.set_centroids(centroids)
-        for_each(self._xp, self._meet, self._chunks)
+        right = self._format.right(centroids)
 
-    def _meet(self, chunk: slice) -> None:
-        self.label[chunk] = self._products.product(self._operands[chunk.start]).argmax(axis=1)
+        def meet(chunk: slice) -> None:
+            self.label[chunk] = right.product(self._operands[chunk.start]).argmax(axis=1)
+
+        for_each(self._xp, meet, self._chunks)
 
     def inertia(self, centroids: Any) -> float:
         """Sum of the squared distances to the nearest centroids, which were met last."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, DeviceError, array_module
 from dedup_assets.compute.kmeans import KMeansFit, inertia_of
-from dedup_assets.compute.nearest import products
+from dedup_assets.compute.products import quick_format
 from dedup_assets.compute.seeding import seed_centroids
 
 _LEAST_TOL = 1e-30  # cuML refuses zero
@@ -50,7 +50,7 @@ def fit_cuml(
     if not 1 <= n_clusters <= len(x):
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={len(x)}.")
     x = xp.ascontiguousarray(x)
-    quick = products(xp)
+    quick = quick_format(xp)
     start = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
     allocator = xp.cuda.get_allocator()
     try:

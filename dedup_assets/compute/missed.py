@@ -16,10 +16,11 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
 from dedup_assets.compute.exact import squared_norms
-from dedup_assets.compute.nearest import products
 from dedup_assets.compute.pairwise import check_unit_length
+from dedup_assets.compute.products import quick_format
+from dedup_assets.compute.rescore import Rows
 from dedup_assets.compute.threads import in_threads, thread_count
-from dedup_assets.compute.tiles import Rows, TileBest, TileSearch
+from dedup_assets.compute.tiles import TileBest, TileSearch
 
 _MOST_QUERIES = 512  # in a tile
 _BYTES_PER_CELL = 12  # of a tile: the product, a copy of the part looked at, a mask
@@ -69,7 +70,7 @@ class BestPartners:
         self._budget = memory_budget
         self._norms = squared_norms(queries)
         self._deviation = check_unit_length(self._norms)
-        self._products = products(self._xp)
+        self._format = quick_format(self._xp)
         self._operands: dict[int, Any] = {}
         self._coarsest = self._row_of_largest_bound()
         nothing = np.full(len(queries), -np.inf, dtype=np.float32)
@@ -109,9 +110,9 @@ class BestPartners:
         found: tuple[list[TileBest], list[TileBest]] = ([], [])
         if len(rows) == 0 or len(self._queries) == 0:
             return _collect(found[0], kept), _collect(found[1], kept)
-        self._products.set_centroids(rows)
+        side = self._format.right(rows)
         # The last term is the rounding of a limit that the bound is taken from.
-        reach = float(self._products.bound(self._coarsest, deviation).max()) + 2.0**-22
+        reach = float(side.bound(self._coarsest, deviation).max()) + 2.0**-22
         tiles = TileSearch(
             Rows(self._queries, self._norms),
             Rows(rows, norms, xp.asarray(rank)),
@@ -121,7 +122,7 @@ class BestPartners:
         runs = list(_runs(clusters))
 
         def compare(block: slice) -> tuple[list[TileBest], TileBest]:
-            product = self._products.product(self._operand(block))
+            product = side.product(self._operand(block))
             here = (own[0] >= block.start) & (own[0] < block.stop)
             product[xp.asarray(own[0][here] - block.start), xp.asarray(own[1][here])] = -xp.inf
             within = []
@@ -156,17 +157,17 @@ class BestPartners:
     def _operand(self, block: slice) -> Any:
         """Some queries as the left side of a product; kept, since each batch meets them again."""
         if block.stop - block.start < min(_MOST_QUERIES, len(self._queries) - block.start):
-            return self._products.operand(self._queries[block])
+            return self._format.operand(self._queries[block])
         if block.start not in self._operands:
-            self._operands[block.start] = self._products.operand(self._queries[block])
+            self._operands[block.start] = self._format.operand(self._queries[block])
         return self._operands[block.start]
 
     def _row_of_largest_bound(self) -> Any:
         """The query that any product can be off most for; of shape (1, d), or (0, d)."""
         if len(self._queries) == 0:
             return self._queries
-        self._products.set_centroids(self._queries[:1])
-        worst = int(self._products.bound(self._queries, self._deviation).argmax())
+        right = self._format.right(self._queries[:1])
+        worst = int(right.bound(self._queries, self._deviation).argmax())
         return self._queries[worst : worst + 1]
 
 

@@ -21,16 +21,16 @@ from dedup_assets.compute.arrays import (
 )
 from dedup_assets.compute.bfloat16 import has_bfloat16
 from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
-from dedup_assets.compute.bounds import screen_bound
+from dedup_assets.compute.bounds import cast_bound, screen_bound
+from dedup_assets.compute.cuda import Backend
 from dedup_assets.compute.device_search import (
-    Backend,
     DeviceSearch,
     Distinct,
     squared_lengths,
 )
 from dedup_assets.compute.exact import chunk_rows, squared_norms
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.screens import BFloat16Screen, Float32Screen, Screen
+from dedup_assets.compute.products import BFloat16, Blocks, Float32
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.compute.triangle import Triangle, block_sizes
 
@@ -261,9 +261,15 @@ class _Cluster:
         """Ranges of rows, the last and largest first, so that threads end together."""
         x, residuals = self._rows.x, self._rows.residuals
         step, columns = block_sizes(len(x), x.shape[1], threads, plan)
-        screens: list[Screen] = [Float32Screen(x, self._deviation)]
+        dim = x.shape[1]
+        bound = np.full(len(x), screen_bound(dim, self._deviation), dtype=np.float32)
+        screens = [Blocks(Float32(), x, bound)]
         if residuals is not None:
-            screens.insert(0, BFloat16Screen(x, self._deviation, residuals, step, packed_bytes))
+            wide = residuals.astype(np.float64)
+            bound = cast_bound(dim, self._deviation, wide, float(residuals.max(initial=0.0)))
+            bound = np.nextafter(bound.astype(np.float32), np.float32(np.inf))
+            kept = packed_bytes // (2 * max(dim, 1) * step)
+            screens.insert(0, Blocks(BFloat16(), x, bound, step, kept))
         self.triangle = Triangle(x, self._rows.norms, self._deviation, screens, plan.exact, columns)
         for begin in reversed(range(0, len(x), step)):
             yield self, begin, min(begin + step, len(x))

@@ -1,65 +1,123 @@
-"""The last resort for rows with many near-ties: a float64 product, on host or device."""
+"""The meaning of a score, and the last resort for rows with many near-ties: a float64 product."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bounds import U64
 from dedup_assets.compute.exact import pair_dots
 
+_BYTES_PER_CELL = 32  # of a float64 tile, with its two roundings and a mask
 
-def cosines(x: Any, norms: Any, row: Any, column: Any) -> Any:
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to score, on host or device.
+
+    Attributes:
+        x: of shape (n, d), float32, unit rows.
+        norms: of shape (n,), float64, their squared lengths, from `dedup_assets.compute.exact`.
+        rank: of shape (n,), integers: of rows with equal scores the lowest rank wins; row numbers
+            where it is not given.
+    """
+
+    x: Any
+    norms: Any
+    rank: Any = None
+
+    def rank_of(self, row: Any) -> Any:
+        return row if self.rank is None else self.rank[row]
+
+
+def cosines(left: Rows, line: Any, right: Rows, column: Any) -> Any:
     """The meaning of a score: float64, norms included, rounded to float32 once.
 
     Args:
-        x: of shape (n, d), float32.
-        norms: of shape (n,), float64, squared lengths from `dedup_assets.compute.exact`.
-        row, column: of shape (m,), the pairs.
+        line, column: of shape (m,), row numbers on the left and on the right side: the pairs.
 
     Returns:
         (m,) float32.
     """
-    xp = array_module(x)
-    dots = pair_dots(x, row, x, column)
-    dots /= xp.sqrt(norms[row] * norms[column])
-    return dots.astype(xp.float32)
+    dots = pair_dots(left.x, line, right.x, column)
+    dots /= array_module(dots).sqrt(left.norms[line] * right.norms[column])
+    return dots.astype(np.float32)
 
 
-def rescore_in_float64(x: Any, norms: Any, rows: Any, columns: int, stop: int) -> tuple[Any, Any]:
-    """The best earlier match of some rows.
+def best_in_float64(
+    left: Rows,
+    lines: Any,
+    right: Rows,
+    columns: Any,
+    excluded: Callable[[slice, slice], Any],
+    tile: tuple[int, int],
+) -> tuple[Any, Any]:
+    """The best column of each line by products in float64, so never a sum for each candidate.
 
-    The bound of the product is some 1e-13, so the rounding to float32 is known for almost every
+    The bound of such a product is some 1e-13, so the rounding to float32 is known for almost every
     pair, and only pairs that lie that close to a rounding boundary are computed in the fixed order.
 
     Args:
-        x, norms: as in `cosines`.
-        rows: of shape (m,), ascending, from 1.
-        columns: columns of one product.
-        stop: the last of ``rows``, or more.
+        lines: of shape (k,), row numbers on the left side.
+        columns: of shape (w,), row numbers on the right side; of equal scores the first one wins.
+        excluded: which pairs do not count, for a range of ``lines`` and one of ``columns``; bool.
+        tile: lines and columns of one product.
 
     Returns:
-        (m,) float32 scores and (m,) int64 earliest rows that attain them.
+        (k,) float32 scores and (k,) int64 row numbers; -inf and 0 where no column counts.
     """
-    xp = array_module(x)
-    bound = 4 * x.shape[1] * U64
-    later = x[rows].astype(xp.float64)
-    best = xp.full(len(rows), -xp.inf, dtype=xp.float32)
-    where = xp.zeros(len(rows), dtype=xp.int64)
-    every = xp.arange(len(rows))
-    for left in range(0, stop, columns):
-        right = min(left + columns, stop)
-        value = later @ x[left:right].astype(xp.float64).T
-        value /= xp.sqrt(norms[rows][:, None] * norms[None, left:right])
-        value[xp.arange(left, right)[None, :] >= rows[:, None]] = -xp.inf
-        rounded = (value - bound).astype(xp.float32)
-        highest = (value + bound).astype(xp.float32)
-        rival = highest >= xp.maximum(best, rounded.max(axis=1))[:, None]
-        unsure_row, unsure_column = xp.nonzero((rounded != highest) & rival)
-        rounded[unsure_row, unsure_column] = cosines(
-            x, norms, rows[unsure_row], left + unsure_column
-        )
-        column = rounded.argmax(axis=1)  # the first of equal maxima, hence the earliest
-        top = rounded[every, column]
-        better = top > best
-        best[better] = top[better]
-        where[better] = column[better] + left
-    return best, where
+    xp = array_module(left.x)
+    bound = 4 * left.x.shape[1] * U64
+    score = xp.full(len(lines), -xp.inf, dtype=xp.float32)
+    where = xp.zeros(len(lines), dtype=xp.int64)
+    for top in range(0, len(lines), tile[0]):
+        here = slice(top, min(top + tile[0], len(lines)))
+        line = lines[here]
+        wide = left.x[line].astype(xp.float64)
+        best, place = score[here], where[here]
+        for start in range(0, len(columns), tile[1]):
+            there = slice(start, min(start + tile[1], len(columns)))
+            column = columns[there]
+            value = wide @ right.x[column].astype(xp.float64).T
+            value /= xp.sqrt(left.norms[line][:, None] * right.norms[column])
+            value[excluded(here, there)] = -xp.inf
+            rounded = (value - bound).astype(xp.float32)
+            highest = (value + bound).astype(xp.float32)
+            rival = highest >= xp.maximum(best, rounded.max(axis=1))[:, None]
+            i, j = xp.nonzero((rounded != highest) & rival)
+            rounded[i, j] = cosines(left, line[i], right, column[j])
+            first = rounded.argmax(axis=1)  # of equal maxima
+            found = rounded[xp.arange(len(line)), first]
+            better = xp.flatnonzero(found > best)
+            best[better] = found[better]
+            place[better] = column[first[better]]
+    return score, where
+
+
+def best_earlier_in_float64(rows: Rows, lines: Any, stop: int, columns: int) -> tuple[Any, Any]:
+    """The best earlier match of some rows, the earliest of equal ones.
+
+    Args:
+        lines: of shape (m,), ascending, from 1.
+        stop: the last of ``lines``, or more.
+        columns: columns of one product.
+
+    Returns:
+        (m,) float32 scores and (m,) int64 row numbers.
+    """
+    earlier = array_module(rows.x).arange(stop)
+
+    def excluded(here: slice, there: slice) -> Any:
+        return earlier[None, there] >= lines[here, None]
+
+    return best_in_float64(rows, lines, rows, earlier, excluded, (len(lines), columns))
+
+
+def wide_side(dim: int, memory_budget: int) -> int:
+    """Side of a float64 tile: the largest power of two that fits, at most 1024."""
+    side = 1024
+    while side > 8 and side * side * _BYTES_PER_CELL + side * dim * 24 > memory_budget:
+        side //= 2
+    return side

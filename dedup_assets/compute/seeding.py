@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import array_module, to_host
-from dedup_assets.compute.nearest import Products, for_each, row_chunks
+from dedup_assets.compute.products import Format, for_each, row_chunks
 
 _MOST_CLUSTERS = 4096  # above it, random rows: the steps would take longer than the iterations
 _POOL_ROWS = 64  # a cluster, to draw candidates from
@@ -22,7 +22,7 @@ _NOTHING = 1e-6  # rounding leaves about 1e-7 between a row and itself
 
 
 def seed_centroids(
-    x: Any, n_clusters: int, quick: Products, rng: np.random.Generator, memory_budget: int
+    x: Any, n_clusters: int, quick: Format, rng: np.random.Generator, memory_budget: int
 ) -> Any:
     """Choose ``n_clusters`` rows of ``x``; of shape (n_clusters, d), float32, on its device."""
     xp = array_module(x)
@@ -47,7 +47,7 @@ def _draw_candidates(
     pool: np.ndarray,
     n_clusters: int,
     most: int,
-    quick: Products,
+    quick: Format,
     rng: np.random.Generator,
     memory_budget: int,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -61,10 +61,10 @@ def _draw_candidates(
     chosen = np.empty(0, dtype=np.int64)
 
     def meet(new: np.ndarray) -> None:
-        quick.set_centroids(x[xp.asarray(pool[new])])
+        right = quick.right(x[xp.asarray(pool[new])])
 
         def chunk(part: slice) -> None:
-            product = quick.product(quick.operand(x[xp.asarray(pool[part])]))
+            product = right.product(quick.operand(x[xp.asarray(pool[part])]))
             label = to_host(product.argmax(axis=1))
             found = np.maximum(2.0 - 2.0 * to_host(product.max(axis=1)).astype(np.float64), 0.0)
             closer = found < distance[part]

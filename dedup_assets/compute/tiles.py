@@ -7,33 +7,10 @@ a pass over many tiles is a product of matrices and little else.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from dedup_assets.compute.arrays import array_module
-from dedup_assets.compute.bounds import U64
-from dedup_assets.compute.exact import pair_dots
+from dedup_assets.compute.rescore import Rows, best_in_float64, cosines, wide_side
 
 _OVERFLOW = 16  # candidates of a line in a tile, from which a float64 product is cheaper
-_BYTES_PER_WIDE_CELL = 32
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One side of the tiles.
-
-    Attributes:
-        x: of shape (n, d), float32, unit rows.
-        norms: of shape (n,), float64, their squared lengths.
-        rank: of shape (n,), integers: of rows with equal scores the lowest rank wins; row numbers
-            where it is not given.
-    """
-
-    x: Any
-    norms: Any
-    rank: Any = None
-
-    def rank_of(self, row: Any) -> Any:
-        return row if self.rank is None else self.rank[row]
 
 
 @dataclass(frozen=True)
@@ -84,7 +61,7 @@ class TileSearch:
         overflow = xp.count_nonzero(near, axis=1) > _OVERFLOW
         at, place = xp.nonzero(near & ~overflow[:, None])
         at, column = live[at], columns[place]
-        score = self._cosine(lines[at], column)
+        score = cosines(self.left, lines[at], self.right, column)
         if overflow.any():
             busy = live[overflow]
             best, where = self._rescore_overflow(lines[busy], columns, near[overflow])
@@ -100,18 +77,8 @@ class TileSearch:
         floor[at] = score
         return TileBest(lines[at], column, score)
 
-    def _cosine(self, line: Any, column: Any) -> Any:
-        """The meaning of a score: float64, norms included, rounded to float32 once."""
-        left, right = self.left, self.right
-        dots = pair_dots(left.x, line, right.x, column)
-        dots /= array_module(dots).sqrt(left.norms[line] * right.norms[column])
-        return dots.astype(np.float32)
-
     def _rescore_overflow(self, line: Any, columns: Any, near: Any) -> tuple[Any, Any]:
-        """The best of many candidates by a float64 product, so never a sum for each of them.
-
-        Its bound is some 1e-13, so the rounding to float32 is known for almost every pair, and
-        only pairs that lie that close to a rounding boundary are computed in the fixed order.
+        """The best of many candidates.
 
         Args:
             line: of shape (k,), row numbers on the left side.
@@ -119,41 +86,13 @@ class TileSearch:
             near: of shape (k, w), bool, which of these are candidates.
         """
         xp = array_module(near)
-        left, right = self.left, self.right
-        dim = right.x.shape[1]
-        bound = 4 * dim * U64
-        score = xp.full(len(line), -xp.inf, dtype=xp.float32)
-        where = xp.zeros(len(line), dtype=xp.int64)
         places = xp.flatnonzero(near.any(axis=0))
         # By rank, so that the first of equal maxima is the one that wins.
-        places = places[xp.argsort(right.rank_of(columns[places]))]
-        side = wide_side(dim, self.budget)
-        for top in range(0, len(line), side):
-            rows = line[top : top + side]
-            wide = left.x[rows].astype(xp.float64)
-            best_here = score[top : top + side]
-            for start in range(0, len(places), side):
-                part = places[start : start + side]
-                column = columns[part]
-                value = wide @ right.x[column].astype(xp.float64).T
-                value /= xp.sqrt(left.norms[rows][:, None] * right.norms[column])
-                value[~near[top : top + side][:, part]] = -xp.inf
-                rounded = (value - bound).astype(xp.float32)
-                highest = (value + bound).astype(xp.float32)
-                rival = highest >= xp.maximum(best_here, rounded.max(axis=1))[:, None]
-                unsure, place = xp.nonzero((rounded != highest) & rival)
-                rounded[unsure, place] = self._cosine(rows[unsure], column[place])
-                best = rounded.argmax(axis=1)
-                value_there = rounded[xp.arange(len(best)), best]
-                better = xp.flatnonzero(value_there > best_here)
-                best_here[better] = value_there[better]
-                where[top + better] = column[best[better]]
-        return score, where
+        places = places[xp.argsort(self.right.rank_of(columns[places]))]
+        near = near[:, places]
+        side = wide_side(self.right.x.shape[1], self.budget)
 
+        def excluded(here: slice, there: slice) -> Any:
+            return ~near[here, there]
 
-def wide_side(dim: int, memory_budget: int) -> int:
-    """Side of a float64 tile: the largest power of two that fits, at most 1024."""
-    side = 1024
-    while side > 8 and side * side * _BYTES_PER_WIDE_CELL + side * dim * 24 > memory_budget:
-        side //= 2
-    return side
+        return best_in_float64(self.left, line, self.right, columns[places], excluded, (side, side))

@@ -9,8 +9,8 @@ import numpy as np
 
 from dedup_assets.compute.bounds import FAST_TOLERANCE, screen_bound
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.rescore import cosines, rescore_in_float64
-from dedup_assets.compute.screens import Screen
+from dedup_assets.compute.products import Blocks
+from dedup_assets.compute.rescore import Rows, best_earlier_in_float64, cosines
 
 _OVERFLOW = 16  # candidates in 1,024 columns from which a finer product is cheaper
 _MOSTLY = 0.25  # share of rows with too many candidates from which later blocks skip a screen
@@ -35,12 +35,12 @@ class Triangle:
         x: np.ndarray,
         norms: np.ndarray,
         deviation: float,
-        screens: list[Screen],
+        screens: list[Blocks],
         exact: bool,
         columns: int,
     ) -> None:
         self._x = x
-        self._norms = norms
+        self._rows = Rows(x, norms)
         self._screens = screens
         self._float32_bound = screen_bound(x.shape[1], deviation)
         self._tolerance = 0.0 if exact else FAST_TOLERANCE
@@ -65,14 +65,12 @@ class Triangle:
             index[rescored] = best[1][rescored]
             open_ = open_[overflow]
         if len(open_):
-            rescored = rescore_in_float64(
-                self._x, self._norms, open_, self._columns, int(open_[-1])
-            )
+            rescored = best_earlier_in_float64(self._rows, open_, int(open_[-1]), self._columns)
             score[open_ - begin], index[open_ - begin] = rescored
         return score, index
 
     def _candidates(
-        self, screen: Screen, rows: np.ndarray
+        self, screen: Blocks, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pairs that may be the best of their row, and which rows have too many to list.
 
@@ -87,7 +85,7 @@ class Triangle:
         together = last - first + 1 == len(rows)
         chosen = slice(first, last + 1) if together else rows
         operand = screen.operand(chosen)
-        margin = 2 * screen.bound(chosen)
+        margin = 2 * screen.bound[chosen]
         if self._tolerance:
             margin = np.maximum(margin - np.float32(self._tolerance), 0)
         best = np.full(len(rows), -np.inf, dtype=np.float32)
@@ -134,7 +132,7 @@ class Triangle:
             margin = np.float32(max(2 * self._float32_bound - self._tolerance, 0))
             keep = quick >= best[row - begin] - margin
             row, column = row[keep], column[keep]
-        value = cosines(self._x, self._norms, row, column)
+        value = cosines(self._rows, row, self._rows, column)
         row = row - begin
         np.maximum.at(score, row, value)
         attains = np.flatnonzero(value == score[row])

@@ -13,7 +13,6 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
 from dedup_assets.compute.exact import squared_norms
-from dedup_assets.compute.nearest import Products, products, row_chunks
 from dedup_assets.compute.pairwise import (
     BestMatch,
     best_earlier_match,
@@ -21,8 +20,10 @@ from dedup_assets.compute.pairwise import (
     first_identical,
     lengths,
 )
+from dedup_assets.compute.products import Format, RightSide, quick_format, row_chunks
+from dedup_assets.compute.rescore import Rows
 from dedup_assets.compute.threads import in_threads, thread_count
-from dedup_assets.compute.tiles import Rows, TileBest, TileSearch
+from dedup_assets.compute.tiles import TileBest, TileSearch
 
 _WHOLE_FROM = 0.3  # share of changed rows from which searching all rows anew is quicker
 _MOST_CHANGED = 2048  # changed rows of one pass over the others
@@ -112,12 +113,13 @@ class _Changed:
     Attributes:
         rows: of shape (s,), ascending row numbers.
         fresh: positions in ``rows`` of those that other rows have to be compared with.
-        products: of other rows with these.
+        form, right: what these are multiplied in, and their right side.
     """
 
     rows: np.ndarray
     fresh: np.ndarray
-    products: Products
+    form: Format
+    right: RightSide
 
 
 class _Update:
@@ -163,9 +165,9 @@ class _Update:
     def _compare_with(self, rows: np.ndarray, on_rows: Callable[[int], None] | None) -> None:
         """Search all rows for these, and these for all other rows."""
         xp = self._xp
-        quick = products(xp)
-        quick.set_centroids(self._x[xp.asarray(rows)])
-        changed = _Changed(rows, np.flatnonzero(self._fresh[rows]), quick)
+        quick = quick_format(xp)
+        right = quick.right(self._x[xp.asarray(rows)])
+        changed = _Changed(rows, np.flatnonzero(self._fresh[rows]), quick, right)
         # A third, since beside a product there may be its copy for other rows and what is near.
         chunks = row_chunks(
             xp,
@@ -192,9 +194,9 @@ class _Update:
         lines = xp.asarray(rows)
         together = rows[-1] - rows[0] + 1 == len(rows)
         part = self._x[int(rows[0]) : int(rows[-1]) + 1] if together else self._x[lines]
-        product = changed.products.product(changed.products.operand(part))
+        product = changed.right.product(changed.form.operand(part))
         # The last term is the rounding of a limit that the bound is taken from.
-        bound = float(changed.products.bound(part, self._deviation).max())
+        bound = float(changed.right.bound(part, self._deviation).max())
         tiles = TileSearch(self._side, self._side, bound + 2.0**-22, self._budget // 8)
         found = []
 

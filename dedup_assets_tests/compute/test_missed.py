@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from dedup_assets.compute import tiles
+from dedup_assets.compute import rescore
 from dedup_assets.compute.missed import BestPartners
 from dedup_assets_tests.compute.oracle import best_partners
 from dedup_assets_tests.conftest import unit
@@ -130,13 +130,13 @@ def test_rows_that_all_are_candidates_are_not_rescored_one_by_one(
 ):
     """Or a popular clip would cost rows x sample sums instead of a product of matrices."""
     rescored = []
-    real = tiles.pair_dots
+    real = rescore.pair_dots
 
     def counting(a: Any, a_rows: Any, b: Any, b_rows: Any) -> Any:
         rescored.append(len(a_rows))
         return real(a, a_rows, b, b_rows)
 
-    monkeypatch.setattr(tiles, "pair_dots", counting)
+    monkeypatch.setattr(rescore, "pair_dots", counting)
     n, q, size = 4000, 200, 500
     x = adversary(name, n, 32, rng)
     search(x, rng.integers(0, 2, n), np.arange(0, n, n // q), cut(rng, n, size))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from dedup_assets.compute import bfloat16, pairwise, tiles, update
+from dedup_assets.compute import bfloat16, pairwise, rescore, update
 from dedup_assets.compute.pairwise import BestMatch, best_earlier_match
 from dedup_assets.compute.update import update_matches
 from dedup_assets_tests.compute.histories import (
@@ -189,22 +189,29 @@ class CountingProducts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.elements = 0
-        real = update.products
+        real = update.quick_format
         counts = self
 
-        def products(xp: Any) -> Any:
+        def quick_format(xp: Any) -> Any:
             made = real(xp)
-            product = made.product
+            right = made.right
 
-            def counting(operand: Any) -> Any:
-                out = product(operand)
-                counts.elements += out.size
-                return out
+            def counted(rows: Any) -> Any:
+                side = right(rows)
+                product = side.product
 
-            made.product = counting  # type: ignore[method-assign]
+                def counting(operand: Any) -> Any:
+                    out = product(operand)
+                    counts.elements += out.size
+                    return out
+
+                side.product = counting
+                return side
+
+            made.right = counted
             return made
 
-        monkeypatch.setattr(update, "products", products)
+        monkeypatch.setattr(update, "quick_format", quick_format)
 
 
 def test_products_are_of_all_rows_with_changed_ones_only(
@@ -239,13 +246,13 @@ def test_near_copies_are_not_rescored_one_by_one(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ):
     rescored = []
-    real = tiles.pair_dots
+    real = rescore.pair_dots
 
     def counting(a: Any, a_rows: Any, b: Any, b_rows: Any) -> Any:
         rescored.append(len(a_rows))
         return real(a, a_rows, b, b_rows)
 
-    monkeypatch.setattr(tiles, "pair_dots", counting)
+    monkeypatch.setattr(rescore, "pair_dots", counting)
     centre = rng.normal(size=32)
     x = unit(centre + 1e-6 * rng.normal(size=(4100, 32)))
     history = after_change(x[:4000], x[4000:], inserted(rng, np.arange(4000), 4000, 100))
