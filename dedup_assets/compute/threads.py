@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -79,6 +80,29 @@ def in_threads(
                 _collect(running, on_done)
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    function: Callable[[Task], Result], tasks: Iterable[Task], threads: int, ahead: int
+) -> Iterator[Result]:
+    """The result of each task, in order of the tasks, computed in ``threads`` threads.
+
+    For work that waits for a disk or a server. Up to ``ahead`` calls have begun, or wait to, when
+    a result is asked for. An error is raised in its turn; calls that have not begun are dropped.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="in-order") as pool:
+        calls: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                calls.append(pool.submit(function, task))
+                del task  # which may hold much, and is the thread's now
+                if len(calls) >= ahead:
+                    yield calls.popleft().result()
+            while calls:
+                yield calls.popleft().result()
+        finally:
+            for call in calls:
+                call.cancel()
 
 
 def _collect(running: dict[Future[Result], Task], on_done: Callable[[Task, Result], None]) -> None:

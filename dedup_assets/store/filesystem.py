@@ -7,12 +7,11 @@ import os
 import socket
 import stat
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
+from dedup_assets.compute.threads import in_order
 from dedup_assets.store import layout as layouts
 from dedup_assets.store.access import S3, Access, is_remote
 from dedup_assets.store.local import open_regular, refuse_outside, stat_of, walk
@@ -259,20 +258,8 @@ class Store:
         On a remote store ``ahead`` calls are begun before that, in threads: they wait for answers.
         """
         if self.is_local:
-            yield from map(function, items)
-            return
-        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests") as pool:
-            calls: deque[Future[_T]] = deque()
-            try:
-                for item in items:
-                    calls.append(pool.submit(function, item))
-                    if len(calls) >= ahead:
-                        yield calls.popleft().result()
-                while calls:
-                    yield calls.popleft().result()
-            finally:
-                for call in calls:
-                    call.cancel()
+            return map(function, items)
+        return in_order(function, items, REQUESTS, ahead)
 
     def threads(self, local: int, remote: int = REQUESTS) -> int:
         """How many threads read or write here: more where they mostly wait for answers."""

@@ -9,12 +9,12 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, TypeVar
 
 from fsspec.asyn import sync
 
+from dedup_assets.compute.threads import in_order
 from dedup_assets.errors import StorageError
 from dedup_assets.store.retry import TruncatedError, code_of, no_s3, retrying, status_of
 
@@ -183,20 +183,20 @@ class S3Objects:
         self._abort_abandoned(path)
         upload = self._call("write", path, "create_multipart_upload", **key)["UploadId"]
         key["UploadId"] = upload
+
+        def parts() -> Iterator[tuple[int, bytes]]:
+            for number, start in enumerate(range(0, size, step), start=1):
+                file.seek(start)
+                yield number, file.read(step)
+
+        def send(part: tuple[int, bytes]) -> str:
+            number, body = part
+            sent = self._call("write", path, "upload_part", **key, PartNumber=number, Body=body)
+            return str(sent["ETag"])
+
         try:
-            with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
-                # Each part is read when a thread is free, so four are in memory.
-                tasks: list[Future[Any]] = []
-                for number, start in enumerate(range(0, size, step), start=1):
-                    if len(tasks) >= _UPLOADS:
-                        tasks[-_UPLOADS].result()
-                    file.seek(start)
-                    part: dict[str, Any] = {"PartNumber": number, "Body": file.read(step)}
-                    tasks.append(
-                        pool.submit(self._call, "write", path, "upload_part", **key, **part)
-                    )
-                    del part
-                etags = [task.result()["ETag"] for task in tasks]
+            # Each part is read when a thread is free, so four are in memory.
+            etags = list(in_order(send, parts(), _UPLOADS, _UPLOADS))
             listed = [{"ETag": e, "PartNumber": n} for n, e in enumerate(etags, start=1)]
             self._complete(path, size, **key, MultipartUpload={"Parts": listed})
         except BaseException:

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dedup_assets.compute import threads
-from dedup_assets.compute.threads import in_threads, one_blas_thread, thread_count
+from dedup_assets.compute.threads import in_order, in_threads, one_blas_thread, thread_count
 
 
 def blas_threads() -> set[int]:
@@ -75,3 +75,33 @@ def test_blas_keeps_to_one_thread_inside_and_gets_its_own_back():
         assert blas_threads() == {1}
     assert blas_threads() == before
     assert threads._holders == 0
+
+
+def test_results_come_in_the_order_of_the_tasks_and_few_calls_ahead():
+    begun = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        return -task
+
+    results = in_order(work, iter(range(1000)), 3, 5)
+    assert next(results) == 0
+    assert len(begun) <= 5
+    assert list(results) == [-task for task in range(1, 1000)]
+
+
+def test_an_error_comes_in_its_turn_and_ends_the_work():
+    begun = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        if task == 7:
+            raise KeyError("seven")
+        return task
+
+    results = in_order(work, range(10_000), 2, 4)
+    assert [next(results) for _ in range(7)] == list(range(7))
+    with pytest.raises(KeyError, match="seven"):
+        next(results)
+    assert len(begun) <= 12
+    assert not [t for t in threading.enumerate() if t.name.startswith("in-order")]

@@ -4,13 +4,14 @@ There may be millions, so many files together are one file to the rest of the pr
 follows from hashes of their names: a clip that comes or goes changes its own pack only, or two.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 
+from dedup_assets.compute.threads import in_order
 from dedup_assets.errors import InputError, StaleError, first_line, shown
 from dedup_assets.store.filesystem import size_of
 from dedup_assets.store.fingerprints import digest, fingerprint
@@ -92,16 +93,16 @@ class NpyFiles:
         files = self._files(name)
         rows = np.arange(len(files)) if only is None else only
         step = max(1, batch_bytes // (8 * dim))
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="npy") as pool:
-            for start in range(0, len(rows), step):
-                part = rows[start : start + step]
-                vectors = list(pool.map(lambda row: self._load(files[row]), part))
-                # Of one kind each: as another kind, a row could be another in its last digit.
-                kinds = [vector.dtype for vector in vectors]
-                cuts = [i for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]]
-                for low, high in zip([0, *cuts], [*cuts, len(part)], strict=True):
-                    yield self._batch(name, dim, files, part[low:high], vectors[low:high])
-                del vectors
+        loaded = in_order(self._load, (files[row] for row in rows), _READERS, 2 * _READERS)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            vectors = list(itertools.islice(loaded, len(part)))
+            # Of one kind each: as another kind, a row could be another in its last digit.
+            kinds = [vector.dtype for vector in vectors]
+            cuts = [i for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]]
+            for low, high in zip([0, *cuts], [*cuts, len(part)], strict=True):
+                yield self._batch(name, dim, files, part[low:high], vectors[low:high])
+            del vectors
 
     def _files(self, name: str) -> list[str]:
         found: list[str] = self._packs[name].to_pylist()
