@@ -20,6 +20,7 @@ LAYERS = [
     {"stages"},
     {"state"},
     {"settings"},
+    {"demo"},
     {"store", "video"},
     {"compute"},
     {"errors", "graph", "progress"},

@@ -13,13 +13,13 @@ from rich.markup import escape
 
 from dedup_assets.command.run import RunOptions, run_and_report
 from dedup_assets.command.terminal import make_table, show_progress
+from dedup_assets.demo.clips import make_clips, truth_path
+from dedup_assets.demo.evaluate import KindResult, recall_and_precision
 from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
-from dedup_assets.video.demo_clips import make_clips, truth_path
 from dedup_assets.video.descriptor import embed_clips
-from dedup_assets.video.evaluate import KindResult, recall_and_precision
 
 EPS_VALUES = ("0.05", "0.15")
 N_CLUSTERS = 4
@@ -47,17 +47,15 @@ def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
 
 def demo_settings(folder: Path) -> Settings:
     """The settings that the demo runs with, those of ``defs/demo`` below ``folder``."""
-    return Settings.model_validate(
-        {
-            "dataset": "demo",
-            "input_embeddings_path": str(folder / "embeddings"),
-            "clips_path": str(folder / "clips"),
-            "output_path": str(folder / OUTPUT),
-            "n_clusters": N_CLUSTERS,
-            "eps_thresholds": EPS_VALUES,
-            "eps_to_extract": EPS_VALUES[0],
-            "metadata_fields": ["duration_s", "width", "height"],
-        }
+    return Settings.of(
+        dataset="demo",
+        input_embeddings_path=str(folder / "embeddings"),
+        clips_path=str(folder / "clips"),
+        output_path=str(folder / OUTPUT),
+        n_clusters=N_CLUSTERS,
+        eps_thresholds=EPS_VALUES,
+        eps_to_extract=EPS_VALUES[0],
+        metadata_fields=["duration_s", "width", "height"],
     )
 
 

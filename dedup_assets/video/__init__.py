@@ -1,4 +1,4 @@
-"""Video clips: drawing the demo's, describing any, and judging a deduplication of the demo's.
+"""Clips of any origin: reading and writing them, and describing their frames.
 
-Nothing is imported here: `codec` needs PyAV, which evaluation does not.
+Nothing is imported here: only `codec` needs PyAV.
 """

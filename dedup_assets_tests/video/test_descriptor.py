@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.video.demo_clips import clip_path
+from dedup_assets.demo.clips import clip_path
+from dedup_assets.demo.scenes import draw, plan_scene
 from dedup_assets.video.descriptor import (
     DIM,
     EMBEDDING_SCHEMA,
@@ -18,8 +19,7 @@ from dedup_assets.video.descriptor import (
     embed_clips,
 )
 from dedup_assets.video.errors import ClipError
-from dedup_assets.video.scenes import draw, plan_scene
-from dedup_assets_tests.video.conftest import SmallSet
+from dedup_assets_tests.demo.small_set import SmallSet
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dedup_assets.video.backgrounds import BACKGROUNDS
-from dedup_assets.video.drawing import Image
-from dedup_assets.video.foregrounds import FOREGROUNDS
+from dedup_assets.demo.backgrounds import BACKGROUNDS
+from dedup_assets.demo.drawing import Image
+from dedup_assets.demo.foregrounds import FOREGROUNDS
 
 FPS = 20
 MIN_SECONDS, MAX_SECONDS = 5, 10

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dedup_assets.demo.scenes import FPS, Scene, draw, lookalike, plan_scene
+from dedup_assets.demo.transforms import TRANSFORMS, Encoding
+from dedup_assets.demo.truth import DUPLICATE_KINDS, LOOKALIKE, ORIGINAL, TRUTH_SCHEMA
 from dedup_assets.video.parallel import in_processes
-from dedup_assets.video.scenes import FPS, Scene, draw, lookalike, plan_scene
-from dedup_assets.video.transforms import TRANSFORMS, Encoding
-from dedup_assets.video.truth import DUPLICATE_KINDS, LOOKALIKE, ORIGINAL, TRUTH_SCHEMA
 
 DUPLICATES_PER_SCENE = 4
 #: Raised by hand when the same parameters give other clips, so that an older set is made again.

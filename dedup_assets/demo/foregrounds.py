@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dedup_assets.video.drawing import (
+from dedup_assets.demo.drawing import (
     HEIGHT,
     WIDTH,
     Image,

@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.video.codec import sample_frames
-from dedup_assets.video.demo_clips import (
+from dedup_assets.demo.clips import (
     CLIP_NAME,
     clip_path,
     make_clips,
     plan_clips,
     truth_path,
 )
-from dedup_assets.video.scenes import FPS, draw, plan_scene
-from dedup_assets.video.truth import DUPLICATE_KINDS, LOOKALIKE, ORIGINAL, TRUTH_SCHEMA
-from dedup_assets_tests.video.conftest import SmallSet
+from dedup_assets.demo.scenes import FPS, draw, plan_scene
+from dedup_assets.demo.truth import DUPLICATE_KINDS, LOOKALIKE, ORIGINAL, TRUTH_SCHEMA
+from dedup_assets.video.codec import sample_frames
+from dedup_assets_tests.demo.small_set import SmallSet
 
 pytestmark = pytest.mark.slow
 

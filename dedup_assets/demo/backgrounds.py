@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup_assets.video.drawing import (
+from dedup_assets.demo.drawing import (
     CANVAS_HEIGHT,
     CANVAS_WIDTH,
     HEIGHT,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup_assets.video.drawing import HEIGHT, WIDTH
-from dedup_assets.video.truth import DUPLICATE_KINDS
+from dedup_assets.demo.drawing import HEIGHT, WIDTH
+from dedup_assets.demo.truth import DUPLICATE_KINDS
 
 Frames = NDArray[np.uint8]
 BIT_RATE = 800_000  # bits per second, as all below

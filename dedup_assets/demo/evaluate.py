@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from dedup_assets.video.truth import DUPLICATE_KINDS, KINDS, LOOKALIKE
+from dedup_assets.demo.truth import DUPLICATE_KINDS, KINDS, LOOKALIKE
 
 TOTAL = "total"
 

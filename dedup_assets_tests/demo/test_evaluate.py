@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from dedup_assets.video.evaluate import TOTAL, KindResult, recall_and_precision
-from dedup_assets.video.truth import DUPLICATE_KINDS, KINDS, TRUTH_SCHEMA
+from dedup_assets.demo.evaluate import TOTAL, KindResult, recall_and_precision
+from dedup_assets.demo.truth import DUPLICATE_KINDS, KINDS, TRUTH_SCHEMA
 
 
 def _truth() -> pa.Table:
