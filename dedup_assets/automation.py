@@ -24,6 +24,9 @@ REPOSITORY = {".dagster/repository": f"__repository__@{LOCATION}"}
 PROCESS = "dedup_assets/process"
 """Tag of runs of the command: machine and number of the process that they end with."""
 
+NO_RETRY = {"dagster/retry_on_asset_or_op_failure": "false"}
+"""A step retries what may pass; a run that is started again would find the rest again."""
+
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -87,17 +90,20 @@ def build_automation(settings: Settings) -> dg.Definitions:
         scoring_job_name(settings),
         selection=[asset_key(settings, name) for name in SCORING],
         description="From the input to the similarity histogram, over all clusters.",
+        tags=NO_RETRY,
     )
     curation = dg.define_asset_job(
         curation_job_name(settings),
         selection=[asset_key(settings, name) for name in CURATION],
         description="Ids to remove and curated shards at one eps.",
+        tags=NO_RETRY,
     )
 
     @dg.schedule(
         name=f"{settings.dataset}_schedule",
         job=scoring,
         cron_schedule=settings.automation.schedule,
+        execution_timezone=settings.automation.execution_timezone,
         default_status=(
             dg.DefaultScheduleStatus.RUNNING
             if settings.automation.mode == "schedule"

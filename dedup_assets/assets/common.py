@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from dedup_assets.assets.versions import code_version
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
 from dedup_assets.graph import PARTITIONED, READS
@@ -61,7 +62,7 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "required_resource_keys": store_keys(settings),
         "metadata": {"output_path": dg.MetadataValue.path(settings.storage.output_path)},
         "retry_policy": RETRY,
-        "output_required": True,
+        "code_version": code_version(settings, name),
     }
 
 
@@ -143,8 +144,8 @@ def user_errors() -> Iterator[None]:
             raise dg.Failure(description=describe_fault(error), allow_retries=False) from error
         raise
     except Exception as error:
-        text = one_line(f"{type(error).__name__}: {error}")
-        raise dg.Failure(description=text, allow_retries=False) from error
+        # What nobody foresaw may pass: the retry policy decides.
+        raise dg.Failure(description=one_line(f"{type(error).__name__}: {error}")) from error
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

@@ -1,7 +1,13 @@
 import dagster as dg
 
-from dedup_assets.assets.common import asset_options, column_schema, described, stage
-from dedup_assets.graph import CURATED_SHARDS
+from dedup_assets.assets.common import (
+    asset_key,
+    asset_options,
+    column_schema,
+    described,
+    stage,
+)
+from dedup_assets.graph import CURATED_SHARDS, SCORING
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps
@@ -18,11 +24,35 @@ class CuratedShardsConfig(dg.Config):
     replace_shards: bool = False
 
 
+BACKFILL = "dagster/backfill"
+"""Tag of the runs of a backfill: its id."""
+
+
+def not_asked(eps: str) -> str:
+    return (
+        f"no shards were asked for at eps {eps}, which is not eps_to_extract; materialize "
+        "curated_shards alone to have them"
+    )
+
+
+def is_wanted(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, settings: Settings, eps: str
+) -> bool:
+    """Whether shards at ``eps`` were asked for: configured, or chosen without all the rest.
+
+    "Materialize all" covers every eps that was ever registered, and shards may be terabytes.
+    """
+    if eps == settings.thresholds.eps_to_extract:
+        return True
+    backfill = context.instance.get_backfill(context.run.tags.get(BACKFILL, ""))
+    chosen = context.run.asset_selection if backfill is None else backfill.asset_selection
+    return not {asset_key(settings, name) for name in SCORING} & set(chosen or ())
+
+
 def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CURATED_SHARDS, {"webdataset"}),
         partitions_def=eps_partitions_def(settings),
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def curated_shards(
         context: dg.AssetExecutionContext, config: CuratedShardsConfig
@@ -32,8 +62,11 @@ def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
         A run after which a kept clip has no media that it has now, or another kind of it, is
         refused. Launch with `replace_shards: true` to replace what is there all the same.
         """
+        eps = context.partition_key
+        if not is_wanted(context, settings, eps):
+            return dg.MaterializeResult(metadata={"written": False, "reason": not_asked(eps)})
         with stage(context, settings) as snapshot:
-            eps = checked_eps(context.partition_key, settings.dataset)
+            eps = checked_eps(eps, settings.dataset)
             curated = write_shards(snapshot, eps, replace_shards=config.replace_shards)
         store = snapshot.store
         media = f"from {curated.clips}"

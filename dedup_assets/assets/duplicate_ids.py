@@ -28,7 +28,6 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, DUPLICATE_IDS, {"parquet", "csv"}),
         partitions_def=eps_partitions_def(settings),
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def duplicate_ids(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The clips to remove at this eps, each with the clip it duplicates."""

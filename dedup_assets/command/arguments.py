@@ -21,7 +21,7 @@ _METAVARS = {
     "metadata_fields": "FIELD",
 }
 YAML_ONLY = {
-    *("mode", "schedule", "store_resource"),
+    *("mode", "schedule", "execution_timezone", "store_resource"),
     *("input_storage_options", "output_storage_options"),
 }
 SECRET = {"input_storage_options", "output_storage_options"}

@@ -25,6 +25,7 @@ from dedup_assets.graph import (
     CURATED_SHARDS,
     CURATION,
     DUPLICATE_IDS,
+    EMBEDDINGS,
     MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
     SCORING,
@@ -174,6 +175,9 @@ def run_graph(
 def _scoring_options(settings: Settings, work: list[Work]) -> dict[str, Any]:
     """Selection and tags of a run of the scoring job."""
     names = {item.asset for item in work}
+    if EMBEDDINGS in names:
+        # They stay when input is added; without an event that says so, the UI calls them unsynced.
+        names.add(CENTROIDS)
     order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}

@@ -1,6 +1,7 @@
 """Settings of the steps between input and output, and of what starts them."""
 
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -181,6 +182,16 @@ class Automation(Group):
         description="What is switched on from the start: nothing, or the schedule. Either can be "
         "changed in the UI.",
     )
-    schedule: str = Field(
-        default="0 3 * * *", description="Cron schedule of the whole graph, in UTC."
+    schedule: str = Field(default="0 3 * * *", description="Cron schedule of the whole graph.")
+    execution_timezone: str = Field(
+        default="UTC", description="Time zone of the schedule, such as Europe/Berlin."
     )
+
+    @field_validator("execution_timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"must be a time zone such as Europe/Berlin, got {value!r}") from error
+        return value

@@ -114,18 +114,18 @@ def unfinished_keys(store: Store) -> set[str]:
 
 def compared_by(settings: Settings, base: str) -> str:
     """What decides the scores of given rows, whichever fragments they lie in."""
-    return fingerprint("compared", VERSION, base, ranking(settings), *_precision(settings))
+    return fingerprint("compared", VERSION, base, ranking(settings), *precision(settings))
 
 
 def cluster_fingerprint(settings: Settings, base: str, fragments: list[str]) -> str:
     """Digest of what the scores of a cluster are made from: fragments, ranking, precision."""
     order = ranking(settings)
-    return fingerprint("scores", VERSION, base, sorted(fragments), order, *_precision(settings))
+    return fingerprint("scores", VERSION, base, sorted(fragments), order, *precision(settings))
 
 
 def scores_fingerprint(settings: Settings, shuffled: str) -> str:
     """What the scores of every key are made from: the same for any subset of keys."""
-    return fingerprint("scores", VERSION, shuffled, ranking(settings), *_precision(settings))
+    return fingerprint("scores", VERSION, shuffled, ranking(settings), *precision(settings))
 
 
 def ranking(settings: Settings) -> list[object]:
@@ -138,7 +138,7 @@ def ranking(settings: Settings) -> list[object]:
     return [keep, settings.ranking.sim_metric]
 
 
-def _precision(settings: Settings) -> list[str]:
+def precision(settings: Settings) -> list[str]:
     """What a fingerprint says of the precision: exact scores are the same however computed."""
     return [] if settings.compute.precision == "exact" else [settings.compute.precision]
 

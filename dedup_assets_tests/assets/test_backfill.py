@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import create_test_daemon_workspace_context
@@ -23,8 +25,11 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.automation import RANGE_END, RANGE_START
+from dedup_assets.checks import BLOCKING
 from dedup_assets.command.settings_file import write_settings
+from dedup_assets.component import build_definitions
 from dedup_assets.definitions import OUTPUT
+from dedup_assets.graph import READS
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
@@ -60,8 +65,8 @@ class Daemon:
     instance: dg.DagsterInstance
     workspace: WorkspaceProcessContext
 
-    def backfill(self, assets: list[str], keys: list[str]) -> PartitionBackfill:
-        """Launch a backfill of some keys and go on until it has ended."""
+    def backfill(self, assets: Iterable[str], keys: list[str] | None) -> PartitionBackfill:
+        """Launch a backfill of some keys, or of all, and go on until it has ended."""
         location = next(
             iter(self.workspace.create_request_context().get_code_location_entries().values())
         )
@@ -74,11 +79,10 @@ class Daemon:
             backfill_timestamp=time.time(),
             tags={},
             dynamic_partitions_store=self.instance,
-            all_partitions=False,
+            all_partitions=keys is None,
             title=None,
             description=None,
-            # Steps in the process of the run; by default each would start a process of its own.
-            run_config={"execution": {"config": {"in_process": {}}}},
+            run_config=None,
         )
         self.instance.add_backfill(launched)
         for _ in range(MOST_ITERATIONS):
@@ -99,8 +103,7 @@ class Daemon:
 
 
 def key_of(run: dg.DagsterRun) -> str:
-    assert run.tags[RANGE_START] == run.tags[RANGE_END]
-    return run.tags[RANGE_START]
+    return run.tags["dagster/partition"]
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,72 @@ def test_backfill_over_eps_makes_one_run_for_each(daemon: Daemon) -> None:
         assert numbers["kept"] + numbers["removed"] == 60
     assert removed == sorted(removed)
     assert removed[0] < removed[-1]
+
+
+def status_of(daemon: Daemon, asset: str, check: str, eps: str | None) -> str:
+    """The latest status of a check of an eps, or of all of them, as the UI shows it."""
+    key = dg.AssetCheckKey(asset_key(daemon.settings, asset), check)
+    records = daemon.instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, partition_filter=PartitionKeyFilter(key=eps)
+    )
+    return records[0].status.value if records else "none"
+
+
+EPS_CHECKS = [(asset, check) for asset, checks in BLOCKING.items() for check in checks]
+
+
+def test_each_check_of_a_backfill_passes_for_its_eps(daemon: Daemon) -> None:
+    """Runs of ranges of partitions left them planned: the UI said that all were skipped."""
+    eps = ["0.004", "0.04"]
+    daemon.instance.add_dynamic_partitions(eps_partitions_name(daemon.settings), eps)
+    daemon.backfill(["duplicate_ids", "curated_shards"], eps)
+    found = {(c, e): status_of(daemon, a, c, e) for a, c in EPS_CHECKS for e in eps}
+    assert set(found.values()) == {"SUCCEEDED"}, found
+
+
+def test_checks_run_again_without_a_partition_verify_every_eps(daemon: Daemon) -> None:
+    """As "Execute all" does on the page of an asset's checks."""
+    eps = ["0.006", "0.06"]
+    daemon.instance.add_dynamic_partitions(eps_partitions_name(daemon.settings), eps)
+    daemon.backfill(["duplicate_ids", "curated_shards"], eps)
+    keys = {dg.AssetCheckKey(asset_key(daemon.settings, a), c) for a, c in EPS_CHECKS}
+
+    def again() -> dict[str, dg.AssetCheckEvaluation]:
+        job = build_definitions(daemon.settings).resolve_implicit_global_asset_job_def()
+        subset = job.get_subset(asset_selection=set(), asset_check_selection=keys)
+        result = subset.execute_in_process(instance=daemon.instance, raise_on_error=False)
+        return {found.check_name: found for found in result.get_asset_check_evaluations()}
+
+    found = again()
+    assert found.keys() == {check for _, check in EPS_CHECKS}
+    assert all(check.passed for check in found.values())
+    assert {status_of(daemon, a, c, None) for a, c in EPS_CHECKS} == {"SUCCEEDED"}
+    index = Path(daemon.settings.storage.output_path) / "shards/eps=0.006/index.parquet"
+    kept = index.read_bytes()
+    pq.write_table(pq.read_table(index).slice(1), index)
+    try:
+        broken = again()["shards_hold_kept"]
+    finally:
+        index.write_bytes(kept)
+    assert not broken.passed
+    assert "eps 0.006: the index names" in str(broken.description)
+    assert "eps 0.06:" not in str(broken.description)
+
+
+def test_materialize_all_writes_shards_where_they_were_asked_for(daemon: Daemon) -> None:
+    """Every eps ever registered would be terabytes."""
+    eps = ["0.007", "0.07"]
+    daemon.instance.add_dynamic_partitions(eps_partitions_name(daemon.settings), eps)
+    everything = daemon.backfill(READS, None)
+    assert everything.status == BulkActionStatus.COMPLETED_SUCCESS
+    shards = Path(daemon.settings.storage.output_path) / "shards"
+    for value in eps:
+        assert metadata_of(daemon.instance, daemon.settings, "duplicate_ids", value)
+        assert not (shards / f"eps={value}").exists()
+    by_name = daemon.backfill(["curated_shards"], eps[:1])
+    assert by_name.status == BulkActionStatus.COMPLETED_SUCCESS
+    assert (shards / "eps=0.007/index.parquet").exists()
+    assert not (shards / "eps=0.07").exists()
 
 
 def test_backfill_with_a_misspelt_eps_fails_that_one_and_finishes_the_others(

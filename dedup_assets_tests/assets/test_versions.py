@@ -1,0 +1,112 @@
+"""An edit of the YAML shows as Unsynced on what it decides, and on nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleCauseCategory
+from dagster._core.loader import LoadingContextForTest
+
+from dedup_assets.assets.common import asset_key
+from dedup_assets.assets.versions import code_version
+from dedup_assets.component import build_definitions
+from dedup_assets.graph import READS
+from dedup_assets.settings import FIELDS, Settings
+from dedup_assets_tests.assets.helpers import make_settings, open_instance, run_scoring
+
+DECIDED: dict[str, tuple[Any, set[str]]] = {
+    "input_embeddings_path": ("elsewhere", {"embeddings"}),
+    "input_filetype": ("parquet", {"embeddings"}),
+    "id_field": ("name", {"embeddings"}),
+    "embedding_field": ("vector", {"embeddings", "centroids"}),
+    "embedding_dim": (8, {"embeddings"}),
+    "metadata_fields": (["duration"], {"embeddings", "curated_shards"}),
+    "rank_by": (["duration:desc"], {"embeddings", "pairwise_scores"}),
+    "on_invalid": ("quarantine", {"cluster_partitions"}),
+    "clips_path": ("clips", {"curated_shards"}),
+    "n_clusters": (7, {"centroids", "cluster_partitions", "pairwise_scores"}),
+    "clusters_per_partition": (1, {"cluster_partitions", "pairwise_scores"}),
+    "kmeans": ("cuml", {"centroids"}),
+    "max_iter": (3, {"centroids"}),
+    "tol": (0.5, {"centroids"}),
+    "random_state": (1, {"centroids", "missed_by_clustering"}),
+    "fit_data_fraction": (0.5, {"centroids"}),
+    "missed_sample": (7, {"missed_by_clustering"}),
+    "which_to_keep": ("easy", {"pairwise_scores"}),
+    "sim_metric": ("l2", {"pairwise_scores"}),
+    "precision": ("fast", {"pairwise_scores"}),
+    "export": ("media", {"curated_shards"}),
+    "samples_per_shard": (5, {"curated_shards"}),
+    "missing_media": ("skip", {"curated_shards"}),
+}
+"""Of each setting that decides a file, another value, and the assets that it decides."""
+
+NOTHING: dict[str, Any] = {
+    "dataset": "other",  # other assets altogether
+    "allow_links": True,
+    "missed_limit": 0.5,
+    "eps_thresholds": ["0.5"],
+    "eps_to_extract": "0.5",
+    "device": "cpu",
+    "memory_budget": 1 << 24,
+    "pairwise_batch_size": 64,
+    "files_per_partition": 1,
+    "max_fragments": 1,
+    "partitions_per_run": 1,
+    "output_path": "elsewhere",  # where there is no materialization
+    "layout": "nemo",  # refused in an output of the other
+    "input_s3_profile_name": "a",
+    "output_s3_profile_name": "a",
+    "input_s3_endpoint_url": "http://a",
+    "output_s3_endpoint_url": "http://a",
+    "input_storage_options": {"anon": True},
+    "output_storage_options": {"anon": True},
+    "store_resource": "lake",
+    "storage_retries": 1,
+    "mode": "schedule",
+    "schedule": "0 4 * * *",
+    "execution_timezone": "Europe/Berlin",
+}
+
+
+def test_every_setting_is_here() -> None:
+    assert DECIDED.keys() | NOTHING.keys() == FIELDS.keys()
+    assert not DECIDED.keys() & NOTHING.keys()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_setting_changes_the_versions_of_what_it_decides(name: str) -> None:
+    before = Settings.of(
+        input_embeddings_path="in", output_path="out", n_clusters=6, clusters_per_partition=2
+    )
+    value, assets = DECIDED.get(name, (NOTHING.get(name), set()))
+    after = before.replace(**{name: value})
+    assert after != before
+    changed = {a for a in READS if code_version(before, a) != code_version(after, a)}
+    assert changed == assets
+
+
+def test_an_edit_of_the_ranking_is_unsynced_in_dagster(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    with open_instance(tmp_path / "dagster") as instance:
+        assert run_scoring(settings, instance).success
+        assert causes(settings, instance) == {}
+        found = causes(settings.replace(which_to_keep="easy"), instance)
+    assert found["pairwise_scores"] == {StaleCauseCategory.CODE}
+    assert not {"embeddings", "centroids", "cluster_partitions"} & found.keys()
+
+
+def causes(settings: Settings, instance: dg.DagsterInstance) -> dict[str, set[Any]]:
+    """Why assets are unsynced, as the UI is told; partitioned ones by their first partition."""
+    graph = build_definitions(settings).resolve_asset_graph()
+    context = LoadingContextForTest(instance)
+    resolver = CachingStaleStatusResolver(instance, graph, context)
+    found = {}
+    for name in ("embeddings", "centroids", "cluster_partitions", "pairwise_scores"):
+        key = asset_key(settings, name)
+        partitions = graph.get(key).partitions_def
+        first = None if partitions is None else partitions.get_first_partition_key()
+        if reasons := resolver.get_stale_causes(key, first):
+            found[name] = {reason.category for reason in reasons}
+    return found
