@@ -11,14 +11,14 @@ import dagster as dg
 import pytest
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import (
+from dedup_assets.component import build_definitions
+from dedup_assets.runs import (
+    AUTOMATIC,
     PROCESS,
     RANGE_END,
     RANGE_START,
-    SCHEDULED,
     end_abandoned_runs,
 )
-from dedup_assets.component import build_definitions
 from dedup_assets.settings import Settings
 from dedup_assets.store.locks import this_machine
 from dedup_assets_tests.assets.helpers import KEYS, make_settings, materialized, open_instance
@@ -45,7 +45,7 @@ def after(
     settings: Settings, instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult
 ) -> list[Any]:
     """What the sensor asks for once a run has succeeded."""
-    name = "small_after_schedule"
+    name = "small_each_eps"
     sensor = build_definitions(settings).resolve_sensor_def(name)
     (event,) = (
         e for e in result.all_events if e.event_type == dg.DagsterEventType.PIPELINE_SUCCESS
@@ -95,7 +95,7 @@ def test_schedule_asks_for_one_run_over_all_clusters(
     (request,) = scheduled_requests(make_settings(tmp_path), instance)
     assert request.tags[RANGE_START] == KEYS[0]
     assert request.tags[RANGE_END] == KEYS[-1]
-    assert request.tags[SCHEDULED] == "true"
+    assert request.tags[AUTOMATIC] == "true"
     assert schedule_of(make_settings(tmp_path)).job_name == "small_scoring"
 
 
@@ -130,7 +130,7 @@ def test_schedule_and_sensor_make_the_finished_graph(
     (request,) = scheduled_requests(settings, instance)
     scoring = run_request(settings, instance, "small_scoring", request)
     assert scoring.success
-    assert scoring.dagster_run.tags[SCHEDULED] == "true"
+    assert scoring.dagster_run.tags[AUTOMATIC] == "true"
 
     requests = after(settings, instance, scoring)
     assert {r.partition_key: r.asset_selection for r in requests} == {

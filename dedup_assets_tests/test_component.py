@@ -92,8 +92,8 @@ def test_two_datasets_in_yaml_load_side_by_side(project: Project) -> None:
     assert jobs <= set(repository.job_names)
     assert {s.name for s in repository.schedule_defs} == {"films_schedule", "sport_schedule"}
     assert {s.name for s in repository.sensor_defs} >= {
-        "films_after_schedule",
-        "sport_after_schedule",
+        "films_each_eps",
+        "sport_each_eps",
     }
     partitions = {
         definitions.resolve_assets_def(dg.AssetKey([d, "duplicate_ids"])).partitions_def

@@ -16,7 +16,7 @@ PACKAGE = Path(dedup_assets.__file__).parent
 LAYERS = [
     {"definitions"},
     {"component", "cli", "command"},
-    {"assets", "checks", "automation", "partitions", "resources"},
+    {"assets", "checks", "automation", "sensors", "runs", "partitions", "resources"},
     {"stages"},
     {"state"},
     {"settings"},

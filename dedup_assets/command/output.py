@@ -6,10 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from dedup_assets.automation import LOCATION
 from dedup_assets.command.instance import own_instance, refuse_links, use_instance
 from dedup_assets.command.settings_file import load_settings, write_settings
 from dedup_assets.component import build_definitions
+from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store

@@ -9,11 +9,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from rich.console import Console
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import eps_assets
 from dedup_assets.checks import BLOCKING
 from dedup_assets.command.instance import has_instance, open_instance, use_instance
 from dedup_assets.command.settings_file import check_output
 from dedup_assets.graph import PARTITIONED, READS
+from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_work
 from dedup_assets.state.ranges import cluster_ranges

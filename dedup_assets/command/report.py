@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.console import Console
 
-from dedup_assets.automation import eps_assets
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
 from dedup_assets.errors import StaleError, listed
 from dedup_assets.graph import PARTITIONED, SCORING
+from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
 from dedup_assets.stages.duplicates import read_summary, stale_eps

@@ -7,15 +7,6 @@ from typing import Any
 import dagster as dg
 
 from dedup_assets.assets.common import INTERRUPTED, asset_key
-from dedup_assets.automation import (
-    RANGE_END,
-    RANGE_START,
-    REPOSITORY,
-    curation_job_name,
-    end_abandoned_runs,
-    process_tags,
-    scoring_job_name,
-)
 from dedup_assets.component import build_definitions
 from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
@@ -25,7 +16,6 @@ from dedup_assets.graph import (
     CURATED_SHARDS,
     CURATION,
     DUPLICATE_IDS,
-    EMBEDDINGS,
     MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
     SCORING,
@@ -33,6 +23,15 @@ from dedup_assets.graph import (
 )
 from dedup_assets.partitions import register_eps
 from dedup_assets.progress import track
+from dedup_assets.runs import (
+    RANGE_END,
+    RANGE_START,
+    REPOSITORY,
+    curation_job_name,
+    end_abandoned_runs,
+    process_tags,
+    scoring_job_name,
+)
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work
 from dedup_assets.state.ranges import cluster_ranges
@@ -175,9 +174,6 @@ def run_graph(
 def _scoring_options(settings: Settings, work: list[Work]) -> dict[str, Any]:
     """Selection and tags of a run of the scoring job."""
     names = {item.asset for item in work}
-    if EMBEDDINGS in names:
-        # They stay when input is added; without an event that says so, the UI calls them unsynced.
-        names.add(CENTROIDS)
     order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}

@@ -177,10 +177,10 @@ class Compute(Group):
 class Automation(Group):
     """What starts by itself."""
 
-    mode: Literal["none", "schedule"] = Field(
+    mode: Literal["none", "schedule", "sensor"] = Field(
         default="none",
-        description="What is switched on from the start: nothing, or the schedule. Either can be "
-        "changed in the UI.",
+        description="What is switched on from the start: nothing, the schedule, or the sensor that "
+        "runs the graph when the input has new files. The UI can switch each.",
     )
     schedule: str = Field(default="0 3 * * *", description="Cron schedule of the whole graph.")
     execution_timezone: str = Field(

@@ -23,6 +23,7 @@ from dedup_assets.state.manifest import (
 from dedup_assets.store import schemas
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.local import refuse_outside
 from dedup_assets.store.media import refuse_missing_folder
@@ -43,6 +44,19 @@ def input_files(settings: Settings) -> InputFiles:
         settings.storage.input_access,
         settings.source.input_filetype,
     )
+
+
+def input_digest(settings: Settings) -> str:
+    """A text that changes when a file comes, goes or is written; only the listing is read.
+
+    Raises:
+        InputError: there are no files, or it cannot be told what to read.
+    """
+    files = input_files(settings)
+    files.names()
+    if files.single is not None:
+        return fingerprint("input", files.single, files.store.version(files.single))
+    return fingerprint("input", sorted(files.store.list_versions("").items()))
 
 
 def clips_folder(settings: Settings, manifest: Manifest) -> str | None:

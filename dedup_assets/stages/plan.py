@@ -83,7 +83,7 @@ def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[
         InputError: the input cannot be listed.
     """
     plan = _Plan(Snapshot(settings, store))
-    changed = _input_changes(settings, store)
+    changed = input_changes(settings, store)
     if changed:
         plan.add(EMBEDDINGS, changed)
     _plan_centroids(plan, refit)
@@ -94,7 +94,7 @@ def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[
     return [work for asset in READS for work in plan.work.get(asset, ())]
 
 
-def _input_changes(settings: Settings, store: Store) -> str:
+def input_changes(settings: Settings, store: Store) -> str:
     """How the input differs from the manifest; empty if it does not."""
     files = input_files(settings)
     names = files.names()

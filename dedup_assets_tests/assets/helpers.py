@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import RANGE_END, RANGE_START, curation_job_name, scoring_job_name
 from dedup_assets.component import build_definitions
 from dedup_assets.partitions import cluster_partitions_def, eps_partitions_name
+from dedup_assets.runs import RANGE_END, RANGE_START, curation_job_name, scoring_job_name
 from dedup_assets.settings import Settings
 
 DIM = 8

@@ -24,13 +24,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import RANGE_END, RANGE_START
 from dedup_assets.checks import BLOCKING
 from dedup_assets.command.settings_file import write_settings
 from dedup_assets.component import build_definitions
 from dedup_assets.definitions import OUTPUT
 from dedup_assets.graph import READS
 from dedup_assets.partitions import eps_partitions_name
+from dedup_assets.runs import RANGE_END, RANGE_START
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.assets.helpers import (

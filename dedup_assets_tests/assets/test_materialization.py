@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.automation import CURATION, SCORING
+from dedup_assets.graph import CURATION, SCORING
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets_tests.assets.conftest import Finished
 from dedup_assets_tests.assets.helpers import (

@@ -233,11 +233,11 @@ def around(moments: Moments, owner: Any, name: str, kind: str) -> None:
 
 def curate(output: str, eps: str) -> int:
     """Run the curation job for one eps as Dagster launches it, on the instance of an output."""
-    from dedup_assets.automation import curation_job_name
     from dedup_assets.command.instance import open_instance, use_instance
     from dedup_assets.command.settings_file import load_settings
     from dedup_assets.component import build_definitions
     from dedup_assets.partitions import eps_partitions_name
+    from dedup_assets.runs import curation_job_name
 
     settings = load_settings(output)
     use_instance(output)
