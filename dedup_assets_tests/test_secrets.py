@@ -13,6 +13,7 @@ import yaml
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 
+from dedup_assets.settings import grouped
 from dedup_assets_tests.assets.helpers import (
     INSTANCE_YAML,
     clip_ids,
@@ -65,7 +66,7 @@ def write_project(folder: Path, s3: S3Server, endpoint: str) -> None:
     for package in (folder / "films", folder / "films/defs", folder / "films/defs/films"):
         package.mkdir(exist_ok=True)
         (package / "__init__.py").touch()
-    document = {"type": "dedup_assets.SemanticDedup", "attributes": attributes}
+    document = {"type": "dedup_assets.SemanticDedup", "attributes": grouped(attributes)}
     (folder / "films/defs/films/defs.yaml").write_text(yaml.safe_dump(document))
     (folder / "films/definitions.py").write_text(
         "from pathlib import Path\nimport dagster as dg\n"
