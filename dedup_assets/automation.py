@@ -8,7 +8,7 @@ from dedup_assets.runs import (
     NO_RETRY,
     automatic_tags,
     curation_job_name,
-    is_running,
+    is_scoring,
     scoring_job_name,
 )
 from dedup_assets.sensors import build_sensors
@@ -16,7 +16,7 @@ from dedup_assets.settings import Settings
 
 
 def build_automation(settings: Settings) -> dg.Definitions:
-    """Two jobs, and the schedule and sensors, which are off unless ``mode`` says so."""
+    """Two jobs, the schedule and the sensors; ``mode`` says whether one of them starts runs."""
     scoring = dg.define_asset_job(
         scoring_job_name(settings),
         selection=[asset_key(settings, name) for name in SCORING],
@@ -43,7 +43,7 @@ def build_automation(settings: Settings) -> dg.Definitions:
         description="The whole graph: scoring, then each configured eps.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if is_running(context.instance, settings):
+        if is_scoring(context.instance, settings):
             return dg.SkipReason("the last run is not finished")
         return dg.RunRequest(tags=automatic_tags(settings))
 

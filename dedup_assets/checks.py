@@ -82,18 +82,18 @@ def _check(
         retry_policy=RETRY,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        result = dg.AssetCheckResult
+        result_type: type[dg.AssetCheckResult] = dg.AssetCheckResult
         with user_errors():
             snapshot = Snapshot(*open_store(context.resources, settings))
             if by_eps and not context.has_partition_key:
-                verdict, result = _verify_all(snapshot, verify, asset), _ResultOfAll
+                verdict, result_type = _verify_all(snapshot, verify, asset), _ResultOfAll
             elif asset == CURATED_SHARDS and not is_wanted(
                 context, settings, context.partition_key
             ):
                 verdict = Verdict(True, not_asked(context.partition_key), {})
             else:
                 verdict = verify(snapshot, *((context.partition_key,) if by_eps else ()))
-        return result(
+        return result_type(
             asset_key=asset_key(settings, asset),
             check_name=name,
             passed=verdict.passed,

@@ -12,7 +12,7 @@ from dedup_assets.store.filesystem import is_alive
 from dedup_assets.store.locks import this_machine
 
 AUTOMATIC = "dedup_assets/automatic"
-"""Tag of runs that the schedule or the sensor started; only these are followed by each eps."""
+"""Tag of runs that the schedule or `new_files` started; only these are followed by each eps."""
 
 LOCATION = "dedup_assets"
 """Name of the code location, as in pyproject.toml and workspace.yaml."""
@@ -24,7 +24,7 @@ PROCESS = "dedup_assets/process"
 """Tag of runs of the command: machine and number of the process that they end with."""
 
 NO_RETRY = {"dagster/retry_on_asset_or_op_failure": "false"}
-"""A step retries what may pass; a run that is started again would find the rest again."""
+"""Steps retry transient faults themselves; the whole run again would meet the lasting ones."""
 
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
@@ -77,8 +77,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list
     return ended
 
 
-def is_running(instance: dg.DagsterInstance, settings: Settings) -> bool:
-    """Whether a run of the first half is under way."""
+def is_scoring(instance: dg.DagsterInstance, settings: Settings) -> bool:
+    """Whether a run of the first half is under way; those whose process was killed are ended."""
     end_abandoned_runs(instance, settings)
     unfinished = dg.RunsFilter(job_name=scoring_job_name(settings), statuses=list(UNFINISHED))
     return instance.get_runs_count(unfinished) > 0

@@ -8,7 +8,7 @@ import dagster as dg
 
 from dedup_assets.assets.common import open_store, store_keys, user_errors
 from dedup_assets.partitions import register_eps
-from dedup_assets.runs import AUTOMATIC, automatic_tags, eps_assets, is_running
+from dedup_assets.runs import AUTOMATIC, automatic_tags, eps_assets, is_scoring
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import input_digest
 from dedup_assets.stages.plan import input_changes
@@ -30,7 +30,8 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
         ),
         required_resource_keys=store_keys(settings),
         description="Runs the graph when files of the input came, went or were written, and a "
-        f"delivery has not grown for {INTERVAL_S} seconds; then each configured eps.",
+        f"delivery has not grown for {INTERVAL_S} seconds; then each configured eps. A run that "
+        "fails is not started again for the same files.",
     )
     def new_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         seen = json.loads(context.cursor or "{}")
@@ -38,18 +39,19 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
             ours, store = open_store(context.resources, settings)
             found = input_digest(ours)
             if found == seen.get("done"):
-                return dg.SkipReason("no new files")
+                return dg.SkipReason("no new files since the last run was started")
             if found != seen.get("last"):
                 context.update_cursor(json.dumps({**seen, "last": found}))
                 return dg.SkipReason("the input has changed; waiting until it stays as it is")
-            if is_running(context.instance, settings):
+            if is_scoring(context.instance, settings):
                 return dg.SkipReason("the last run is not finished")
             why = input_changes(ours, store)
         context.update_cursor(json.dumps({"last": found, "done": found}))
         if not why:
             return dg.SkipReason("a run has read these files already")
         context.log.info(why)
-        return dg.RunRequest(run_key=found, tags=automatic_tags(settings))
+        # Without a run key, by which Dagster would skip files that come back after they went.
+        return dg.RunRequest(tags=automatic_tags(settings))
 
     @dg.run_status_sensor(
         name=f"{settings.dataset}_each_eps",
@@ -76,7 +78,7 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
 
     @dg.sensor(
         name=f"{settings.dataset}_register_eps",
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Adds the configured eps values as partitions, so that they can be chosen.",
     )

@@ -9,6 +9,7 @@ from dagster_aws.s3 import S3Resource
 from dedup_assets import build_definitions
 from dedup_assets.errors import SettingsError
 from dedup_assets.resources import StoreResource
+from dedup_assets.runs import all_clusters_tags, scoring_job_name
 from dedup_assets.settings import Settings
 from dedup_assets_tests.assets.helpers import (
     make_settings,
@@ -32,29 +33,31 @@ def bound(settings: Settings, store: StoreResource) -> dg.Definitions:
 def test_resource_of_the_user_says_how_s3_is_reached(
     tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ):
-    """Keys from ``EnvVar`` reach the store, and none of them is shown."""
+    """Keys from ``EnvVar`` reach both stores in every asset, and none of them is shown."""
     strip_credentials(monkeypatch)
     forget_sessions()
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    write_part(tmp_path / "in", near_duplicates())
-    settings = make_settings(tmp_path, output_path=s3.url("out"), store_resource="lake")
-    output = S3Resource(
+    s3.put("in/part.parquet", write_part(tmp_path / "in", near_duplicates()).read_bytes())
+    settings = make_settings(
+        tmp_path,
+        input_embeddings_path=s3.url("in"),
+        output_path=s3.url("out"),
+        store_resource="lake",
+    )
+    reached = S3Resource(
         endpoint_url=s3.endpoint,
         region_name="us-east-1",
         aws_access_key_id=KEY,
         aws_secret_access_key=dg.EnvVar(SECRET_VARIABLE),
     )
-    definitions = bound(settings, StoreResource(input=S3Resource(), output=output))
-    job = definitions.resolve_implicit_global_asset_job_def()
+    definitions = bound(settings, StoreResource(input=reached, output=reached))
+    job = definitions.resolve_job_def(scoring_job_name(settings))
     with open_instance(tmp_path / "home") as instance:
-        done = job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey([settings.dataset, "embeddings"])],
-        )
+        done = job.execute_in_process(instance=instance, tags=all_clusters_tags(settings))
         assert done.success
         logged = str([entry.dagster_event for entry in instance.all_logs(done.run_id)])
     assert SECRET not in logged
-    assert "out/embeddings/manifest.parquet" in s3.names()
+    assert "out/extraction/similarity_histogram.parquet" in s3.names()
 
 
 def test_dataset_without_a_name_for_it_has_a_resource_of_its_own(tmp_path: Path):

@@ -28,6 +28,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
+NOTHING_NEW = "no new files since the last run was started"
+
+
 class Ticks:
     """A sensor, tick by tick, with the cursor that Dagster keeps for it."""
 
@@ -70,7 +73,7 @@ def test_first_files_start_the_graph_over_all_clusters(
     assert isinstance(request, dg.RunRequest)
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (KEYS[0], KEYS[-1])
     assert request.tags[AUTOMATIC] == "true"
-    assert ticks.tick() == "no new files"
+    assert ticks.tick() == NOTHING_NEW
 
 
 def test_a_delivery_that_grows_is_waited_for_and_starts_one_run(
@@ -82,7 +85,7 @@ def test_a_delivery_that_grows_is_waited_for_and_starts_one_run(
         add(settings, f"more-{seed}.parquet", seed)
         assert "waiting until it stays" in str(ticks.tick())
     assert isinstance(ticks.tick(), dg.RunRequest)
-    assert ticks.tick() == "no new files"
+    assert ticks.tick() == NOTHING_NEW
 
 
 def test_files_that_a_run_has_read_start_no_other(
@@ -101,6 +104,25 @@ def test_files_that_a_run_has_read_start_no_other(
     (Path(settings.source.input_embeddings_path) / "more.parquet").unlink()
     ticks.tick()
     assert "has read these files already" in str(ticks.tick()), "as they were before"
+
+
+def test_files_that_come_back_are_new_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """A run key made of the listing would have Dagster skip the run that takes one out again."""
+    settings = make_settings(tmp_path)
+    ticks = Ticks(settings, instance)
+    ticks.tick()
+    first = ticks.tick()
+    assert isinstance(first, dg.RunRequest)
+    assert run_scoring(settings, instance).success
+    add(settings, "more.parquet", 1)
+    ticks.tick()
+    assert isinstance(ticks.tick(), dg.RunRequest)
+    assert run_scoring(settings, instance).success
+    (Path(settings.source.input_embeddings_path) / "more.parquet").unlink()
+    ticks.tick()
+    again = ticks.tick()
+    assert isinstance(again, dg.RunRequest)
+    assert first.run_key is again.run_key is None
 
 
 def test_nothing_starts_beside_a_run_and_is_not_forgotten(

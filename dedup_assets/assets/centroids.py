@@ -32,7 +32,9 @@ def build_centroids(settings: Settings) -> dg.AssetsDefinition:
         They stay when input is added. Launch with `refit: true` to fit them again.
         """
         with stage(context, settings) as snapshot:
-            fitted = fit_centroids(settings, snapshot.store, snapshot.manifest, refit=config.refit)
+            fitted = fit_centroids(
+                snapshot.settings, snapshot.store, snapshot.manifest, refit=config.refit
+            )
         per_centroid = fitted.info["sample_rows"] / settings.clustering.n_clusters
         if per_centroid < FEWEST_ROWS_PER_CENTROID:
             context.log.warning(

@@ -131,7 +131,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Leave to a retry only what it can fix: faults of the storage, not of data or program."""
+    """Fail in one line; never retry an error of the user's, or a fault that will come again."""
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:

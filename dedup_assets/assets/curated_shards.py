@@ -59,8 +59,8 @@ def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         """The clips kept at this eps, as WebDataset shards to train on.
 
-        A run after which a kept clip has no media that it has now, or another kind of it, is
-        refused. Launch with `replace_shards: true` to replace what is there all the same.
+        Refused if a kept clip would lose media that it has now, or tars and plain files would
+        replace each other. Launch with `replace_shards: true` to replace what is there.
         """
         eps = context.partition_key
         if not is_wanted(context, settings, eps):

@@ -11,7 +11,7 @@ from dedup_assets.assets.common import (
 from dedup_assets.graph import DUPLICATE_IDS
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
-from dedup_assets.stages.duplicates import checked_eps, list_duplicates
+from dedup_assets.stages.duplicates import checked_eps, list_columns, list_duplicates
 from dedup_assets.stages.missed import find_missed
 from dedup_assets.store import layout, schemas
 
@@ -36,7 +36,7 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
             found = list_duplicates(snapshot, eps)
             missed = find_missed(snapshot)
         store = snapshot.store
-        listed = schemas.removed(snapshot.manifest.id_type, ids_only=store.layout.ids_only)
+        listed = list_columns(snapshot)
         examples = found.examples.with_columns(pl.col(schemas.ID, schemas.MAX_ID).cast(pl.String))
         return dg.MaterializeResult(
             metadata=described(

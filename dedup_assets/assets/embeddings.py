@@ -13,7 +13,7 @@ def build_embeddings(settings: Settings) -> dg.AssetsDefinition:
     def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The input files: listed, their schemas and dimensions compared, their ids unique."""
         with stage(context, settings) as snapshot:
-            manifest = list_embeddings(settings, snapshot.store)
+            manifest = list_embeddings(snapshot.settings, snapshot.store)
         return dg.MaterializeResult(
             metadata=described(
                 snapshot.store,

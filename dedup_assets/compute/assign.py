@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
-from dedup_assets.compute.bounds import U64
+from dedup_assets.compute.bounds import LIMIT_ROUNDING, U64
 from dedup_assets.compute.exact import chunk_rows, fold, pair_dots, squared_norms
 from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
 from dedup_assets.compute.rescore import wide_side
@@ -79,7 +79,7 @@ class _Nearest:
         product = self._right.product(self._format.operand(x))
         # Centroids scaled to length one are off by a rounding, as unit rows are.
         deviation = max(float(abs(norms - 1.0).max()), 2.0**-23)
-        bound = self._right.bound(x, deviation) + 2.0**-22
+        bound = self._right.bound(x, deviation) + LIMIT_ROUNDING
         label = product.argmax(axis=1)
         best = product[xp.arange(len(x)), label]
         near = product >= (best - 2 * bound).astype(xp.float32)[:, None]

@@ -4,6 +4,8 @@ from typing import Any
 
 U32 = 2.0**-24
 U64 = 2.0**-53
+LIMIT_ROUNDING = 2.0**-22
+"""What to add to a bound whose threshold is itself rounded to float32."""
 FAST_TOLERANCE = 1e-3
 """How far below the maximum of its row a score may be with ``precision="fast"``."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import to_host
-from dedup_assets.compute.bounds import FAST_TOLERANCE, cast_bound
+from dedup_assets.compute.bounds import FAST_TOLERANCE, LIMIT_ROUNDING, cast_bound
 from dedup_assets.compute.cuda import Backend
 from dedup_assets.compute.float16 import ALIGNED, halve
 from dedup_assets.compute.plan import Plan
@@ -242,7 +242,7 @@ def _cast(backend: Backend, rows: Distinct, exact: bool) -> tuple[Any, Any]:
     half, residual = halve(backend, rows.x, rows.original)
     largest = float(residual.max()) if len(residual) else 0.0
     bound = cast_bound(rows.x.shape[1], rows.deviation, residual.astype(xp.float64), largest)
-    margin = 2 * bound + 2.0**-22  # the threshold itself is rounded to float32
+    margin = 2 * bound + LIMIT_ROUNDING
     if not exact:
         margin = xp.maximum(margin - FAST_TOLERANCE, 0.0)
     return half, margin.astype(xp.float32)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.bounds import LIMIT_ROUNDING
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import check_unit_length
 from dedup_assets.compute.products import quick_format
@@ -111,8 +112,7 @@ class BestPartners:
         if len(rows) == 0 or len(self._queries) == 0:
             return _collect(found[0], kept), _collect(found[1], kept)
         side = self._format.right(rows)
-        # The last term is the rounding of a limit that the bound is taken from.
-        reach = float(side.bound(self._coarsest, deviation).max()) + 2.0**-22
+        reach = float(side.bound(self._coarsest, deviation).max()) + LIMIT_ROUNDING
         tiles = TileSearch(
             Rows(self._queries, self._norms),
             Rows(rows, norms, xp.asarray(rank)),

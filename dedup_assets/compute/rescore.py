@@ -35,6 +35,8 @@ class Rows:
 def cosines(left: Rows, line: Any, right: Rows, column: Any) -> Any:
     """The meaning of a score: float64, norms included, rounded to float32 once.
 
+    The kernel ``rescore`` does the same on a GPU, to the last bit.
+
     Args:
         line, column: of shape (m,), row numbers on the left and on the right side: the pairs.
 
@@ -83,13 +85,13 @@ def best_in_float64(
             value = wide @ right.x[column].astype(xp.float64).T
             value /= xp.sqrt(left.norms[line][:, None] * right.norms[column])
             value[excluded(here, there)] = -xp.inf
-            rounded = (value - bound).astype(xp.float32)
-            highest = (value + bound).astype(xp.float32)
-            rival = highest >= xp.maximum(best, rounded.max(axis=1))[:, None]
-            i, j = xp.nonzero((rounded != highest) & rival)
-            rounded[i, j] = cosines(left, line[i], right, column[j])
-            first = rounded.argmax(axis=1)  # of equal maxima
-            found = rounded[xp.arange(len(line)), first]
+            low = (value - bound).astype(xp.float32)
+            high = (value + bound).astype(xp.float32)
+            rival = high >= xp.maximum(best, low.max(axis=1))[:, None]
+            i, j = xp.nonzero((low != high) & rival)
+            low[i, j] = cosines(left, line[i], right, column[j])
+            first = low.argmax(axis=1)  # of equal maxima
+            found = low[xp.arange(len(line)), first]
             better = xp.flatnonzero(found > best)
             best[better] = found[better]
             place[better] = column[first[better]]

@@ -61,7 +61,7 @@ def in_threads(
 ) -> None:
     """Call ``function`` on each task, in order of the tasks, in up to ``threads`` threads.
 
-    ``on_done`` is called in the calling thread, in the order in which tasks end. The first error
+    ``on_done`` is called in the calling thread as tasks end, in no fixed order. The first error
     ends the work: tasks that have not begun are dropped, and it is raised here.
     """
     if threads == 1:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.bounds import LIMIT_ROUNDING
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import (
     BestMatch,
@@ -195,9 +196,8 @@ class _Update:
         together = rows[-1] - rows[0] + 1 == len(rows)
         part = self._x[int(rows[0]) : int(rows[-1]) + 1] if together else self._x[lines]
         product = changed.right.product(changed.form.operand(part))
-        # The last term is the rounding of a limit that the bound is taken from.
         bound = float(changed.right.bound(part, self._deviation).max())
-        tiles = TileSearch(self._side, self._side, bound + 2.0**-22, self._budget // 8)
+        tiles = TileSearch(self._side, self._side, bound + LIMIT_ROUNDING, self._budget // 8)
         found = []
 
         fresh = changed.rows[changed.fresh]

@@ -8,5 +8,5 @@ class Group(dg.Model, dg.Resolvable):
     """Settings of one subject."""
 
     # Storage options may hold secrets, and pydantic would repeat what it does not accept.
-    # Neither JSON nor a sum knows infinity.
+    # JSON has no infinity.
     model_config = ConfigDict(hide_input_in_errors=True, allow_inf_nan=False)

@@ -31,11 +31,11 @@ class Clustering(Group):
         default="lloyd",
         description="Implementation of k-means: our own, or RAPIDS cuML on a GPU.",
     )
-    max_iter: int = Field(default=100, ge=1, description="Most iterations of k-means.")
+    max_iter: int = Field(default=100, ge=1, description="Maximum number of k-means iterations.")
     tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
     random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")
     fit_data_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="Most of the rows that k-means is fitted on."
+        default=None, gt=0, le=1, description="Largest share of the rows to fit k-means on."
     )
     missed_sample: int = Field(
         default=2000,
@@ -138,7 +138,7 @@ class Shards(Group):
 
 
 class Compute(Group):
-    """Where and in which portions to compute. Of these, only precision changes results."""
+    """Device, precision and batch sizes. Of these, only precision changes results."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
     precision: Literal["exact", "fast"] = Field(
@@ -164,8 +164,8 @@ class Compute(Group):
     max_fragments: int = Field(
         default=64,
         ge=1,
-        description="Most fragments of a cluster: beyond it, small groups of input files are "
-        "shuffled again together.",
+        description="Maximum number of fragments of a cluster: beyond it, small groups of input "
+        "files are shuffled again together.",
     )
     partitions_per_run: int | None = Field(
         default=None,
@@ -175,7 +175,7 @@ class Compute(Group):
 
 
 class Automation(Group):
-    """What starts by itself."""
+    """What starts runs automatically."""
 
     mode: Literal["none", "schedule", "sensor"] = Field(
         default="none",

@@ -8,9 +8,9 @@ import pyarrow as pa
 from dedup_assets.errors import StaleError, first_line
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import (
+    is_removed,
     list_columns,
     read_summary,
-    removed,
     require_duplicates,
 )
 from dedup_assets.stages.verify import Verdict
@@ -115,7 +115,7 @@ def _expected(
             continue
         yield layout.scores(cluster), pruning_table(rows, id_type)
         for eps in listed:
-            part = to_frame(rows).filter(removed(eps)).sort(schemas.ID)
+            part = to_frame(rows).filter(is_removed(eps)).sort(schemas.ID)
             counts[eps] += part.height
             yield layout.unique_ids_part(eps, cluster), to_table(part, columns)
 

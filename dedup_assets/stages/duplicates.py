@@ -141,7 +141,7 @@ class _Lists:
 
     def add(self, clusters: range, rows: pl.DataFrame) -> None:
         """Write the lists of the clusters of a ledger, each sorted by id."""
-        listed = rows.filter(removed(self.eps)).sort(schemas.CLUSTER, schemas.ID)
+        listed = rows.filter(is_removed(self.eps)).sort(schemas.CLUSTER, schemas.ID)
         self.removed += listed.height
         self.examples = _least_similar(
             pl.concat([self.examples, listed.select(self.examples.columns)])
@@ -188,10 +188,10 @@ class _Lists:
 
 def list_columns(snapshot: Snapshot) -> pa.Schema:
     """The columns of the lists in the layout of the output."""
-    return schemas.removed(snapshot.manifest.id_type, ids_only=snapshot.store.layout.ids_only)
+    return schemas.removed_rows(snapshot.manifest.id_type, ids_only=snapshot.store.layout.ids_only)
 
 
-def removed(eps: str) -> pl.Expr:
+def is_removed(eps: str) -> pl.Expr:
     """The one rule of removal: an earlier-ranked row is at least as similar as the threshold."""
     has_earlier = pl.col(schemas.ID) != pl.col(schemas.MAX_ID)
     return has_earlier & (pl.col(schemas.SCORE) >= pl.lit(score_threshold(eps), pl.Float32))

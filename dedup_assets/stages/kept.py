@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.progress import track
-from dedup_assets.stages.duplicates import removed
+from dedup_assets.stages.duplicates import is_removed
 from dedup_assets.state.commits import rejected_ids
 from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
@@ -54,7 +54,7 @@ def read_kept(snapshot: Snapshot, eps: str, *, media: bool) -> Kept:
         for key, ledger in snapshot.ledgers.items():
             scored = score_frame(snapshot.store, ledger)
             first = pl.col(schemas.ID) == pl.col(schemas.MAX_ID)
-            kept = scored.filter(~removed(eps)).select(
+            kept = scored.filter(~is_removed(eps)).select(
                 schemas.ID,
                 schemas.CLUSTER,
                 pl.when(~first).then(pl.col(schemas.SCORE)).alias("score"),

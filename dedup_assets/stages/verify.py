@@ -17,9 +17,9 @@ from dedup_assets.errors import InputError, StaleError
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import (
     current_lists,
+    is_removed,
     lost_lists,
     read_summary,
-    removed,
     require_duplicates,
 )
 from dedup_assets.stages.missed import find_missed
@@ -139,7 +139,7 @@ def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
         listed = pl.concat([listed, missing.select(schemas.ID)])
     ledgers = snapshot.ledgers.values()
     ids = pl.concat(
-        score_frame(store, ledger).filter(~removed(eps)).select(schemas.ID) for ledger in ledgers
+        score_frame(store, ledger).filter(~is_removed(eps)).select(schemas.ID) for ledger in ledgers
     )
     kept = ids.height
     lacking = ids.join(listed, on=schemas.ID, how="anti").height

@@ -135,7 +135,7 @@ def score_ledger(id_type: pa.DataType) -> pa.Schema:
     )
 
 
-def removed(id_type: pa.DataType, *, ids_only: bool) -> pa.Schema:
+def removed_rows(id_type: pa.DataType, *, ids_only: bool) -> pa.Schema:
     """A list of ids to remove: their rows of the pruning tables, or the ids alone."""
     whole = pairs(id_type)
     return pa.schema([whole.field(ID)]) if ids_only else whole

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedup_assets.compute.thresholds import canonical_eps, score_threshold
-from dedup_assets.stages.duplicates import removed
+from dedup_assets.stages.duplicates import is_removed
 from dedup_assets.store import layout
 from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import make_settings, run_stages, write_inputs
@@ -24,7 +24,7 @@ def removed_of(scores: list[float], eps: str, max_ids: list[str] | None = None) 
         {"id": ids, "max_id": max_ids or ["earlier"] * len(ids), "cosine_sim_score": scores},
         schema_overrides={"cosine_sim_score": pl.Float32},
     )
-    return frame.select(removed(eps)).to_series().to_list()
+    return frame.select(is_removed(eps)).to_series().to_list()
 
 
 @given(st.integers(0, 99_999))
