@@ -81,7 +81,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "output_s3_endpoint_url": st.none() | _endpoints,
     "storage_retries": st.integers(0, 100),
     "schedule": texts,
-    "mode": st.sampled_from(["none", "schedule"]),
+    "mode": _choice("mode"),
+    "execution_timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
 }
 """A strategy for each setting but the storage options, which no file holds."""
 

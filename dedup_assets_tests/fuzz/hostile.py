@@ -85,6 +85,7 @@ def _values(rng: random.Random, folder: Path) -> dict[str, Any]:
         "metadata_fields": lambda: [text() for _ in range(rng.randrange(4))],
         "rank_by": lambda: [f"{column}:{rng.choice(['asc', 'desc', text()])}"],
         "schedule": text,
+        "execution_timezone": text,
         "eps_thresholds": lambda: [rng.choice([0.01, "1e-05", text(), "\u0661", "0.010", 2])],
         "eps_to_extract": lambda: rng.choice(["0.1", 0, text()]),
         "input_s3_profile_name": text,
