@@ -33,6 +33,12 @@ _LASTING = {
 }
 """Faults that the same request finds again, however late it comes."""
 
+_OF_THE_PROGRAM = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError),
+    *(NotImplementedError, ValueError),
+)
+"""What the same call raises again; anything else that nobody foresaw may pass."""
+
 INTERRUPTED = "interrupted"
 """Description of the failure of a step that a signal stopped."""
 
@@ -131,7 +137,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Fail in one line; never retry an error of the user's, or a fault that will come again."""
+    """Fail in one line; never retry an error of the user or program, or a fault that stays."""
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
@@ -144,8 +150,10 @@ def user_errors() -> Iterator[None]:
             raise dg.Failure(description=describe_fault(error), allow_retries=False) from error
         raise
     except Exception as error:
-        # What nobody foresaw may pass: the retry policy decides.
-        raise dg.Failure(description=one_line(f"{type(error).__name__}: {error}")) from error
+        raise dg.Failure(
+            description=one_line(f"{type(error).__name__}: {error}"),
+            allow_retries=not isinstance(error, _OF_THE_PROGRAM),
+        ) from error
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

@@ -217,6 +217,22 @@ def test_programming_error_is_tried_once(
     assert steps(result, dg.DagsterEventType.STEP_UP_FOR_RETRY) == []
 
 
+def test_an_error_that_nobody_foresaw_may_pass(
+    scored: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def flaky(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise RuntimeError("the driver was busy")
+        return list_duplicates(*arguments)
+
+    monkeypatch.setattr(duplicate_ids_module, "list_duplicates", flaky)
+    assert run_curation(scored, instance, EPS).success
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize(
     "number",
     [errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP, errno.ENOTDIR],
