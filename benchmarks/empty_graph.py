@@ -14,12 +14,12 @@ from dagster import BetaWarning, PreviewWarning
 
 from dedup_assets.assets import build_assets
 from dedup_assets.assets.common import asset_options, column_schema, store_keys
+from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
 from dedup_assets.graph import CLUSTER_PARTITIONS, DUPLICATE_IDS, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import register_eps
 from dedup_assets.runs import (
     all_clusters_tags,
-    build_automation,
     curation_job_name,
     eps_assets,
     scoring_job_name,

@@ -166,7 +166,7 @@ def test_sensor_skips_runs_that_the_schedule_did_not_start(
     request = dg.RunRequest(tags={RANGE_START: KEYS[0], RANGE_END: KEYS[-1]})
     (skip,) = after(settings, instance, run_request(settings, instance, "small_scoring", request))
     assert isinstance(skip, dg.SkipReason)
-    assert "not started by the schedule" in (skip.skip_message or "")
+    assert "not started automatically" in (skip.skip_message or "")
 
 
 def test_sensor_skips_when_no_eps_is_configured(

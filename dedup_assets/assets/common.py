@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from dedup_assets.assets.versions import code_version
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
 from dedup_assets.graph import PARTITIONED, READS
@@ -16,6 +15,7 @@ from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.state.snapshot import Snapshot
+from dedup_assets.state.versions import code_version
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout

@@ -9,10 +9,10 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from dedup_assets.assets.common import asset_key
-from dedup_assets.assets.versions import code_version
 from dedup_assets.component import build_definitions
 from dedup_assets.graph import READS
 from dedup_assets.settings import FIELDS, Settings
+from dedup_assets.state.versions import code_version
 from dedup_assets_tests.assets.helpers import make_settings, open_instance, run_scoring
 
 DECIDED: dict[str, tuple[Any, set[str]]] = {
