@@ -255,7 +255,7 @@ def _verify(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
 
 def _scaffold(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.job import read_output
-    from dedup_assets.command.scaffold import component_yaml
+    from dedup_assets.scaffolding import component_yaml
 
     print(component_yaml(read_output(parser, arguments)), end="")
     return 0

@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
 
 from dedup_assets.assets import build_assets
 from dedup_assets.assets.common import store_keys
 from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
 from dedup_assets.errors import SettingsError, shown
+from dedup_assets.scaffolding import Scaffolder
 from dedup_assets.settings import GROUPS, Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.local import absolute_path
@@ -27,6 +29,7 @@ _IN_YAML: dict[str, Any] = {
 """Types in YAML of settings that are kept as another one."""
 
 
+@dg.scaffold_with(Scaffolder)
 class SemanticDedup(dg.Component, Settings, dg.Resolvable):
     """Semantic deduplication of one dataset of video-clip embeddings.
 
@@ -48,10 +51,7 @@ class SemanticDedup(dg.Component, Settings, dg.Resolvable):
         return create_model(derived.__name__, __base__=derived, **groups)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        root = context.project_root
-        everyone = context.component_tree.get_all_components(of_type=SemanticDedup)
-        refuse_shared([rooted(settings, root) for settings in everyone])
-        return build_definitions(rooted(self, root))
+        return build_definitions(rooted(self, context.project_root))
 
 
 def _describe_fields(model: type[dg.Model]) -> None:
@@ -68,10 +68,19 @@ def _describe_fields(model: type[dg.Model]) -> None:
             resolver = dg.Resolver(
                 lambda context, value: context.resolve_value(value),
                 description=field.description,
+                examples=_examples(field),
                 model_field_type=_IN_YAML.get(name),
                 inject_before_resolve=False,
             )
         field.metadata = [*field.metadata, resolver]
+
+
+def _examples(field: FieldInfo) -> list[Any] | None:
+    """The examples of a field, or its default, which is one."""
+    if field.examples or field.is_required():
+        return field.examples
+    default = field.get_default(call_default_factory=True)
+    return None if default is None else [default]
 
 
 for group in GROUPS.values():

@@ -12,10 +12,12 @@ import dagster as dg
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from dedup_assets import SemanticDedup, build_definitions
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import FIELDS, GROUPS, grouped
+from dedup_assets.graph import READS
+from dedup_assets.settings import FIELDS, GROUPS, Settings, grouped
 from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, output_of, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
 from dedup_assets_tests.s3 import S3Server, forget_sessions, strip_credentials
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 Project = Callable[[dict[str, dict[str, Any]]], dg.Definitions]
+
+GPU = {"centroids", "cluster_partitions", "pairwise_scores", "missed_by_clustering"}
 
 MINIMAL: dict[str, Any] = {
     "input_embeddings_path": "data/embeddings",
@@ -173,11 +177,60 @@ def test_two_yaml_files_with_one_dataset_are_refused(project: Project) -> None:
     assert "dedup" in causes(error.value)
 
 
-def test_two_yaml_files_with_one_output_path_are_refused(project: Project) -> None:
-    """They would overwrite each other's files, each believing them to be its own."""
-    with pytest.raises(Exception) as error:
-        project({name: {**MINIMAL, "dataset": name} for name in ("a", "b")}).get_repository_def()
-    assert "output_path" in causes(error.value)
+def test_settings_of_the_assets_reach_every_asset(project: Project) -> None:
+    tags = {"dagster-k8s/config": {"container_config": {"resources": {"limits": {"gpu": 1}}}}}
+    definitions = project(
+        {
+            "a": {
+                **MINIMAL,
+                "key_prefix": ["video", "curation"],
+                "owners": ["team:data", "ann@example.com"],
+                "tags": {"domain": "video"},
+                "deps": ["video/clip_embeddings"],
+                "op_tags": {"pairwise_scores": tags},
+                "pool": "h200",
+            }
+        }
+    )
+    specs = {s.key.path[-1]: s for s in definitions.resolve_all_asset_specs()}
+    ours = {name: specs[name] for name in READS}
+    for name, spec in ours.items():
+        assert spec.key.path[:-1] == ["video", "curation", "dedup"]
+        assert spec.owners == ["team:data", "ann@example.com"]
+        assert spec.tags["domain"] == "video"
+        op = definitions.resolve_assets_def(spec.key).op
+        assert ("dagster-k8s/config" in op.tags) == (name == "pairwise_scores")
+        assert op.pool == ("h200" if name in GPU else None)
+    (before,) = ours["embeddings"].deps
+    assert before.asset_key == dg.AssetKey(["video", "clip_embeddings"])
+    repository = definitions.get_repository_def()
+    assert repository.has_job("dedup_scoring")
+    checks = repository.asset_graph.asset_check_keys
+    assert {key.asset_key.path[0] for key in checks} == {"video"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("key_prefix", ["a/b"], "segments of letters, digits"),
+        ("deps", ["a//b"], "asset keys such as"),
+        ("owners", ["ann"], "email addresses and team:NAME, got 'ann'"),
+        ("tags", {"a b": "c"}, "invalid tag keys"),
+        ("op_tags", {"scores": {"a": "b"}}, "pairwise_scores, missed_by_clustering"),
+        ("pool", "a b", "should match pattern"),
+    ],
+)
+def test_settings_of_the_assets_are_checked(field: str, value: object, rule: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(rule)):
+        Settings.of(**MINIMAL, **{field: value})
+
+
+def test_every_setting_has_a_description_and_an_example_in_the_schema() -> None:
+    """What `dg` shows in its documentation of the component, and editors beside the YAML."""
+    for group in (SemanticDedup, *GROUPS.values()):
+        for name, field in group.model().model_fields.items():
+            assert field.description, name
+            assert field.examples or name in GROUPS, name
 
 
 def test_definitions_of_the_repository_validate(tmp_path: Path) -> None:

@@ -1,54 +1,24 @@
-"""Imports point downwards only, and heavy ones wait until they are needed."""
+"""Where assets are defined, and that heavy imports wait until they are needed.
+
+The layers are a contract in pyproject.toml, which lint-imports checks.
+"""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import dedup_assets
 from dedup_assets_tests.command.helpers import clean_environment
 
 PACKAGE = Path(dedup_assets.__file__).parent
 
-LAYERS = [
-    {"definitions"},
-    {"component", "cli", "command"},
-    {"assets", "checks", "automation", "sensors", "runs", "partitions", "resources"},
-    {"stages"},
-    {"state"},
-    {"settings"},
-    {"demo"},
-    {"store", "video"},
-    {"compute"},
-    {"errors", "graph", "progress"},
-]
-"""From the top; a module may import its own layer and those below."""
-
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def unit(path: Path) -> str:
     """The layer's name of a module: the folder below the package, or the module itself."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-def imports_of_package(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, unit) of each import of this package in a module, those in functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "dedup_assets" and len(parts) > 1:
-                yield node.lineno, parts[1]
 
 
 def python(code: str) -> str:
@@ -63,20 +33,6 @@ def python(code: str) -> str:
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_downwards(path: Path) -> None:
-    name = unit(path)
-    if name in ("__init__", "defs"):
-        return
-    assert name in LEVEL, f"{name} is in no layer"
-    upwards = [
-        f"{path.relative_to(PACKAGE)}:{line} imports {other}"
-        for line, other in imports_of_package(path)
-        if other in LEVEL and LEVEL[other] < LEVEL[name]
-    ]
-    assert not upwards
 
 
 def test_every_asset_is_defined_in_the_assets_folder() -> None:

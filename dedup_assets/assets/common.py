@@ -42,7 +42,6 @@ _OF_THE_PROGRAM = (
 INTERRUPTED = "interrupted"
 """Description of the failure of a step that a signal stopped."""
 
-GPU_POOL = "gpu"
 RETRY = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -51,11 +50,11 @@ RETRY = dg.RetryPolicy(
 
 def gpu_pool(settings: Settings) -> str | None:
     """The pool of assets that may compute on a GPU; none where the CPU was asked for."""
-    return None if settings.compute.device == "cpu" else GPU_POOL
+    return None if settings.compute.device == "cpu" else settings.assets.pool
 
 
 def asset_key(settings: Settings, name: str) -> dg.AssetKey:
-    return dg.AssetKey([settings.dataset, name])
+    return dg.AssetKey([*settings.assets.key_prefix, settings.dataset, name])
 
 
 def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, Any]:
@@ -64,11 +63,14 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "key": asset_key(settings, name),
         "group_name": settings.dataset,
         "kinds": kinds,
-        "deps": [_dep(settings, name, read) for read in READS[name]],
+        "deps": [_dep(settings, name, read) for read in READS[name]] or settings.assets.dep_keys,
         "required_resource_keys": store_keys(settings),
         "metadata": {"output_path": dg.MetadataValue.path(settings.storage.output_path)},
         "retry_policy": RETRY,
         "code_version": code_version(settings, name),
+        "owners": settings.assets.owners,
+        "tags": settings.assets.tags,
+        "op_tags": settings.assets.op_tags.get(name),
     }
 
 

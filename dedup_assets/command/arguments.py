@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dedup_assets.errors import one_line, shown
-from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, Settings
+from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, OF_PROJECT, SECRET, Settings
+from dedup_assets.settings.orchestration import Automation
 from dedup_assets.store.sizes import format_bytes
 
 _METAVARS = {
@@ -20,11 +21,7 @@ _METAVARS = {
     "eps_to_extract": "EPS",
     "metadata_fields": "FIELD",
 }
-YAML_ONLY = {
-    *("mode", "schedule", "execution_timezone", "store_resource"),
-    *("input_storage_options", "output_storage_options"),
-}
-SECRET = {"input_storage_options", "output_storage_options"}
+YAML_ONLY = SECRET | OF_PROJECT | Automation.model_fields.keys()
 _UNSHOWN = SECRET | {"input_s3_endpoint_url", "output_s3_endpoint_url"}
 _MORE_HELP = {"n_clusters": " auto: the fewest that stay within --time-budget."}
 _MOST_SHOWN = 240

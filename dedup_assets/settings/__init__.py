@@ -11,15 +11,9 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from dedup_assets.settings.group import Group
+from dedup_assets.settings.orchestration import Assets, Automation
 from dedup_assets.settings.places import OWN_COLUMNS, Source, Storage, refuse_own_columns
-from dedup_assets.settings.steps import (
-    Automation,
-    Clustering,
-    Compute,
-    Ranking,
-    Shards,
-    Thresholds,
-)
+from dedup_assets.settings.steps import Clustering, Compute, Ranking, Shards, Thresholds
 from dedup_assets.store.access import is_remote
 
 GROUPS: dict[str, type[Group]] = {
@@ -30,10 +24,17 @@ GROUPS: dict[str, type[Group]] = {
     "shards": Shards,
     "compute": Compute,
     "storage": Storage,
+    "assets": Assets,
     "automation": Automation,
 }
 GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.model_fields}
 """Of each setting but ``dataset``."""
+
+SECRET = {"input_storage_options", "output_storage_options"}
+"""Settings that may hold secrets."""
+
+OF_PROJECT = {"store_resource", *Assets.model_fields}
+"""Settings of a project of the user's: they name what is bound or defined there."""
 
 
 class Settings(dg.Model):
@@ -53,6 +54,7 @@ class Settings(dg.Model):
     shards: Shards = Field(default_factory=Shards)
     compute: Compute = Field(default_factory=Compute)
     storage: Storage
+    assets: Assets = Field(default_factory=Assets)
     automation: Automation = Field(default_factory=Automation)
 
     @classmethod

@@ -29,19 +29,27 @@ class Source(Group):
         min_length=1,
         description="Folder of Parquet, JSON lines or .npy files, one file, a .zip of them, or the "
         "output folder of cosmos-curate or NeMo Curator; local or s3://bucket/prefix.",
+        examples=["s3://bucket/embeddings"],
     )
     input_filetype: Literal["parquet", "jsonl", "npy"] | None = Field(
-        default=None, description="Format of the embeddings; by default told by the files' names."
+        default=None,
+        description="Format of the embeddings; by default told by the files' names.",
+        examples=["parquet"],
     )
     id_field: str = Field(default="id", min_length=1, description="Column of the clip ids.")
     embedding_field: str = Field(
         default="embedding", min_length=1, description="Column of the embeddings."
     )
     embedding_dim: int | None = Field(
-        default=None, ge=1, description="Dimension that the embeddings must have."
+        default=None,
+        ge=1,
+        description="Dimension that the embeddings must have.",
+        examples=[768],
     )
     metadata_fields: list[str] = Field(
-        default_factory=list, description="Columns to carry along, into the shards too."
+        default_factory=list,
+        description="Columns to carry along, into the shards too.",
+        examples=[["duration", "source"]],
     )
     on_invalid: Literal["fail", "quarantine"] = Field(
         default="fail",
@@ -52,6 +60,7 @@ class Source(Group):
         default=None,
         description="Folder of the clips' media files; none: clips/ of input_embeddings_path, if "
         "that is the output folder of a split pipeline, or else an index of ids only.",
+        examples=["s3://bucket/clips"],
     )
     allow_links: bool = Field(
         default=False,
@@ -77,6 +86,7 @@ class Storage(Group):
     output_path: str = Field(
         min_length=1,
         description="Folder that everything is written below; local or s3://bucket/prefix.",
+        examples=["s3://bucket/deduplicated"],
     )
     layout: Literal["cosmos-curate", "nemo"] = Field(
         default="cosmos-curate",
@@ -84,33 +94,44 @@ class Storage(Group):
         "pairwise/ and duplicates/ as by NeMo Curator's semantic deduplication.",
     )
     input_s3_profile_name: str | None = Field(
-        default=None, description="AWS profile to read embeddings and clips with, from S3."
+        default=None,
+        description="AWS profile to read embeddings and clips with, from S3.",
+        examples=["research"],
     )
     output_s3_profile_name: str | None = Field(
-        default=None, description="AWS profile to read and write the output with, on S3."
+        default=None,
+        description="AWS profile to read and write the output with, on S3.",
+        examples=["research"],
     )
     input_s3_endpoint_url: str | None = Field(
-        default=None, description="URL of the S3-compatible store that the input lies in."
+        default=None,
+        description="URL of the S3-compatible store that the input lies in.",
+        examples=["https://s3.example.com"],
     )
     output_s3_endpoint_url: str | None = Field(
-        default=None, description="URL of the S3-compatible store that the output goes to."
+        default=None,
+        description="URL of the S3-compatible store that the output goes to.",
+        examples=["https://s3.example.com"],
     )
     input_storage_options: dict[str, Any] = Field(
         default_factory=dict,
         repr=False,
         description="Arguments of s3fs for the input, such as key and secret. Take secrets from "
         "the environment: '{{ env.NAME }}'.",
+        examples=[{"secret": "{{ env.S3_SECRET }}"}],
     )
     output_storage_options: dict[str, Any] = Field(
         default_factory=dict,
         repr=False,
         description="Arguments of s3fs for the output, likewise.",
+        examples=[{"secret": "{{ env.S3_SECRET }}"}],
     )
     store_resource: str | None = Field(
         default=None,
         min_length=1,
         description="Key of a StoreResource of your own that says how to reach S3, bound in your "
         "Definitions; by default the dataset has its own.",
+        examples=["store"],
     )
     storage_retries: int = Field(
         default=RETRIES,

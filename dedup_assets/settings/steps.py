@@ -1,7 +1,6 @@
-"""Settings of the steps between input and output, and of what starts them."""
+"""Settings of the steps between input and output."""
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -19,13 +18,15 @@ class Clustering(Group):
     """k-means, and the measurement of what it misses."""
 
     n_clusters: int = Field(
-        description="Clusters; only rows of one cluster are compared. 1 compares all rows."
+        description="Clusters; only rows of one cluster are compared. 1 compares all rows.",
+        examples=[1000],
     )
     clusters_per_partition: int | None = Field(
         default=None,
         ge=1,
         description="Clusters in one partition key; by default as few as keep the keys at "
         f"{MAX_PARTITION_KEYS} or fewer.",
+        examples=[8],
     )
     kmeans: Literal["lloyd", "cuml"] = Field(
         default="lloyd",
@@ -35,7 +36,11 @@ class Clustering(Group):
     tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
     random_state: int = Field(default=42, ge=0, lt=2**63, description="Seed of all random choices.")
     fit_data_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="Largest share of the rows to fit k-means on."
+        default=None,
+        gt=0,
+        le=1,
+        description="Largest share of the rows to fit k-means on.",
+        examples=[0.1],
     )
     missed_sample: int = Field(
         default=2000,
@@ -85,6 +90,7 @@ class Ranking(Group):
     rank_by: list[str] = Field(
         default_factory=list,
         description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
+        examples=[["height:desc", "duration:desc"]],
     )
 
     @field_validator("rank_by")
@@ -108,9 +114,12 @@ class Thresholds(Group):
     eps_thresholds: list[Eps] = Field(
         default_factory=list,
         description="eps values to list the duplicates for; 1 - eps is the lowest similarity.",
+        examples=[[0.001, 0.01]],
     )
     eps_to_extract: Eps | None = Field(
-        default=None, description="eps to write the curated shards for."
+        default=None,
+        description="eps to write the curated shards for.",
+        examples=[0.01],
     )
 
     @field_validator("eps_thresholds")
@@ -155,11 +164,13 @@ class Compute(Group):
         default=None,
         ge=1,
         description="Rows of a tile in the pairwise step; it changes no result.",
+        examples=[1024],
     )
     files_per_partition: int | None = Field(
         default=None,
         ge=1,
         description="Input files in one group of the shuffle; by default about 1 GiB of files.",
+        examples=[100],
     )
     max_fragments: int = Field(
         default=64,
@@ -171,27 +182,5 @@ class Compute(Group):
         default=None,
         ge=1,
         description="Partition keys of pairwise_scores in one run of a backfill; by default all.",
+        examples=[16],
     )
-
-
-class Automation(Group):
-    """What starts runs automatically."""
-
-    mode: Literal["none", "schedule", "sensor"] = Field(
-        default="none",
-        description="What is switched on from the start: nothing, the schedule, or the sensor that "
-        "runs the graph when the input has new files. The UI can switch each.",
-    )
-    schedule: str = Field(default="0 3 * * *", description="Cron schedule of the whole graph.")
-    execution_timezone: str = Field(
-        default="UTC", description="Time zone of the schedule, such as Europe/Berlin."
-    )
-
-    @field_validator("execution_timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"must be a time zone such as Europe/Berlin, got {value!r}") from error
-        return value

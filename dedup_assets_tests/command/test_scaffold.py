@@ -13,8 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dedup_assets import SemanticDedup
-from dedup_assets.command.scaffold import component_yaml
 from dedup_assets.command.settings_file import write_settings
+from dedup_assets.scaffolding import component_yaml
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests import hostile

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import yaml
 from webdataset import tariterators
 
-from dedup_assets.command.scaffold import component_yaml
 from dedup_assets.command.settings_file import check_output, load_settings, write_settings
 from dedup_assets.component import SemanticDedup
+from dedup_assets.scaffolding import component_yaml
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates
