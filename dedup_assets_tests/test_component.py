@@ -330,25 +330,6 @@ def test_storage_options_of_a_wrong_type_are_not_repeated(
     assert "secret-that-nobody-may-see" not in causes(caught.value)
 
 
-def test_dg_finds_and_accepts_the_component() -> None:
-    """Each of these refused the shipped demo: ``dg`` saw no component, and no number for an eps."""
-    for arguments, says in (
-        (("list", "components", "--json"), "dedup_assets.SemanticDedup"),
-        (("check", "yaml"), "validated successfully"),
-        (("check", "defs"), "loaded successfully"),
-    ):
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dg"), *arguments],
-            cwd=ROOT,
-            env=clean_environment(DAGSTER_DISABLE_TELEMETRY="1"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert says in done.stdout + done.stderr
-
-
 def test_every_field_keeps_its_description_and_numbers_are_numbers() -> None:
     schema = SemanticDedup.model().model_json_schema()
     groups = schema["properties"]

@@ -20,7 +20,6 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         **asset_options(settings, CLUSTER_PARTITIONS, {"parquet"}),
         partitions_def=cluster_partitions_def(settings),
-        backfill_policy=dg.BackfillPolicy.single_run(),
         pool=gpu_pool(settings),
     )
     def cluster_partitions(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

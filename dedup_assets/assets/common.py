@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
-from dedup_assets.graph import PARTITIONED, READS
+from dedup_assets.graph import PAIRWISE_SCORES, PARTITIONED, READS
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
@@ -71,7 +71,19 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "owners": settings.assets.owners,
         "tags": settings.assets.tags,
         "op_tags": settings.assets.op_tags.get(name),
+        "backfill_policy": _backfill_policy(settings, name),
     }
+
+
+def _backfill_policy(settings: Settings, name: str) -> dg.BackfillPolicy | None:
+    """One run for all clusters; one for each eps, so that checks keep their partition.
+
+    `dg launch --partition-range` asks it of the assets without partitions too.
+    """
+    if PARTITIONED.get(name) == "eps":
+        return None
+    per_run = settings.compute.partitions_per_run if name == PAIRWISE_SCORES else None
+    return dg.BackfillPolicy.multi_run(per_run) if per_run else dg.BackfillPolicy.single_run()
 
 
 def _dep(settings: Settings, name: str, read: str) -> dg.AssetDep:

@@ -15,16 +15,9 @@ from dedup_assets.store import layout, schemas
 
 
 def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
-    per_run = settings.compute.partitions_per_run
-
     @dg.asset(
         **asset_options(settings, PAIRWISE_SCORES, {"parquet"}),
         partitions_def=cluster_partitions_def(settings),
-        backfill_policy=(
-            dg.BackfillPolicy.single_run()
-            if per_run is None
-            else dg.BackfillPolicy.multi_run(per_run)
-        ),
         pool=gpu_pool(settings),
     )
     def pairwise_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
