@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.settings import Settings
 from dedup_assets.state.ranges import cluster_ranges
 
@@ -24,3 +25,16 @@ def register_eps(instance: dg.DagsterInstance, settings: Settings) -> None:
         instance.add_dynamic_partitions(
             eps_partitions_name(settings), settings.thresholds.eps_thresholds
         )
+
+
+def misspelt_eps(instance: dg.DagsterInstance, settings: Settings) -> dict[str, str]:
+    """The eps of each partition that is spelled otherwise; not of those that are no eps at all."""
+    found = {}
+    for key in instance.get_dynamic_partitions(eps_partitions_name(settings)):
+        try:
+            eps = canonical_eps(key)
+        except ValueError:
+            continue  # the asset refuses it, and says how to delete it
+        if eps != key:
+            found[key] = eps
+    return found

@@ -78,8 +78,7 @@ def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list
 
 
 def is_scoring(instance: dg.DagsterInstance, settings: Settings) -> bool:
-    """Whether a run of the first half is under way; those whose process was killed are ended."""
-    end_abandoned_runs(instance, settings)
+    """Whether a run of the first half is under way."""
     unfinished = dg.RunsFilter(job_name=scoring_job_name(settings), statuses=list(UNFINISHED))
     return instance.get_runs_count(unfinished) > 0
 

@@ -1,4 +1,4 @@
-"""Sensors: new files start the graph, each eps follows, and eps values become partitions."""
+"""Sensors: what starts the graph, each eps after it, and upkeep of partitions and runs."""
 
 import json
 from collections.abc import Iterator
@@ -6,14 +6,26 @@ from typing import Any
 
 import dagster as dg
 
-from dedup_assets.assets.common import open_store, store_keys, user_errors
-from dedup_assets.partitions import register_eps
-from dedup_assets.runs import AUTOMATIC, automatic_tags, eps_assets, is_scoring
+from dedup_assets.assets.common import asset_key, open_store, store_keys, user_errors
+from dedup_assets.graph import SCORING, SIMILARITY_HISTOGRAM
+from dedup_assets.partitions import eps_partitions_def, eps_partitions_name, misspelt_eps
+from dedup_assets.runs import (
+    AUTOMATIC,
+    automatic_tags,
+    end_abandoned_runs,
+    eps_assets,
+    is_scoring,
+)
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import input_digest
 from dedup_assets.stages.plan import input_changes
 
 INTERVAL_S = 60
+
+
+def _watches_files(settings: Settings) -> bool:
+    mode = settings.automation.mode
+    return mode == "sensor" or (mode == "eager" and not settings.assets.deps)
 
 
 def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.SensorDefinition]:
@@ -25,7 +37,7 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
         minimum_interval_seconds=INTERVAL_S,
         default_status=(
             dg.DefaultSensorStatus.RUNNING
-            if settings.automation.mode == "sensor"
+            if _watches_files(settings)
             else dg.DefaultSensorStatus.STOPPED
         ),
         required_resource_keys=store_keys(settings),
@@ -56,7 +68,8 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
     @dg.run_status_sensor(
         name=f"{settings.dataset}_each_eps",
         run_status=dg.DagsterRunStatus.SUCCESS,
-        monitored_jobs=[scoring],
+        # Conditions start runs of no job of ours.
+        monitored_jobs=None if settings.automation.mode == "eager" else [scoring],
         request_job=curation,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Runs each configured eps after a run that the schedule or a sensor started.",
@@ -64,28 +77,59 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
     def each_eps(
         context: dg.RunStatusSensorContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        if AUTOMATIC not in context.dagster_run.tags:
+        run = context.dagster_run
+        made = run.asset_selection
+        if AUTOMATIC not in run.tags:
             yield dg.SkipReason("this run was not started automatically")
+            return
+        if made and asset_key(settings, SIMILARITY_HISTOGRAM) not in made:
+            yield dg.SkipReason("this run did not get to the histogram")
             return
         if not settings.thresholds.eps_thresholds:
             yield dg.SkipReason("no eps is configured")
         for eps in settings.thresholds.eps_thresholds:
             yield dg.RunRequest(
-                run_key=f"{context.dagster_run.run_id}-{eps}",
+                run_key=f"{run.run_id}-{eps}",
                 partition_key=eps,
                 asset_selection=eps_assets(settings, eps),
             )
 
     @dg.sensor(
-        name=f"{settings.dataset}_register_eps",
+        name=f"{settings.dataset}_upkeep",
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Adds the configured eps values as partitions, so that they can be chosen.",
+        description="Adds the configured eps values as partitions, spells those that were added "
+        "otherwise as the assets need them, and ends runs of the command that were killed.",
     )
-    def register_configured_eps(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        register_eps(context.instance, settings)
-        return dg.SkipReason(
-            f"configured eps: {', '.join(settings.thresholds.eps_thresholds) or 'none'}"
+    def upkeep(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        instance = context.instance
+        there = set(instance.get_dynamic_partitions(eps_partitions_name(settings)))
+        wrong = misspelt_eps(instance, settings)
+        added = {*settings.thresholds.eps_thresholds, *wrong.values()} - there
+        ended = end_abandoned_runs(instance, settings)
+        done = [
+            *(f"eps {key} is now {eps}" for key, eps in wrong.items()),
+            *(f"eps {eps} added" for eps in sorted(added - set(wrong.values()))),
+            *(f"run {run} ended, whose process was killed" for run in ended),
+        ]
+        eps = eps_partitions_def(settings)
+        return dg.SensorResult(
+            skip_reason="; ".join(done) or "nothing to do",
+            dynamic_partitions_requests=[
+                *([eps.build_add_request(sorted(added))] if added else []),
+                *([eps.build_delete_request(sorted(wrong))] if wrong else []),
+            ],
         )
 
-    return [new_files, each_eps, register_configured_eps]
+    sensors: list[dg.SensorDefinition] = [new_files, each_eps, upkeep]
+    if settings.automation.mode == "eager":
+        sensors.append(
+            dg.AutomationConditionSensorDefinition(
+                name=f"{settings.dataset}_conditions",
+                target=[asset_key(settings, name) for name in SCORING],
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                run_tags={AUTOMATIC: "true"},
+                description="Makes each asset up to the histogram when one that it reads was made.",
+            )
+        )
+    return sensors

@@ -179,16 +179,41 @@ def test_sensor_skips_when_no_eps_is_configured(
     assert "no eps is configured" in (skip.skip_message or "")
 
 
+def upkeep(settings: Settings, instance: dg.DagsterInstance) -> str:
+    """Evaluate the sensor and apply what it asks for, as the daemon does; what it says it did."""
+    sensor = build_definitions(settings).resolve_sensor_def("small_upkeep")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    answer = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert answer.run_requests == []
+    for request in answer.dynamic_partitions_requests or ():
+        name, keys = request.partitions_def_name, request.partition_keys
+        if isinstance(request, dg.AddDynamicPartitionsRequest):
+            instance.add_dynamic_partitions(name, keys)
+        else:
+            for key in keys:
+                instance.delete_dynamic_partition(name, key)
+    return answer.skip_message or ""
+
+
 def test_configured_eps_can_be_chosen_before_anything_ran(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     settings = make_settings(tmp_path)
-    sensor = build_definitions(settings).resolve_sensor_def("small_register_eps")
-    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
-    for _ in range(2):
-        answer = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
-        assert answer.run_requests == []
-        assert set(instance.get_dynamic_partitions("small/eps")) == {"0.05", "0.001"}
+    assert upkeep(settings, instance) == "eps 0.001 added; eps 0.05 added"
+    assert set(instance.get_dynamic_partitions("small/eps")) == {"0.05", "0.001"}
+    assert upkeep(settings, instance) == "nothing to do"
+
+
+def test_eps_partitions_are_respelled_and_those_of_no_eps_left_to_the_asset(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = make_settings(tmp_path)
+    upkeep(settings, instance)
+    instance.add_dynamic_partitions("small/eps", ["0.020", "5e-2", "abc"])
+    assert upkeep(settings, instance) == "eps 0.020 is now 0.02; eps 5e-2 is now 0.05"
+    keys = set(instance.get_dynamic_partitions("small/eps"))
+    assert keys == {"0.05", "0.001", "0.02", "abc"}
+    assert upkeep(settings, instance) == "nothing to do"
 
 
 def started_run(settings: Settings, instance: dg.DagsterInstance, process: int) -> dg.DagsterRun:
@@ -218,6 +243,8 @@ def test_a_killed_run_of_the_command_holds_nothing_back(
     pools = instance.event_log_storage
     pools.set_concurrency_slots("gpu", 1)
     assert pools.claim_concurrency_slot("gpu", run.run_id, "step").is_claimed
+    assert scheduled_requests(settings, instance) == []
+    assert f"run {run.run_id} ended" in upkeep(settings, instance)
     assert len(scheduled_requests(settings, instance)) == 1
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
-from dedup_assets.graph import PAIRWISE_SCORES, PARTITIONED, READS
+from dedup_assets.graph import EMBEDDINGS, PAIRWISE_SCORES, PARTITIONED, READS, SCORING
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
@@ -72,7 +72,23 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "tags": settings.assets.tags,
         "op_tags": settings.assets.op_tags.get(name),
         "backfill_policy": _backfill_policy(settings, name),
+        "automation_condition": _condition(settings, name),
     }
+
+
+def _condition(settings: Settings, name: str) -> dg.AutomationCondition[Any] | None:
+    """What follows what it reads, up to the histogram; each eps is run after it by `each_eps`.
+
+    In one tick with the histogram, an eps would be in a backfill that Dagster finds no root of.
+    """
+    if settings.automation.mode != "eager" or name not in SCORING:
+        return None
+    if name == EMBEDDINGS:  # of files that no asset makes, a sensor tells
+        return dg.AutomationCondition.eager() if settings.assets.deps else None
+    # Of what it reads, the last: earlier ones are made before that is up to date with them.
+    last = [r for r in READS[name] if not any(r in READS[other] for other in READS[name])]
+    keys = [asset_key(settings, read) for read in last]
+    return dg.AutomationCondition.eager().allow(dg.AssetSelection.assets(*keys))
 
 
 def _backfill_policy(settings: Settings, name: str) -> dg.BackfillPolicy | None:

@@ -1,7 +1,7 @@
 """Small data sets with known duplicates, and runs of the graph over them."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +106,14 @@ def run_scoring(
     first: str | None = None,
     last: str | None = None,
     only: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run the scoring job over the keys ``first`` to ``last`` (by default all)."""
     keys = cluster_partitions_def(settings).get_partition_keys()
     job = build_definitions(settings).resolve_job_def(scoring_job_name(settings))
     return job.execute_in_process(
         instance=instance,
-        tags={RANGE_START: first or keys[0], RANGE_END: last or keys[-1]},
+        tags={RANGE_START: first or keys[0], RANGE_END: last or keys[-1], **(tags or {})},
         asset_selection=None if only is None else [asset_key(settings, name) for name in only],
         raise_on_error=False,
     )
