@@ -55,6 +55,7 @@ def build_cluster_partitions(settings: Settings) -> dg.AssetsDefinition:
                     groups=result.groups,
                     reused_groups=result.reused,
                     rows_read_in_run=result.rows_read,
+                    bytes_read_in_run=result.bytes_read,
                     rejected_in_all=result.rejected,
                     **{"dagster/column_schema": schema},
                 ),

@@ -1,6 +1,7 @@
 """What all assets share: their keys, how errors reach the user, and metadata in one form."""
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -162,7 +163,10 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
     ):
         # Under the lease: another dataset's run cannot write its manifest between look and write.
         refuse_other_dataset(store, settings.dataset)
+        began = time.monotonic()
         yield Snapshot(settings, store)
+        if kind != "clusters":  # there it would be stored once for each key
+            context.add_output_metadata({"seconds": round(time.monotonic() - began, 1)})
 
 
 @contextmanager
@@ -205,9 +209,19 @@ def described(store: Store, name: str, rows: int, fingerprint: str, **more: Any)
     return {
         **more,
         "dagster/row_count": rows,
-        "path": dg.MetadataValue.path(store.url(name)),
+        "dagster/uri": store.url(name),
         "fingerprint": fingerprint,
     }
+
+
+def lineage(settings: Settings, **columns: tuple[str, str]) -> dg.TableColumnLineage:
+    """From which column of which asset each column is made."""
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(asset_key(settings, asset), column)]
+            for name, (asset, column) in columns.items()
+        }
+    )
 
 
 def table(records: list[dict[str, Any]], schema: dg.TableSchema) -> dg.TableMetadataValue:

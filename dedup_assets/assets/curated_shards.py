@@ -5,15 +5,15 @@ from dedup_assets.assets.common import (
     asset_options,
     column_schema,
     described,
+    lineage,
     stage,
 )
-from dedup_assets.graph import CURATED_SHARDS, SCORING
+from dedup_assets.graph import CURATED_SHARDS, PAIRWISE_SCORES, SCORING
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps
 from dedup_assets.stages.shards import write_shards
-from dedup_assets.store import layout
-from dedup_assets.store.sizes import format_bytes
+from dedup_assets.store import layout, schemas
 
 NO_MEDIA = "none: clips_path is not set, so only the index of kept ids was written"
 
@@ -87,10 +87,13 @@ def build_curated_shards(settings: Settings) -> dg.AssetsDefinition:
                 kept=curated.kept,
                 missing_media=curated.missing,
                 shards=len(curated.shards),
-                size=format_bytes(curated.bytes),
+                bytes=curated.bytes,
                 media=media,
                 reused=curated.reused,
-                **{"dagster/column_schema": column_schema(curated.index.schema)},
+                **{
+                    "dagster/column_schema": column_schema(curated.index.schema),
+                    "dagster/column_lineage": lineage(settings, id=(PAIRWISE_SCORES, schemas.ID)),
+                },
             ),
             data_version=dg.DataVersion(curated.fingerprint),
         )

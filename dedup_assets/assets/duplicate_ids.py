@@ -5,10 +5,11 @@ from dedup_assets.assets.common import (
     asset_options,
     column_schema,
     described,
+    lineage,
     stage,
     table,
 )
-from dedup_assets.graph import DUPLICATE_IDS
+from dedup_assets.graph import DUPLICATE_IDS, PAIRWISE_SCORES
 from dedup_assets.partitions import eps_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import checked_eps, list_columns, list_duplicates
@@ -53,7 +54,12 @@ def build_duplicate_ids(settings: Settings) -> dg.AssetsDefinition:
                 lists=settings.clustering.n_clusters,
                 reused_clusters=found.reused,
                 **({} if missed is None else {"missed_by_clustering": missed.describe(eps)}),
-                **{"dagster/column_schema": column_schema(listed)},
+                **{
+                    "dagster/column_schema": column_schema(listed),
+                    "dagster/column_lineage": lineage(
+                        settings, **{name: (PAIRWISE_SCORES, name) for name in listed.names}
+                    ),
+                },
             ),
             data_version=dg.DataVersion(found.fingerprint),
         )

@@ -3,9 +3,9 @@ import dagster as dg
 from dedup_assets.assets.common import asset_options, column_schema, described, stage
 from dedup_assets.graph import EMBEDDINGS
 from dedup_assets.settings import Settings
-from dedup_assets.stages.embeddings import list_embeddings
+from dedup_assets.stages.embeddings import delivery, list_embeddings
+from dedup_assets.state.manifest import found_manifest
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.sizes import format_bytes
 
 
 def build_embeddings(settings: Settings) -> dg.AssetsDefinition:
@@ -13,7 +13,9 @@ def build_embeddings(settings: Settings) -> dg.AssetsDefinition:
     def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """The input files: listed, their schemas and dimensions compared, their ids unique."""
         with stage(context, settings) as snapshot:
+            before = found_manifest(snapshot.store)
             manifest = list_embeddings(snapshot.settings, snapshot.store)
+        delivered = delivery(before, manifest)
         return dg.MaterializeResult(
             metadata=described(
                 snapshot.store,
@@ -21,7 +23,12 @@ def build_embeddings(settings: Settings) -> dg.AssetsDefinition:
                 manifest.rows,
                 manifest.fingerprint,
                 files=len(manifest.files),
-                size=format_bytes(manifest.bytes),
+                bytes=manifest.bytes,
+                files_added=delivered.files_added,
+                files_removed=delivered.files_removed,
+                rows_added=delivered.rows_added,
+                rows_removed=delivered.rows_removed,
+                bytes_added=delivered.bytes_added,
                 dimension=manifest.dim,
                 id_type=str(manifest.id_type),
                 **{"dagster/column_schema": column_schema(schemas.MANIFEST)},

@@ -47,7 +47,6 @@ def build_missed_by_clustering(settings: Settings) -> dg.AssetsDefinition:
                 compared_with_all=missed.compared_with_all,
                 compared_with_new=missed.compared_with_new,
                 missed_by_eps=table([_record(missed, eps) for eps in shown_eps(settings)], COLUMNS),
-                seconds=round(missed.seconds, 1),
                 reused=missed.reused,
                 **{"dagster/column_schema": column_schema(schemas.missed(missed.id_type))},
             ),

@@ -5,9 +5,10 @@ from dedup_assets.assets.common import (
     column_schema,
     described,
     gpu_pool,
+    lineage,
     stage,
 )
-from dedup_assets.graph import PAIRWISE_SCORES
+from dedup_assets.graph import CLUSTER_PARTITIONS, PAIRWISE_SCORES
 from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.stages.scores import score, warn_of_size
@@ -36,7 +37,14 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
         largest = max(k.largest for k in keys.values())
         if warning := warn_of_size(settings, largest, manifest.dim):
             context.log.warning(warning)
-        schema = column_schema(schemas.pairs(manifest.id_type))
+        columns = {
+            "dagster/column_schema": column_schema(schemas.pairs(manifest.id_type)),
+            "dagster/column_lineage": lineage(
+                settings,
+                **dict.fromkeys((schemas.ID, schemas.MAX_ID), (CLUSTER_PARTITIONS, schemas.ID)),
+                **{schemas.SCORE: (CLUSTER_PARTITIONS, schemas.EMBEDDING)},
+            ),
+        }
         for key, scores in keys.items():
             context.add_asset_metadata(
                 described(
@@ -50,7 +58,7 @@ def build_pairwise_scores(settings: Settings) -> dg.AssetsDefinition:
                     rows_compared=scores.searched,
                     largest_cluster=scores.largest,
                     precision=settings.compute.precision,
-                    **{"dagster/column_schema": schema},
+                    **columns,
                 ),
                 partition_key=key,
             )

@@ -6,16 +6,19 @@ from dedup_assets.assets.common import (
     asset_options,
     column_schema,
     described,
+    lineage,
     stage,
     table,
 )
-from dedup_assets.graph import SIMILARITY_HISTOGRAM
+from dedup_assets.assets.work import work_since_last_histogram
+from dedup_assets.graph import PAIRWISE_SCORES, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import register_eps
 from dedup_assets.settings import Settings
 from dedup_assets.stages.histogram import Histogram, build_histogram, shown_eps
 from dedup_assets.stages.missed import Missed, find_missed
 from dedup_assets.store import layout, schemas
 
+COUNTED = dict.fromkeys(schemas.HISTOGRAM.names, (PAIRWISE_SCORES, schemas.SCORE))
 EPS_COLUMNS = [
     dg.TableColumn("eps", "string"),
     dg.TableColumn("similarity_at_least", "float"),
@@ -50,9 +53,16 @@ def build_similarity_histogram(settings: Settings) -> dg.AssetsDefinition:
                 share_removed_by_eps=_eps_table(settings, histogram, missed),
                 all_rows=histogram.rows,
                 compared_rows=histogram.compared,
+                **work_since_last_histogram(context.instance, settings),
                 picture=dg.MetadataValue.path(store.url(layout.HISTOGRAM_PLOT)),
                 reused=histogram.reused,
-                **{"dagster/column_schema": column_schema(schemas.HISTOGRAM)},
+                **{
+                    "dagster/column_schema": column_schema(schemas.HISTOGRAM),
+                    "dagster/column_lineage": lineage(
+                        settings,
+                        **dict.fromkeys(schemas.HISTOGRAM.names, (PAIRWISE_SCORES, schemas.SCORE)),
+                    ),
+                },
             ),
             data_version=dg.DataVersion(histogram.fingerprint),
         )

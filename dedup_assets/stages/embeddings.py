@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -126,6 +126,32 @@ def list_embeddings(settings: Settings, store: Store) -> Manifest:
     write_manifest(store, manifest, settings.dataset, files.store.url())
     forget_other_ids(store, groups)
     return manifest
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How an input differs from what it was; a changed file is one that went and one that came."""
+
+    files_added: int
+    files_removed: int
+    rows_added: int
+    rows_removed: int
+    bytes_added: int
+
+
+def delivery(before: Manifest | None, after: Manifest) -> Delivery:
+    """What came and went between two manifests."""
+    sides = ([] if before is None else before.files, after.files)
+    old, new = ({(file["file"], file["fingerprint"]): file for file in files} for files in sides)
+    added = [new[key] for key in new.keys() - old.keys()]
+    removed = [old[key] for key in old.keys() - new.keys()]
+    return Delivery(
+        len(added),
+        len(removed),
+        sum(file["rows"] for file in added),
+        sum(file["rows"] for file in removed),
+        sum(file["bytes"] for file in added),
+    )
 
 
 def _groups(settings: Settings, manifest: Manifest, before: Manifest | None) -> list[int]:

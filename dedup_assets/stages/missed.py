@@ -1,6 +1,5 @@
 """What clustering misses: a sample of rows is compared with all rows, whatever their cluster."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +31,6 @@ class Missed:
         one_cluster: nothing can be missed, so nothing was sampled.
         fingerprint: digest of the fragments and of what decides the sample.
         reused: whether the table was there already.
-        seconds: that it took to make; 0 if it was there.
         compared_with_all: sampled rows that were compared with all rows; 0 if it was there.
         compared_with_new: those that were compared with the rows of new files only.
     """
@@ -42,7 +40,6 @@ class Missed:
     one_cluster: bool
     fingerprint: str
     reused: bool
-    seconds: float = 0.0
     compared_with_all: int = 0
     compared_with_new: int = 0
 
@@ -93,7 +90,6 @@ def estimate_missed(snapshot: Snapshot) -> Missed | None:
 
 
 def _make(snapshot: Snapshot) -> Missed:
-    started = time.monotonic()
     size = _sample_size(snapshot.settings, snapshot.manifest)
     compared = compare_sample(snapshot, size, _former(snapshot, size))
     digest = _fingerprint(snapshot)
@@ -111,7 +107,6 @@ def _make(snapshot: Snapshot) -> Missed:
         False,
         digest,
         reused=False,
-        seconds=time.monotonic() - started,
         compared_with_all=compared.with_all,
         compared_with_new=table.num_rows - compared.with_all,
     )

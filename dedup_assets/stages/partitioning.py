@@ -46,7 +46,7 @@ class Shuffled:
     Attributes:
         commits: the state of each asked key.
         groups: groups of the input; ``reused``: how many of them nothing had to be done for.
-        rows_read: rows of the other groups.
+        rows_read: rows of the other groups; ``bytes_read``: of their files.
         rejected: invalid rows of the whole input.
         spilled_bytes: rows that went through scratch files.
         removed: stale files deleted; ``obsolete``: partition keys no longer in use.
@@ -57,6 +57,7 @@ class Shuffled:
     groups: int
     reused: int
     rows_read: int
+    bytes_read: int
     rejected: int
     spilled_bytes: int
     removed: int
@@ -131,6 +132,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         groups=len(groups),
         reused=len(groups) - len(todo),
         rows_read=sum(group.rows for group in todo),
+        bytes_read=sum(group.bytes for group in todo),
         rejected=count_rejected(store, groups),
         spilled_bytes=spool.spilled_bytes,
         removed=len(stale),

@@ -24,6 +24,10 @@ class Group:
     def rows(self) -> int:
         return sum(file["rows"] for file in self.files)
 
+    @property
+    def bytes(self) -> int:
+        return sum(file["bytes"] for file in self.files)
+
 
 def named_group(columns: list[Any], files: list[File]) -> Group:
     """A group; its name says what its fragments are made from."""

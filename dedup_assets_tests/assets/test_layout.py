@@ -31,7 +31,7 @@ def test_nemo_layout_is_named_in_the_metadata_and_the_other_is_refused(
         ("duplicate_ids", EPS, f"duplicates/eps_{EPS}"),
     ):
         found = metadata_of(instance, settings, name, key)
-        assert found["path"] == str(output / place)
+        assert found["dagster/uri"] == str(output / place)
         files = [path for path in (output / place).rglob("*") if path.is_file()]
         columns = [column.name for column in found["dagster/column_schema"].columns]
         assert {tuple(pq.ParquetFile(file).schema_arrow.names) for file in files} == {
