@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,7 +12,14 @@ import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, describe_fault, one_line
-from dedup_assets.graph import EMBEDDINGS, PAIRWISE_SCORES, PARTITIONED, READS, SCORING
+from dedup_assets.graph import (
+    EMBEDDINGS,
+    PAIRWISE_SCORES,
+    PARTITIONED,
+    READS,
+    SCORING,
+    SIMILARITY_HISTOGRAM,
+)
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
@@ -74,7 +82,16 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "op_tags": settings.assets.op_tags.get(name),
         "backfill_policy": _backfill_policy(settings, name),
         "automation_condition": _condition(settings, name),
+        "freshness_policy": _freshness(settings, name),
     }
+
+
+def _freshness(settings: Settings, name: str) -> dg.FreshnessPolicy | None:
+    """How old the last asset that is not of an eps may be."""
+    hours = settings.automation.fresh_for_hours
+    if hours is None or name != SIMILARITY_HISTOGRAM:
+        return None
+    return dg.FreshnessPolicy.time_window(timedelta(hours=hours))
 
 
 def _condition(settings: Settings, name: str) -> dg.AutomationCondition[Any] | None:

@@ -16,8 +16,8 @@ from dedup_assets.stages.duplicates import read_summary, stale_eps
 from dedup_assets.stages.embeddings import clips_folder
 from dedup_assets.stages.histogram import found_histogram, shown_eps
 from dedup_assets.stages.missed import Missed, find_missed
+from dedup_assets.stages.quality import verify_balance, verify_fit, verify_missed
 from dedup_assets.stages.scores import warn_of_size
-from dedup_assets.stages.verify import verify_fit, verify_missed
 from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
@@ -75,7 +75,7 @@ def _warnings(snapshot: Snapshot) -> list[str]:
         )
     largest = max(e.rows for ledger in snapshot.ledgers.values() for e in ledger.clusters.values())
     too_large = warn_of_size(settings, largest, snapshot.manifest.dim)
-    verdicts = [verify(snapshot) for verify in (verify_fit, verify_missed)]
+    verdicts = [verify(snapshot) for verify in (verify_fit, verify_balance, verify_missed)]
     return [
         *found,
         *([too_large] if too_large else []),

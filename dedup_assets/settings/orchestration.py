@@ -115,6 +115,14 @@ class Automation(Group):
         default="UTC", description="Time zone of the schedule, such as Europe/Berlin."
     )
 
+    fresh_for_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hours after which Dagster reports a similarity histogram as overdue; its "
+        "freshness daemon must be enabled.",
+        examples=[26],
+    )
+
     @field_validator("execution_timezone")
     @classmethod
     def _known(cls, value: str) -> str:

@@ -57,6 +57,13 @@ class Clustering(Group):
         description="Share of the duplicates missed at a configured eps above which a check warns.",
     )
 
+    balance_limit: float = Field(
+        default=10.0,
+        gt=1,
+        description="How many times the comparisons of clusters of equal size the clusters may "
+        "need before a check warns.",
+    )
+
     @field_validator("n_clusters", mode="before")
     @classmethod
     def _a_number(cls, value: object) -> object:
@@ -120,6 +127,12 @@ class Thresholds(Group):
         default=None,
         description="eps to write the curated shards for.",
         examples=[0.01],
+    )
+    removed_factor: float = Field(
+        default=2.0,
+        gt=1,
+        description="By what factor the share removed at an eps may differ from that of the run "
+        "before, before a check warns.",
     )
 
     @field_validator("eps_thresholds")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.compute.thresholds import score_threshold
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, listed, shown
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import (
     current_lists,
@@ -22,7 +22,6 @@ from dedup_assets.stages.duplicates import (
     read_summary,
     require_duplicates,
 )
-from dedup_assets.stages.missed import find_missed
 from dedup_assets.state.commits import count_rejected
 from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
@@ -34,7 +33,6 @@ from dedup_assets.store.tables import read_table, to_frame
 
 SAMPLE = 200
 SAMPLED_CLUSTERS = 6
-DRIFT_LIMIT = 1.25
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,10 @@ def verify_conservation(snapshot: Snapshot, eps: str) -> Verdict:
     Counted from ledgers: a list is not opened, and whole if it has the bytes that its ledger says.
     """
     store, manifest = snapshot.store, snapshot.manifest
-    listed = current_lists(snapshot, eps)
+    lists = current_lists(snapshot, eps)
     scored = sum(ledger.rows for ledger in snapshot.ledgers.values())
-    removed = sum(count for _, count, _ in listed.parts.values())
-    lost = lost_lists(store, eps, listed)
+    removed = sum(count for _, count, _ in lists.parts.values())
+    lost = lost_lists(store, eps, lists)
     rejected = count_rejected(store, snapshot.groups)
     expected = {
         "kept": scored - removed,
@@ -74,6 +72,8 @@ def verify_conservation(snapshot: Snapshot, eps: str) -> Verdict:
         text += f"; the summary says otherwise: {summary}"
     if lost:
         text += f"; {lost} of the lists are missing or cut"
+    if not (whole and same) or lost:
+        text += f"; materialize duplicate_ids at eps {eps} again"
     numbers: dict[str, int | float] = {**expected, "input": manifest.rows}
     return Verdict(whole and same and not lost, text, numbers)
 
@@ -86,12 +86,12 @@ def verify_removed(snapshot: Snapshot, eps: str) -> Verdict:
     opens does not grow with their number.
     """
     store, manifest = snapshot.store, snapshot.manifest
-    listed = current_lists(snapshot, eps)
-    counts = {cluster: count for cluster, (_, count, _) in listed.parts.items()}
+    lists = current_lists(snapshot, eps)
+    counts = {cluster: count for cluster, (_, count, _) in lists.parts.items()}
     drawn = _draw_removed(counts, np.random.default_rng(snapshot.settings.clustering.random_state))
     sampled = sum(len(rows) for rows in drawn.values())
     fragments = snapshot.fragments()
-    wrong = 0
+    wrong, where = 0, []
     with track("checking pairs", sampled, "pairs") as advance:
         for number, rows in drawn.items():
             name = layout.unique_ids_part(eps, number)
@@ -101,11 +101,16 @@ def verify_removed(snapshot: Snapshot, eps: str) -> Verdict:
                 read_table(store, layout.fragment(number, f["fragment"]), columns)
                 for f in fragments[number]
             ]
-            wrong += strangers + _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+            ids = _wrong_pairs(pairs, pa.concat_tables(tables), manifest.dim, eps)
+            wrong += strangers + len(ids)
+            where += [f"id {shown(ids[0])} of {name}"] if ids else [name] if strangers else []
             advance(len(rows))
+    text = f"{sampled - wrong} of {sampled} sampled removals match as stated"
+    if wrong:
+        text += f"; not {listed(where)}: run dedup-assets verify, or materialize again"
     return Verdict(
         wrong == 0,
-        f"{sampled - wrong} of {sampled} sampled removals match as stated",
+        text,
         {"removed": sum(counts.values()), "sampled": sampled, "wrong": wrong},
     )
 
@@ -133,80 +138,36 @@ def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:
     store = snapshot.store
     require_duplicates(snapshot, eps)
     index = to_frame(read_table(store, layout.shard_index(eps)))
-    listed = index.select(schemas.ID)
+    named = index.select(schemas.ID)
     if store.exists(layout.missing_media(eps)):
         missing = to_frame(read_table(store, layout.missing_media(eps)))
-        listed = pl.concat([listed, missing.select(schemas.ID)])
+        named = pl.concat([named, missing.select(schemas.ID)])
     ledgers = snapshot.ledgers.values()
     ids = pl.concat(
         score_frame(store, ledger).filter(~is_removed(eps)).select(schemas.ID) for ledger in ledgers
     )
     kept = ids.height
-    lacking = ids.join(listed, on=schemas.ID, how="anti").height
-    surplus = listed.height - (kept - lacking)
-    wrong_shards = 0
+    absent = ids.join(named, on=schemas.ID, how="anti")
+    lacking = absent.height
+    surplus = named.height - (kept - lacking)
+    wrong = []
     with track("checking shards", len(index), "clips") as advance:
         for shard, samples in _samples_by_shard(index):
-            wrong_shards += not _shard_holds(store, eps, shard, samples)
+            if not _shard_holds(store, eps, shard, samples):
+                wrong.append(shard)
             advance(len(samples))
-    passed = lacking == surplus == wrong_shards == 0
-    text = f"the index names {len(listed)} ids for {kept} kept ones"
+    passed = lacking == surplus == len(wrong) == 0
+    text = f"the index names {len(named)} ids for {kept} kept ones"
+    if lacking:
+        text += f"; {lacking} lack, such as {shown(absent[schemas.ID][0])}"
+    if surplus:
+        text += f"; {surplus} are too many"
+    if wrong:
+        text += f"; {len(wrong)} shards do not hold what it names, such as {wrong[0]}"
     if not passed:
-        text += f"; {lacking} lacking, {surplus} too many, {wrong_shards} shards hold others"
-    numbers = {"kept": kept, "listed": len(listed), "lacking": lacking, "surplus": surplus}
-    return Verdict(passed, text, {**numbers, "wrong_shards": wrong_shards})
-
-
-def verify_fit(snapshot: Snapshot) -> Verdict:
-    """The rows lie about as close to their centroids as those that the centroids were fitted on.
-
-    New input does not make centroids stale; this says when it has drifted away from them.
-    """
-    fit = snapshot.centroids.info
-    listed = snapshot.fragments().values()
-    total = sum(f["squared_distance"] for of_cluster in listed for f in of_cluster)
-    now = total / max(1, snapshot.rows)
-    fitted = fit["inertia"] / fit["sample_rows"]
-    # Below this all rows are copies of centroids, and a ratio would be one of rounding errors.
-    passed = now <= max(DRIFT_LIMIT * fitted, 1e-6)
-    text = f"mean squared distance to the centroid is {now:.4g}, and was {fitted:.4g} at the fit"
-    if not passed:
-        text += "; fit the centroids again (refit: true, or --refit)"
-    return Verdict(passed, text, {"now": now, "at_fit": fitted, "limit": DRIFT_LIMIT})
-
-
-def verify_missed(snapshot: Snapshot) -> Verdict:
-    """Clustering misses no more of the duplicates at the configured eps than it may.
-
-    It says what the sample says, not what its interval allows: a warning costs little, and few
-    duplicates in the sample show in a wide interval beside it.
-    """
-    settings, store = snapshot.settings, snapshot.store
-    limit = settings.clustering.missed_limit
-    if settings.clustering.missed_sample == 0:
-        text = "not estimated: missed_sample is 0"
-        return Verdict(True, text, {"limit": limit})
-    missed = find_missed(snapshot)
-    if missed is None:
-        raise StaleError(
-            f"{store.url(layout.MISSED)} is missing or stale; materialize missed_by_clustering"
-        )
-    shares = {eps: missed.at(eps).value or 0.0 for eps in settings.thresholds.eps_thresholds}
-    over = [eps for eps, share in shares.items() if share > limit]
-    listed = "; ".join(f"{missed.describe(eps)} at eps {eps}" for eps in over or shares)
-    if not shares:
-        text = "no eps is configured; similarity_histogram shows the share missed at each eps"
-    elif over:
-        text = (
-            f"clustering misses more than missed_limit {limit:g} of the duplicates: {listed}; "
-            "lower n_clusters, which costs more comparisons, or raise the limit; the pairs are in "
-            f"{store.url(layout.MISSED)}"
-        )
-    else:
-        text = f"missed by clustering: {listed}; missed_limit is {limit:g}"
-    worst = max(shares.values(), default=0.0)
-    numbers = {"limit": limit, "worst": worst, "sampled": missed.table.num_rows}
-    return Verdict(not over, text, numbers)
+        text += f"; materialize curated_shards at eps {eps} again"
+    numbers = {"kept": kept, "listed": len(named), "lacking": lacking, "surplus": surplus}
+    return Verdict(passed, text, {**numbers, "wrong_shards": len(wrong)})
 
 
 def _stated_pairs(store: Store, cluster: int, name: str, rows: np.ndarray) -> tuple[pa.Table, int]:
@@ -216,15 +177,16 @@ def _stated_pairs(store: Store, cluster: int, name: str, rows: np.ndarray) -> tu
     """
     table = read_table(store, name)
     there = rows[rows < table.num_rows]
-    listed, gone = table.take(pa.array(there)), len(rows) - len(there)
-    if schemas.MAX_ID in listed.column_names:
-        return listed, gone
+    removed, gone = table.take(pa.array(there)), len(rows) - len(there)
+    if schemas.MAX_ID in removed.column_names:
+        return removed, gone
     scored = read_table(store, layout.scores(cluster))
-    found = pc.index_in(listed[schemas.ID], value_set=scored[schemas.ID]).combine_chunks()
+    found = pc.index_in(removed[schemas.ID], value_set=scored[schemas.ID]).combine_chunks()
     return scored.take(found.drop_null()), gone + found.null_count
 
 
-def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:
+def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> list[Any]:
+    """The ids whose match is not as stated."""
     vectors = column_to_vectors(rows[schemas.EMBEDDING], dim)
     left = pc.index_in(pairs[schemas.ID], value_set=rows[schemas.ID])
     right = pc.index_in(pairs[schemas.MAX_ID], value_set=rows[schemas.ID])
@@ -235,7 +197,8 @@ def _wrong_pairs(pairs: pa.Table, rows: pa.Table, dim: int, eps: str) -> int:
     stated = pairs[schemas.SCORE].to_numpy()
     right_score = np.abs(cosine - stated) <= np.spacing(np.float32(1.0))
     other = pc.not_equal(pairs[schemas.ID], pairs[schemas.MAX_ID]).to_numpy()
-    return int((~(there & right_score & other & (stated >= score_threshold(eps)))).sum())
+    wrong = ~(there & right_score & other & (stated >= score_threshold(eps)))
+    return pairs[schemas.ID].filter(pa.array(wrong)).to_pylist()
 
 
 _Sample = tuple[Any, int | None, int]

@@ -149,9 +149,16 @@ def missing_fragment(store: Store, path: str) -> StaleError:
     return StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")
 
 
+def rejected_by_file(store: Store, groups: list[Group]) -> dict[str, int]:
+    """Invalid rows of the current input that were set aside, by the file that lists them."""
+    names = _rejected(store, groups)
+    counts = store.map(lambda name: count_rows(store, name), names)
+    return dict(zip(names, counts, strict=True))
+
+
 def count_rejected(store: Store, groups: list[Group]) -> int:
-    """Invalid rows of the current input that were set aside, counted from their files."""
-    return sum(store.map(lambda name: count_rows(store, name), _rejected(store, groups)))
+    """How many these are."""
+    return sum(rejected_by_file(store, groups).values())
 
 
 def rejected_ids(store: Store, groups: list[Group]) -> Iterator[pa.ChunkedArray]:

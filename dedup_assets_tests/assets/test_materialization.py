@@ -155,7 +155,7 @@ def test_numbers_say_what_a_run_did(finished: Finished) -> None:
         return [made[0].metadata[name].value for name in names]
 
     came = ("files_added", "files_removed", "rows_added", "rows_removed")
-    assert numbers(0, "embeddings", *came) == [1, 0, ROWS, 0]
+    assert numbers(0, "embeddings", *came) == [2, 0, ROWS, 0]
     assert numbers(1, "embeddings", *came) == [0, 0, 0, 0]
     done = ("clusters_compared", "rows_compared", "bytes_read")
     size = numbers(0, "embeddings", "bytes")
@@ -240,12 +240,17 @@ def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
         ("duplicate_ids", "rows_conserved", True),
         ("duplicate_ids", "removed_have_match", True),
         ("duplicate_ids", "lists_match_ledger", True),
+        ("duplicate_ids", "removed_steady", True),
         ("curated_shards", "shards_hold_kept", True),
     }
     conserved = next(e for e in evaluations if e.check_name == "rows_conserved")
     assert "= 60 input rows" in (conserved.description or "")
+    steady = next(e for e in evaluations if e.check_name == "removed_steady")
+    assert steady.metadata["now"].value == steady.metadata["before"].value > 0
     scoring = finished.scoring[-1].get_asset_check_evaluations()
     assert {(e.asset_key.path[-1], e.check_name) for e in scoring} == {
+        ("cluster_partitions", "rows_valid"),
+        ("cluster_partitions", "clusters_balanced"),
         ("pairwise_scores", "tables_match_ledger"),
         ("similarity_histogram", "centroids_fit"),
         ("missed_by_clustering", "missed_share"),

@@ -46,6 +46,8 @@ NOTHING: dict[str, Any] = {
     "dataset": "other",  # other assets altogether
     "allow_links": True,
     "missed_limit": 0.5,
+    "balance_limit": 2,
+    "removed_factor": 3,
     "eps_thresholds": ["0.5"],
     "eps_to_extract": "0.5",
     "device": "cpu",
@@ -67,6 +69,13 @@ NOTHING: dict[str, Any] = {
     "mode": "schedule",
     "schedule": "0 4 * * *",
     "execution_timezone": "Europe/Berlin",
+    "fresh_for_hours": 26,
+    "key_prefix": ["a"],  # other assets altogether
+    "deps": ["a"],
+    "owners": ["team:a"],
+    "tags": {"a": "b"},
+    "op_tags": {"embeddings": {"a": "b"}},
+    "pool": "a",
 }
 
 

@@ -12,7 +12,7 @@ from dedup_assets.errors import StaleError
 from dedup_assets.progress import listening
 from dedup_assets.stages import sample_draw, sample_pass
 from dedup_assets.stages.missed import Missed, estimate_missed, find_missed
-from dedup_assets.stages.verify import verify_missed
+from dedup_assets.stages.quality import verify_missed
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import hash_ids
