@@ -50,7 +50,7 @@ def serving(binaries: Path) -> Iterator[PostgresServer]:
                 os.chown(path, pwd.getpwnam(user).pw_uid, -1)
 
         def call(command: str, *arguments: str) -> None:
-            call = [binaries / command, "-D", folder / "data", *arguments]
+            call = [str(binaries / command), "-D", str(folder / "data"), *arguments]
             with (folder / "log").open("a") as log:
                 done = subprocess.run(
                     call, cwd=folder, user=user, stdout=log, stderr=log, check=False

@@ -81,7 +81,7 @@ class Daemon:
 
     def runs(self, backfill: PartitionBackfill) -> list[dg.DagsterRun]:
         filters = dg.RunsFilter(tags={"dagster/backfill": backfill.backfill_id})
-        return self.instance.get_runs(filters)
+        return list(self.instance.get_runs(filters))
 
 
 @contextmanager
