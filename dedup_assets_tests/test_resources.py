@@ -137,4 +137,5 @@ def test_logs_in_s3_as_dagster_yaml_shows_them(tmp_path: Path, s3: S3Server):
         job = build_definitions(settings).resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey([settings.dataset, "embeddings"])]
         assert job.execute_in_process(instance=instance, asset_selection=keys).success
-    assert [name for name in s3.names("dagster-logs") if name.endswith(".err")]
+    logs = [s3.get(name) for name in s3.names("dagster-logs") if name.endswith(".err")]
+    assert any(b"ASSET_MATERIALIZATION" in log for log in logs)
