@@ -14,10 +14,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dedup_assets import SemanticDedup, build_definitions
+from dedup_assets import SemanticDedup, build_definitions, definitions
+from dedup_assets.command import output_definitions
+from dedup_assets.command.settings_file import write_settings
 from dedup_assets.errors import SettingsError
 from dedup_assets.graph import READS
 from dedup_assets.settings import FIELDS, GROUPS, Settings, grouped
+from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.assets.helpers import make_settings, near_duplicates, output_of, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
 from dedup_assets_tests.s3 import S3Server, forget_sessions, strip_credentials
@@ -246,6 +249,28 @@ def test_definitions_of_the_repository_validate(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "dedup_assets" in result.stdout + result.stderr
     assert "DeprecationWarning" not in result.stderr
+
+
+def test_code_location_loads_the_defs_folder_whatever_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that `dedup-assets ui` has left behind must not replace the datasets."""
+    settings = make_settings(tmp_path)
+    write_settings(settings, Store(settings.storage.output_path))
+    monkeypatch.setenv(output_definitions.OUTPUT, settings.storage.output_path)
+    datasets = {spec.key.path[0] for spec in definitions.defs().resolve_all_asset_specs()}
+    assert datasets == {"demo"}
+    assert output_of(output_definitions.defs()) == settings.storage.output_path
+
+
+def test_both_code_locations_run_steps_in_the_process_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path)
+    write_settings(settings, Store(settings.storage.output_path))
+    monkeypatch.setenv(output_definitions.OUTPUT, settings.storage.output_path)
+    for location in (definitions, output_definitions):
+        assert location.defs().executor is dg.in_process_executor
 
 
 def test_auto_is_no_number_of_clusters_in_yaml(project: Project) -> None:

@@ -1,31 +1,17 @@
-"""An output folder of the command in Dagster: its definitions, and its page in the UI."""
+"""``dedup-assets ui``: an output folder of the command in the Dagster UI."""
 
 import os
 import sys
 from pathlib import Path
 
-import dagster as dg
-
+from dedup_assets.command import output_definitions
 from dedup_assets.command.instance import own_instance, refuse_links, use_instance
+from dedup_assets.command.output_definitions import COPY, OUTPUT
 from dedup_assets.command.settings_file import load_settings, write_settings
-from dedup_assets.component import build_definitions
 from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.filesystem import Store
-
-OUTPUT = "DEDUP_ASSETS_OUTPUT"
-"""Environment variable: an output folder that is loaded instead of ``defs/``."""
-
-COPY = "DEDUP_ASSETS_SETTINGS"
-"""Environment variable: the folder to read its settings from, if not itself."""
-
-
-def load_output(output: str) -> dg.Definitions:
-    """Definitions of the dataset that an output folder describes."""
-    if not is_remote(output):
-        output = str(Path(output).absolute())
-    return build_definitions(load_settings(output, copy=os.environ.get(COPY)))
 
 
 def open_ui(settings: Settings, port: int) -> int:
@@ -41,7 +27,7 @@ def open_ui(settings: Settings, port: int) -> int:
         write_settings(settings, Store(str(workspace.parent)))
         os.environ[COPY] = str(workspace.parent)
     workspace.write_text(
-        "load_from:\n  - python_module:\n      module_name: dedup_assets.definitions\n"
+        f"load_from:\n  - python_module:\n      module_name: {output_definitions.__name__}\n"
         f"      location_name: {LOCATION}\n"
     )
     os.environ[OUTPUT] = output

@@ -23,8 +23,8 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from dedup_assets.assets.common import asset_key
+from dedup_assets.command.output_definitions import OUTPUT
 from dedup_assets.command.settings_file import write_settings
-from dedup_assets.definitions import OUTPUT
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 
@@ -86,10 +86,11 @@ class Daemon:
 
 @contextmanager
 def daemon_over(settings: Settings, instance: dg.DagsterInstance) -> Iterator[Daemon]:
-    """A workspace over the output of ``settings``, as `dedup_assets.definitions` loads it."""
+    """A workspace over the output of ``settings``, as `dedup_assets.command.output_definitions` loads it."""
     write_settings(settings, Store(settings.storage.output_path))
     origin = InProcessCodeLocationOrigin(
-        LoadableTargetOrigin(module_name="dedup_assets.definitions"), location_name="dedup_assets"
+        LoadableTargetOrigin(module_name="dedup_assets.command.output_definitions"),
+        location_name="dedup_assets",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(OUTPUT, settings.storage.output_path)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from dedup_assets import definitions
+from dedup_assets.command import output_definitions
 from dedup_assets.command.arguments import SECRET
-from dedup_assets.command.output import COPY, OUTPUT
+from dedup_assets.command.output_definitions import COPY, OUTPUT
 from dedup_assets.command.settings_file import (
     UNWRITTEN,
     load_settings,
@@ -68,7 +68,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 def loaded(monkeypatch: pytest.MonkeyPatch, output: Path | str) -> dg.Definitions:
     """The definitions of a code location on an output folder, resolved."""
     monkeypatch.setenv(OUTPUT, str(output))
-    found = definitions.defs()
+    found = output_definitions.defs()
     found.get_repository_def()
     return found
 
