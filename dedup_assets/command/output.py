@@ -8,6 +8,7 @@ from dedup_assets.command import output_definitions
 from dedup_assets.command.instance import own_instance, refuse_links, use_instance
 from dedup_assets.command.output_definitions import COPY, OUTPUT
 from dedup_assets.command.settings_file import load_settings, write_settings
+from dedup_assets.command.supervise import supervise
 from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
@@ -15,32 +16,36 @@ from dedup_assets.store.filesystem import Store
 
 
 def open_ui(settings: Settings, port: int) -> int:
-    """Become a Dagster web server and daemon on an output folder, with these settings of it."""
+    """Serve an output folder, with these settings of it, until a signal ends it.
+
+    Returns:
+        the exit code of the servers, or that of the signal.
+    """
     output = settings.storage.output_path
     use_instance(output)
     refuse_links(own_instance(output))  # with DAGSTER_HOME too, since this is written there
     workspace = own_instance(output) / "workspace.yaml"
     workspace.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.pop(COPY, None)
+    env = {**os.environ, OUTPUT: output}
+    env.pop(COPY, None)
     if is_remote(output) or settings != load_settings(output):
         # Loaded often, and by several processes: from this machine, with the access that was named.
         write_settings(settings, Store(str(workspace.parent)))
-        os.environ[COPY] = str(workspace.parent)
+        env[COPY] = str(workspace.parent)
     workspace.write_text(
         f"load_from:\n  - python_module:\n      module_name: {output_definitions.__name__}\n"
         f"      location_name: {LOCATION}\n"
     )
-    os.environ[OUTPUT] = output
-    # Dagster reads .env and imports modules from the working directory: not from that of the
-    # caller, nor from the output, which may come from someone else.
-    os.chdir(Path(sys.executable).anchor)
     sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
-    os.execv(
-        sys.executable,
+    return supervise(
         [
             *(sys.executable, "-W", "ignore:Function `dev_command` is superseded"),
             *("-m", "dagster", "dev", "-w", str(workspace)),
             *("-h", "127.0.0.1", "-p", str(port)),
         ],
+        # Dagster reads .env and imports modules from the working directory: not from that of the
+        # caller, nor from the output, which may come from someone else.
+        cwd=Path(sys.executable).anchor,
+        env=env,
     )

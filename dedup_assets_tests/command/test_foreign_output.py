@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_clips, write_part
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment
-from dedup_assets_tests.command.test_ui import ask_when_ready, stop
+from dedup_assets_tests.command.test_ui import ask_when_ready, start_ui, stop
 from dedup_assets_tests.conftest import bytes_of
 
 pytestmark = pytest.mark.slow
@@ -88,21 +87,10 @@ def test_modules_in_an_output_are_not_imported_by_the_ui(folder: Path) -> None:
     for place in (folder / "output", instance):
         write_evil(place, folder / "canary")
         (place / ".env").write_text(f"PYTHONPATH={place}\nPYTHONSTARTUP={place}/evil.py\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = folder / "server.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            [*COMMAND, "ui", "output", "--port", str(port)],
-            cwd=folder,
-            env=clean_environment(),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    url, server = start_ui(folder, log)
     try:
-        ask_when_ready(f"http://127.0.0.1:{port}/graphql", server, log)
+        ask_when_ready(url, server, log)
     finally:
         stop(server)
     assert not (folder / "canary").exists()

@@ -1,7 +1,6 @@
 """``settings.json`` is data: what was written is read, nothing of it is rendered or run."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from dedup_assets.command import output_definitions
+from dedup_assets.command import output, output_definitions
 from dedup_assets.command.arguments import SECRET
 from dedup_assets.command.output_definitions import COPY, OUTPUT
 from dedup_assets.command.settings_file import (
@@ -52,22 +51,20 @@ def test_any_settings_load_back_as_they_were(settings: Settings) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """The environment of each server that ``ui`` would have become."""
+    """The environment of each server that ``ui`` would have started."""
     found: list[dict[str, str]] = []
 
-    def become(program: str, arguments: list[str]) -> None:
-        found.append(dict(os.environ))
+    def start(command: list[str], cwd: str, env: dict[str, str]) -> int:
+        found.append(env)
+        return 0
 
-    monkeypatch.setattr(os, "execv", become)
-    monkeypatch.setattr(os, "chdir", lambda folder: None)
-    for variable in (OUTPUT, COPY):  # which ui sets: to be taken back after the test
-        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(output, "supervise", start)
     return found
 
 
-def loaded(monkeypatch: pytest.MonkeyPatch, output: Path | str) -> dg.Definitions:
+def loaded(monkeypatch: pytest.MonkeyPatch, folder: Path | str) -> dg.Definitions:
     """The definitions of a code location on an output folder, resolved."""
-    monkeypatch.setenv(OUTPUT, str(output))
+    monkeypatch.setenv(OUTPUT, str(folder))
     found = output_definitions.defs()
     found.get_repository_def()
     return found
@@ -108,15 +105,15 @@ def test_folders_named_as_templates_are_plain_names(
     flags = ("--input-embeddings-path", f"in {name}", "--output-path", f"out {name}")
     outcome = call("run", *flags, "--n-clusters", "2", "--eps-to-extract", "0.05")
     assert outcome.code == 0, outcome.err
-    output = tmp_path / f"out {name}"
-    found = loaded(monkeypatch, output)
-    assert output_of(found) == str(output)
-    (output / "embeddings/manifest.parquet").unlink()
+    folder = tmp_path / f"out {name}"
+    found = loaded(monkeypatch, folder)
+    assert output_of(found) == str(folder)
+    (folder / "embeddings/manifest.parquet").unlink()
     with dg.DagsterInstance.ephemeral() as instance:
         job = found.resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey(["dedup", "embeddings"])]
         assert job.execute_in_process(instance=instance, asset_selection=keys).success
-    assert (output / "embeddings/manifest.parquet").exists()
+    assert (folder / "embeddings/manifest.parquet").exists()
     assert {path.name for path in tmp_path.iterdir()} == {f"in {name}", f"out {name}"}
 
 

@@ -1,8 +1,6 @@
 """``dedup-assets ui``: what the command materialized, read over GraphQL."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -69,10 +67,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         cwd=root,
     )
     assert done.returncode == 0, done.stderr
+    log = root / "server.log"
+    url, server = start_ui(root, log)
+    try:
+        yield Served(url, ask_when_ready(url, server, log))
+    finally:
+        stop(server)
+
+
+def start_ui(root: Path, log: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start ``dedup-assets ui`` on ``root/output``; returns where it will answer to GraphQL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = root / "server.log"
     with log.open("w") as file:
         server = subprocess.Popen(
             [*COMMAND, "ui", "output", "--port", str(port)],
@@ -80,13 +87,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             env=clean_environment(),
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
-    try:
-        url = f"http://127.0.0.1:{port}/graphql"
-        yield Served(url, ask_when_ready(url, server, log))
-    finally:
-        stop(server)
+    return f"http://127.0.0.1:{port}/graphql", server
 
 
 def ask_when_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
@@ -104,8 +106,8 @@ def ask_when_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> dict
     raise AssertionError(f"no answer in {MOST_SECONDS} s: {log.read_text()[-2000:]}")
 
 
-def ask(url: str, query: str) -> dict[str, Any]:
-    body = json.dumps({"query": query}).encode()
+def ask(url: str, query: str, **variables: Any) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         found = json.load(answer)
@@ -114,17 +116,9 @@ def ask(url: str, query: str) -> dict[str, Any]:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and what it started, all of which is in its own process group."""
-    for sign, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, 10)):
-        try:
-            os.killpg(server.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            server.wait(seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    server.wait(10)
+    """End the server, which ends what it started."""
+    server.terminate()
+    server.wait(60)
 
 
 def test_ui_shows_the_keys_of_the_command_as_materialized(served: Served) -> None:
