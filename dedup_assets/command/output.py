@@ -1,6 +1,7 @@
 """``dedup-assets ui``: an output folder of the command in the Dagster UI."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dedup_assets.command.instance import own_instance, refuse_links, use_instan
 from dedup_assets.command.output_definitions import COPY, OUTPUT
 from dedup_assets.command.settings_file import load_settings, write_settings
 from dedup_assets.command.supervise import supervise
+from dedup_assets.errors import SettingsError
 from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.store.access import is_remote
@@ -20,6 +22,9 @@ def open_ui(settings: Settings, port: int) -> int:
 
     Returns:
         the exit code of the servers, or that of the signal.
+
+    Raises:
+        SettingsError: the port is taken, or Dagster cannot keep its events.
     """
     output = settings.storage.output_path
     use_instance(output)
@@ -36,6 +41,7 @@ def open_ui(settings: Settings, port: int) -> int:
         f"load_from:\n  - python_module:\n      module_name: {output_definitions.__name__}\n"
         f"      location_name: {LOCATION}\n"
     )
+    refuse_taken_port(port)
     sys.stdout.write(f"http://127.0.0.1:{port} in some 15 seconds; stop with Ctrl-C\n")
     sys.stdout.flush()
     return supervise(
@@ -49,3 +55,20 @@ def open_ui(settings: Settings, port: int) -> int:
         cwd=Path(sys.executable).anchor,
         env=env,
     )
+
+
+def refuse_taken_port(port: int) -> None:
+    """Refuse a port that cannot be served: Dagster would go on for ever without its page.
+
+    Raises:
+        SettingsError: it is taken, or needs rights that this user does not have.
+    """
+    with socket.socket() as page:
+        page.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            page.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} of 127.0.0.1 cannot be served ({os.strerror(error.errno or 0)}); "
+                "choose another with --port"
+            ) from error

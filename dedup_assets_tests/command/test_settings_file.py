@@ -1,6 +1,7 @@
 """``settings.json`` is data: what was written is read, nothing of it is rendered or run."""
 
 import json
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         return 0
 
     monkeypatch.setattr(output, "supervise", start)
+    monkeypatch.setattr(output, "refuse_taken_port", lambda port: None)
     return found
 
 
@@ -209,6 +211,18 @@ def test_ui_of_a_local_folder_reads_it_again_when_it_reloads(
     (environment,) = served
     assert environment[OUTPUT] == str(tmp_path / "output")
     assert COPY not in environment
+
+
+def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path, call: Call) -> None:
+    """Dagster's web server would say so in its log, and its daemon go on."""
+    write_settings(make_settings(tmp_path), Store(str(tmp_path / "output")))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        outcome = call("ui", "output", "--port", str(port))
+    assert outcome.code == 1
+    assert_one_line(outcome.err, [f"port {port} of 127.0.0.1", "in use", "choose another"])
 
 
 def test_access_comes_from_flags_then_the_spec_then_the_folder(
