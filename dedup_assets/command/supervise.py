@@ -18,6 +18,7 @@ Dagster takes SIGTERM as it takes SIGINT, and a run in progress records that it 
 process that is still importing ends silently; SIGINT would make it print a traceback.
 """
 
+_LIBC = ctypes.CDLL(None)  # opened before a fork, not after it
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -109,4 +110,4 @@ def _all_ended(child: "subprocess.Popen[bytes]") -> bool:
 def _prctl(option: int, value: int) -> None:
     """Ask Linux for a property of this process; other systems do not have it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value))
+        _LIBC.prctl(option, ctypes.c_ulong(value))
