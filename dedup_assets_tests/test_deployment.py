@@ -17,7 +17,6 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.config_schema import process_workspace_config
 
 from dedup_assets import build_definitions
-from dedup_assets.assets.common import GPU_POOL
 from dedup_assets.graph import CURATION, SCORING
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets_tests.assets.daemon import LAUNCHER, daemon_over
@@ -98,7 +97,7 @@ def test_graph_and_backfill_with_dagster_yaml_of_the_docs(
         scored = run_scoring(settings, instance)
         assert scored.success
         assert {name for name, _ in materialized(scored)} == set(SCORING)
-        pool = instance.event_log_storage.get_concurrency_info(GPU_POOL)
+        pool = instance.event_log_storage.get_concurrency_info("gpu")
         assert (pool.slot_count, pool.active_slot_count, pool.pending_step_count) == (1, 0, 0)
 
         instance.add_dynamic_partitions(eps_partitions_name(settings), EPS)
@@ -141,7 +140,7 @@ def test_steps_on_a_gpu_are_those_that_the_docs_name(tmp_path: Path):
     pooled = {
         asset.key.path[-1]
         for asset in definitions.resolve_asset_graph().assets_defs
-        if asset.node_def.pools == {GPU_POOL}
+        if asset.node_def.pools == {"gpu"}
     }
     (told,) = re.findall(r"the steps that compute on a GPU take one: (.*?)\. ", PAGE.read_text())
     assert pooled == set(re.findall("`(.*?)`", told))

@@ -86,7 +86,7 @@ class Daemon:
 
 @contextmanager
 def daemon_over(settings: Settings, instance: dg.DagsterInstance) -> Iterator[Daemon]:
-    """A workspace over the output of ``settings``, as `dedup_assets.command.output_definitions` loads it."""
+    """A workspace over the output of ``settings``, as `dedup-assets ui` loads it."""
     write_settings(settings, Store(settings.storage.output_path))
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(module_name="dedup_assets.command.output_definitions"),
