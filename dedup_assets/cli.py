@@ -20,6 +20,7 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.command.terminal import guarded_output
+from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.errors import DedupError, SettingsError, describe_fault, shown
 from dedup_assets.settings import Settings
 
@@ -96,19 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         help="Fit the centroids again; with --n-clusters auto, choose their number again too.",
     )
     run.add_argument(
-        "--replace-shards",
-        action="store_true",
-        help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
-        "where tars and plain files replace each other.",
-    )
-    run.add_argument(
         "--plan",
         action="store_true",
         help="Print what a run would make and why, and stop: exit code 0 if there is nothing to "
         "do, 3 otherwise. Nothing is written.",
     )
     run.add_argument("--json", action="store_true", help="With --plan: print one JSON document.")
-    run.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
+    _add_run_options(run)
     run.set_defaults(command=lambda arguments: _run(run, arguments))
 
     suggest = commands.add_parser(
@@ -141,6 +136,19 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=_port, default=3000, help="Default: 3000, on this machine only.")
     ui.set_defaults(command=lambda arguments: _ui(ui, arguments))
 
+    backfill = commands.add_parser(
+        "backfill", help="list the duplicates of an output at more eps, from the scores it has"
+    )
+    _add_output(backfill)
+    backfill.add_argument(
+        "--eps", nargs="+", required=True, type=_eps, metavar="EPS", help="One Dagster run each."
+    )
+    backfill.add_argument(
+        "--shards", action="store_true", help="Write curated shards at each of them too."
+    )
+    _add_run_options(backfill)
+    backfill.set_defaults(command=lambda arguments: _backfill(backfill, arguments))
+
     verify = commands.add_parser(
         "verify", help="compare the files of an output by content with what they were made from"
     )
@@ -159,6 +167,16 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="Output folder of dedup-assets run, or its s3:// URL.")
     parser.add_argument("--spec", metavar="FILE", help=_S3_SPEC_HELP)
     add_settings(parser, only=S3_SETTINGS)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replace-shards",
+        action="store_true",
+        help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
+        "where tars and plain files replace each other.",
+    )
+    parser.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -220,6 +238,13 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _eps(text: str) -> str:
+    try:
+        return canonical_eps(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 2**16:
         raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, got {shown(text)}")
@@ -244,6 +269,22 @@ def _ui(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     from dedup_assets.command.output import open_ui
 
     return open_ui(read_output(parser, arguments), arguments.port)
+
+
+def _backfill(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.backfill import backfill
+    from dedup_assets.command.job import read_output
+
+    if arguments.replace_shards and not arguments.shards:
+        parser.error("--replace-shards goes with --shards")
+    return backfill(
+        read_output(parser, arguments),
+        arguments.eps,
+        Console(),
+        shards=arguments.shards,
+        replace_shards=arguments.replace_shards,
+        verbose=arguments.verbose,
+    )
 
 
 def _verify(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -62,14 +62,25 @@ def run_and_report(
     check_output(settings)
     if options.output_zip is not None:
         refuse_other_file(options.output_zip, settings.storage.output_access)
-    use_instance(settings.storage.output_path)
-    with ExitStack() as held:
-        with _writable(settings):
-            held.enter_context(writing(settings.storage.open_output(), COMMAND, [WHOLE], reads={}))
+    with alone(settings):
         check_output(settings)  # another dataset's command may have been quicker
         if complete is not None:
             settings = complete(settings)
         return _run(settings, console, options)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the lease of the command on an output, and point Dagster at its instance.
+
+    Raises:
+        LockedError: another command works on the output.
+    """
+    use_instance(settings.storage.output_path)
+    with ExitStack() as held:
+        with _writable(settings):
+            held.enter_context(writing(settings.storage.open_output(), COMMAND, [WHOLE], reads={}))
+        yield
 
 
 @contextmanager

@@ -63,6 +63,9 @@ class _Plan:
     def add(self, asset: str, reason: str, keys: tuple[str, ...] = (), of: int = 0) -> None:
         self.work.setdefault(asset, []).append(Work(asset, reason, keys, of))
 
+    def in_order(self) -> list[Work]:
+        return [work for asset in READS for work in self.work.get(asset, ())]
+
     def before(self, asset: str) -> str | None:
         """The first asset that ``asset`` reads and that is to be made."""
         return next((read for read in READS[asset] if read in self.work), None)
@@ -90,8 +93,25 @@ def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[
     _plan_clusters(plan)
     _plan_unpartitioned(plan)
     for eps in settings.thresholds.eps_thresholds:
-        _plan_eps(plan, eps)
-    return [work for asset in READS for work in plan.work.get(asset, ())]
+        _plan_eps(plan, eps, shards=eps == settings.thresholds.eps_to_extract)
+    return plan.in_order()
+
+
+def plan_backfill(settings: Settings, store: Store, *, shards: bool) -> list[Work]:
+    """What of the configured eps has to be made from the scores that are there.
+
+    Args:
+        settings: of the dataset, with the eps to make.
+        store: its output; nothing is written.
+        shards: whether shards are made at each eps, or only lists.
+
+    Raises:
+        StaleError: the scores of a cluster are missing or stale.
+    """
+    plan = _Plan(Snapshot(settings, store))
+    for eps in settings.thresholds.eps_thresholds:
+        _plan_eps(plan, eps, shards=shards)
+    return plan.in_order()
 
 
 def input_changes(settings: Settings, store: Store) -> str:
@@ -212,9 +232,9 @@ def _plan_unpartitioned(plan: _Plan) -> None:
             plan.add(asset, reason)
 
 
-def _plan_eps(plan: _Plan, eps: str) -> None:
+def _plan_eps(plan: _Plan, eps: str, *, shards: bool) -> None:
     for asset, lacking in ((DUPLICATE_IDS, lists_lacking), (CURATED_SHARDS, shards_lacking)):
-        if asset == CURATED_SHARDS and eps != plan.snapshot.settings.thresholds.eps_to_extract:
+        if asset == CURATED_SHARDS and not shards:
             continue
         same = {work.keys for work in plan.work.get(DUPLICATE_IDS, ())}
         earlier = next(
