@@ -4,12 +4,15 @@ import fcntl
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterInvalidInvocationError
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster_shared.check import CheckError
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
@@ -97,6 +100,25 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
             yield instance
     except SQLAlchemyError as error:
         raise _refused(folder, error) from error
+
+
+@contextmanager
+def held_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Keep the SQLite databases of a run's events open, where they are in some.
+
+    Dagster opens them anew for each event, and who closes one last writes its log back and syncs
+    it to disk: a quarter of what an event takes.
+    """
+    storage = instance.event_log_storage
+    with ExitStack() as held:
+        if isinstance(storage, SqliteEventLogStorage):
+            with storage.run_connection(run_id):
+                pass  # makes the database
+            for shard in (INDEX_SHARD_NAME, run_id):
+                connection = sqlite3.connect(storage.path_for_shard(shard))
+                held.enter_context(closing(connection))
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens it
+        yield
 
 
 def _open(folder: Path) -> dg.DagsterInstance:

@@ -1,5 +1,6 @@
 """Run a dataset's graph in this process, through the same definitions that the UI loads."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dedup_assets.assets.common import INTERRUPTED, asset_key
+from dedup_assets.command.instance import held_open
 from dedup_assets.component import build_definitions
 from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
@@ -199,13 +201,16 @@ def _execute(
     tags: dict[str, str] | None = None,
     **options: Any,
 ) -> None:
-    result = job.execute_in_process(
-        run_config=config,
-        instance=instance,
-        raise_on_error=False,
-        tags={**REPOSITORY, **process_tags(), **(tags or {})},
-        **options,
-    )
+    run_id = str(uuid.uuid4())
+    with held_open(instance, run_id):
+        result = job.execute_in_process(
+            run_config=config,
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            tags={**REPOSITORY, **process_tags(), **(tags or {})},
+            **options,
+        )
     eps = options.get("partition_key")
     for event in result.all_events:
         name = _step_name(event.step_key)
