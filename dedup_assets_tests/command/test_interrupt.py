@@ -14,7 +14,7 @@ from dedup_assets_tests.conftest import unit, write_inputs
 pytestmark = pytest.mark.slow
 
 FLAGS = ["run", "--input-embeddings-path", "in", "--output-path", "out"]
-FLAGS += ["--n-clusters", "64", "--files-per-partition", "1"]
+FLAGS += ["--n-clusters", "16", "--files-per-partition", "1"]
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ FLAGS += ["--n-clusters", "64", "--files-per-partition", "1"]
 def test_a_signal_stops_it(
     tmp_path: Path, rng: np.random.Generator, sent: signal.Signals, once: str
 ):
-    x = unit(rng.normal(size=(12_000, 64))).astype(np.float32)
-    write_inputs(tmp_path / "in", [f"clip-{i}" for i in range(len(x))], x, files=20)
+    x = unit(rng.normal(size=(6_000, 64))).astype(np.float32)
+    write_inputs(tmp_path / "in", [f"clip-{i}" for i in range(len(x))], x, files=10)
     running = subprocess.Popen(
         [*COMMAND, *FLAGS],
         cwd=tmp_path,

@@ -60,7 +60,7 @@ CHANGES = [*("slightly",) * 4, "vectors", "columns", "columns", "ids", "all", "n
 """Of a vector slightly, so that the row often keeps its cluster and rank."""
 
 FEWEST_ROWS = 8
-EXAMPLES, STEPS = 20, 8
+EXAMPLES, STEPS = 12, 8
 THEN = st.sampled_from(["wait", "run", "run planned", "run planned", "kill", "kill", "abandon"])
 """What follows a change; one that is waited with is seen together with the next one."""
 
