@@ -1,13 +1,12 @@
 """The component YAML of some settings: of a run, or as ``dg scaffold defs`` is told."""
 
 import re
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from dedup_assets.errors import SettingsError
 from dedup_assets.settings import SECRET, Settings
 
 TYPE = "dedup_assets.SemanticDedup"
@@ -39,44 +38,54 @@ class ScaffoldParams(BaseModel):
     clips: str | None = Field(default=None, description="Folder of the clips' media files.")
     eps: float | None = Field(default=None, description="eps to write the curated shards for.")
 
+    @model_validator(mode="after")
+    def _make_settings(self) -> Self:
+        Settings.of(**self.values())  # before Dagster makes a folder that would stay
+        return self
+
+    def values(self) -> dict[str, Any]:
+        """The settings that were given, by name."""
+        given = {
+            "input_embeddings_path": self.input,
+            "clips_path": self.clips,
+            "n_clusters": self.n_clusters,
+            "eps_to_extract": self.eps,
+            "output_path": self.output,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
 
 class Scaffolder(dg.Scaffolder[ScaffoldParams]):
-    """Writes a ``defs.yaml`` that loads; the dataset is named as its folder."""
+    """Writes a ``defs.yaml`` or ``component.py`` that loads; its dataset is named as its folder."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[ScaffoldParams]:
         return ScaffoldParams
 
     def scaffold(self, request: dg.ScaffoldRequest[ScaffoldParams]) -> None:
-        """Write the YAML, or add it to the file that is there.
-
-        Raises:
-            SettingsError: it is asked for in Python.
-            pydantic.ValidationError: a value breaks its rule.
-        """
-        if request.scaffold_format != "yaml":
-            raise SettingsError(
-                "dedup_assets.SemanticDedup is scaffolded as YAML; in Python, call "
-                "dedup_assets.build_definitions(dedup_assets.SemanticDedup.of(...))"
-            )
-        params = request.params
-        given = {
-            "input_embeddings_path": params.input,
-            "output_path": params.output,
-            "n_clusters": params.n_clusters,
-            "clips_path": params.clips,
-            "eps_to_extract": params.eps,
-        }
+        """Write the component, or add it to the YAML that is there."""
         folder = request.target_path.parent if request.append else request.target_path
-        named = {"dataset": re.sub(r"[^A-Za-z0-9_]|^(?=[0-9])", "_", folder.name)}
-        document = component_yaml(
-            Settings.of(**named, **{k: v for k, v in given.items() if v is not None})
-        )
+        dataset = re.sub(r"[^A-Za-z0-9_]|^(?=[0-9])", "_", folder.name)
+        values = {"dataset": dataset, **request.params.values()}
+        if request.scaffold_format == "python":
+            (folder / "component.py").write_text(_component_py(values))
+            return
+        document = component_yaml(Settings.of(**values))
         if request.append:
             with request.target_path.open("a") as file:
                 file.write(f"---\n{document}")
         else:
-            (request.target_path / "defs.yaml").write_text(document)
+            (folder / "defs.yaml").write_text(document)
+
+
+def _component_py(values: dict[str, Any]) -> str:
+    given = "".join(f"        {name}={value!r},\n" for name, value in values.items())
+    return (
+        "import dagster as dg\n\nfrom dedup_assets import SemanticDedup\n\n\n"
+        "@dg.component_instance\n"
+        "def load(context: dg.ComponentLoadContext) -> SemanticDedup:\n"
+        f"    return SemanticDedup.of(\n{given}    )\n"
+    )
 
 
 def _escaped(value: Any) -> Any:

@@ -1,9 +1,11 @@
 """``dedup-assets scaffold``: YAML that Dagster's templates load back to the settings."""
 
+import re
 import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,10 +13,11 @@ import yaml
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dedup_assets import SemanticDedup
 from dedup_assets.command.settings_file import write_settings
-from dedup_assets.scaffolding import component_yaml
+from dedup_assets.scaffolding import Scaffolder, ScaffoldParams, component_yaml
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests import hostile
@@ -122,3 +125,55 @@ def test_folder_without_a_run_is_one_line(tmp_path: Path, call: Call) -> None:
         f"dedup-assets scaffold: {tmp_path}/nowhere/settings.json does not exist; give the output "
         "folder of dedup-assets run"
     )
+
+
+def scaffolded(folder: Path, *, scaffold_format: str = "yaml", **params: Any) -> Path:
+    """What `dg scaffold defs` writes into a folder."""
+    folder.mkdir()
+    request = dg.ScaffoldRequest(
+        type_name="dedup_assets.SemanticDedup",
+        target_path=folder,
+        scaffold_format=scaffold_format,  # type: ignore[arg-type]
+        project_root=folder.parent,
+        params=ScaffoldParams(**params),
+    )
+    Scaffolder().scaffold(request)
+    (file,) = folder.iterdir()
+    return file
+
+
+GIVEN: dict[str, Any] = {"input": "s3://films/in", "output": "out", "n_clusters": 4, "eps": 0.010}
+
+
+def test_scaffolded_yaml_loads_to_what_was_given(tmp_path: Path) -> None:
+    """A template in a path is one letter after the other, as the shell gave it."""
+    given = {**GIVEN, "clips": "clips {{ env.HOME }}"}
+    settings = load_project(scaffolded(tmp_path / "3d-clips", **given).read_text())
+    assert settings.dataset == "_3d_clips"
+    assert settings.source.input_embeddings_path == "s3://films/in"
+    assert settings.source.clips_path == "clips {{ env.HOME }}"
+    assert settings.clustering.n_clusters == 4
+    assert settings.thresholds.eps_thresholds == ["0.01"]
+    assert settings.thresholds.eps_to_extract == "0.01"
+
+
+def test_scaffolded_python_builds_what_was_given(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(scaffolded(tmp_path / "films", scaffold_format="python", **GIVEN).read_text(), names)
+    settings = names["load"](None)
+    assert isinstance(settings, SemanticDedup)
+    assert (settings.dataset, settings.thresholds.eps_to_extract) == ("films", "0.01")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"n_clusters": 0}, "greater than or equal to 1"),
+        ({"eps": 2}, "eps must be a number from 0"),
+        ({"input": "gs://films"}, "local path or s3://bucket/prefix"),
+        ({"output": ""}, "at least 1 character"),
+    ],
+)
+def test_wrong_values_are_refused_before_a_folder_is_made(wrong: dict, rule: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(rule)):
+        ScaffoldParams(**{**GIVEN, **wrong})
