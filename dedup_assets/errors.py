@@ -34,7 +34,17 @@ class IntegrityError(DedupError):
 
 
 class LockedError(DedupError):
-    """Another run is writing what this one would write or read."""
+    """Another run is writing what this one would write or read.
+
+    Attributes:
+        run: id of that run; empty if it is a command, or if a lease was lost.
+        expires: when its lease does unless it is renewed, in seconds since the epoch.
+    """
+
+    def __init__(self, message: str, run: str = "", expires: float = 0.0) -> None:
+        super().__init__(message)
+        self.run = run
+        self.expires = expires
 
 
 class StorageError(DedupError):

@@ -3,7 +3,7 @@
 import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from dedup_assets.compute.arrays import DeviceError
-from dedup_assets.errors import DedupError, describe_fault, one_line
+from dedup_assets.errors import DedupError, LockedError, describe_fault, one_line
 from dedup_assets.graph import (
     EMBEDDINGS,
     PAIRWISE_SCORES,
@@ -176,7 +176,7 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
         listening(LogProgress(context.log.info)),
         track(name),
         user_errors(),
-        writing(store, name, keys, reads=reads, run=context.run.run_id),
+        _leased(context, store, name, keys, reads),
     ):
         # Under the lease: another dataset's run cannot write its manifest between look and write.
         refuse_other_dataset(store, settings.dataset)
@@ -184,6 +184,36 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
         yield Snapshot(settings, store)
         if kind != "clusters":  # there it would be stored once for each key
             context.add_output_metadata({"seconds": round(time.monotonic() - began, 1)})
+
+
+@contextmanager
+def _leased(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    name: str,
+    keys: list[str],
+    reads: dict[str, list[str]],
+) -> Iterator[None]:
+    """The lease on what an asset writes; the lease of a run that has ended is waited for.
+
+    A run whose machine was lost is marked as failed by Dagster, and its retry elsewhere finds the
+    lease. It is not taken away: if the run is alive after all, it renews it, and this one fails.
+    """
+
+    def lease() -> AbstractContextManager[None]:
+        return writing(store, name, keys, reads=reads, run=context.run.run_id)
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(lease())
+        except LockedError as error:
+            holder = context.instance.get_run_by_id(error.run) if error.run else None
+            if holder is None or not holder.is_finished:
+                raise
+            context.log.info(f"waiting for the lease of run {error.run}, which has ended")
+            time.sleep(max(0.0, error.expires - time.time()))
+            held.enter_context(lease())
+        yield
 
 
 @contextmanager

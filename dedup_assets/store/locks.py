@@ -199,7 +199,9 @@ def _refuse(store: Store, other: Lease, lease: Lease) -> None:
     holder = f"run {other.run}" if other.run else COMMAND
     raise LockedError(
         f"{_what(store, asset)}{listed} is being {doing} by {holder} on {other.host} (process "
-        f"{other.process}) since {since}; wait until it is done, or end it"
+        f"{other.process}) since {since}; wait until it is done, or end it",
+        other.run,
+        other.expires,
     )
 
 
