@@ -107,7 +107,7 @@ def held_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Keep the SQLite databases of a run's events open, where they are in some.
 
     Dagster opens them anew for each event, and who closes one last writes its log back and syncs
-    it to disk: a quarter of what an event takes.
+    it to disk.
     """
     storage = instance.event_log_storage
     with ExitStack() as held:
