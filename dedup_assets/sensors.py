@@ -15,6 +15,7 @@ from dedup_assets.runs import (
     end_abandoned_runs,
     eps_assets,
     is_scoring,
+    scoring_job_name,
 )
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import input_digest
@@ -82,8 +83,9 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
         if AUTOMATIC not in run.tags:
             yield dg.SkipReason("this run was not started automatically")
             return
-        if made and asset_key(settings, SIMILARITY_HISTOGRAM) not in made:
-            yield dg.SkipReason("this run did not get to the histogram")
+        whole = not made and run.job_name == scoring_job_name(settings)
+        if not whole and asset_key(settings, SIMILARITY_HISTOGRAM) not in (made or ()):
+            yield dg.SkipReason("this run did not make the histogram of this dataset")
             return
         if not settings.thresholds.eps_thresholds:
             yield dg.SkipReason("no eps is configured")

@@ -133,14 +133,10 @@ def test_a_mode_switches_on_what_starts_runs_in_it(
     assert on == running | {"each_eps", "upkeep"}
 
 
-def test_each_eps_follows_what_conditions_made(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    settings = eager(tmp_path)
-    definitions = build_definitions(settings)
-    conditions = definitions.resolve_sensor_def("small_conditions")
-    assert conditions.run_tags[AUTOMATIC] == "true"  # type: ignore[attr-defined]
-    result = run_scoring(settings, instance, tags={AUTOMATIC: "true"})
+def after(
+    settings: Settings, instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult
+) -> list[dg.RunRequest | dg.SkipReason]:
+    """What `each_eps` of a dataset makes of a run that has succeeded."""
     (event,) = (
         e for e in result.all_events if e.event_type == dg.DagsterEventType.PIPELINE_SUCCESS
     )
@@ -150,5 +146,29 @@ def test_each_eps_follows_what_conditions_made(
         dagster_instance=instance,
         dagster_run=result.dagster_run,
     )
-    answer = list(definitions.resolve_sensor_def("small_each_eps")(context))
-    assert {request.partition_key for request in answer} == {"0.05", "0.001"}
+    return list(build_definitions(settings).resolve_sensor_def("small_each_eps")(context))
+
+
+def test_each_eps_follows_the_histogram_that_conditions_made_and_nothing_before(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = eager(tmp_path)
+    conditions = build_definitions(settings).resolve_sensor_def("small_conditions")
+    assert conditions.run_tags[AUTOMATIC] == "true"  # type: ignore[attr-defined]
+    for step in STEPS:
+        result = run_scoring(settings, instance, only=list(step), tags=conditions.run_tags)
+        found = after(settings, instance, result)
+        if step is STEPS[-1]:
+            assert {request.partition_key for request in found} == {"0.05", "0.001"}
+        else:
+            assert [type(answer) for answer in found] == [dg.SkipReason]
+
+
+def test_each_eps_does_not_follow_another_dataset(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """With conditions it hears of every run of the code location."""
+    other = make_settings(tmp_path, dataset="other", output_path=str(tmp_path / "other"))
+    result = run_scoring(other, instance, tags={AUTOMATIC: "true"})
+    (skip,) = after(eager(tmp_path), instance, result)
+    assert "this dataset" in str(skip.skip_message)  # type: ignore[union-attr]
