@@ -311,8 +311,8 @@ def backfill_two_eps(ui: Ui) -> None:
     assert [run["status"] for run in runs] == ["SUCCESS"] * 2
     for asset, names in BLOCKING.items():
         checks = ui.checks(asset)
-        assert checks.keys() == set(names)
-        for name in names:
+        assert checks.keys() >= set(names)
+        for name in checks:
             statuses = checks[name]["partitionStatuses"]
             assert sorted(statuses.pop("succeededPartitions")) == eps, name
             assert not any(statuses.values()), (name, statuses)
