@@ -33,6 +33,7 @@ from dedup_assets.store.layout import HISTOGRAM_PLOT
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs/images"
 COMMAND = [sys.executable, "-m", "dedup_assets.cli"]
+INSTANCE_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 DAGSTER_DEV = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml"]
 MOST_SECONDS = 180
 MOST_BYTES = 150_000
@@ -228,7 +229,7 @@ def deliver(folder: Path) -> Path:
 
 
 def take_lineage(browser: Browser, ui: Ui) -> Image.Image:
-    group = f"locations/__repository__@dedup_assets/asset-groups/{DATASET}/lineage"
+    group = "locations/__repository__@dedup_assets/asset-groups/demo/lineage"
     browser.open(f"{ui.url}/{group}", "embeddings", width=1660, height=1250)
     return browser.take().crop((110, 260, 1610, 1110))
 
@@ -254,37 +255,42 @@ def take_eps(browser: Browser, ui: Ui) -> Image.Image:
 
 def take_failed_check(browser: Browser, ui: Ui) -> Image.Image:
     address = ui.asset("curated_shards", view="checks", checkDetail="shards_hold_kept")
-    browser.open(address, "Failed", height=640)
+    browser.open(address, "Failed", height=720)
     return browser.take()
 
 
 def take_component(browser: Browser, ui: Ui) -> Image.Image:
     name = "dedup_assets.SemanticDedup"
     folder = f"{ui.url}/locations/dedup_assets/components/library/packages/dedup_assets"
-    browser.open(folder, name)
+    browser.open(folder, name, height=1000)
     browser.click(name)
     return browser.take()
 
 
-def take_all(output: Path, browser: Browser) -> Iterator[tuple[str, Image.Image]]:
+def take_all(demo: Path, output: Path, browser: Browser) -> Iterator[tuple[str, Image.Image]]:
     """Each picture and the name of its file."""
-    with served(*COMMAND, "ui", output, "--port") as ui:
-        browser.open(ui.url, "Hide navigation")
-        browser.click("Hide navigation")
+    with served(*COMMAND, "ui", demo, "--port") as ui:
+        hide_navigation(browser, ui)
         yield "lineage", take_lineage(browser, ui)
+    with served(*COMMAND, "ui", output, "--port") as ui:
+        hide_navigation(browser, ui)
         yield "histogram_page", take_histogram(browser, ui)
         yield "eps", take_eps(browser, ui)
         yield "plots", take_plots(browser, ui)
         damage(output)
         run_check(ui, "curated_shards", "shards_hold_kept")
         yield "failed_check", take_failed_check(browser, ui)
-    with (
-        tempfile.TemporaryDirectory() as home,
-        served(*DAGSTER_DEV, "-h", "127.0.0.1", "-p", DAGSTER_HOME=home) as ui,
-    ):
-        browser.open(ui.url, "Hide navigation")
-        browser.click("Hide navigation")
-        yield "component", take_component(browser, ui)
+    with tempfile.TemporaryDirectory() as home:
+        Path(home, "dagster.yaml").write_text(INSTANCE_YAML)
+        with served(*DAGSTER_DEV, "-h", "127.0.0.1", "-p", DAGSTER_HOME=home) as ui:
+            hide_navigation(browser, ui)
+            yield "component", take_component(browser, ui)
+
+
+def hide_navigation(browser: Browser, ui: Ui) -> None:
+    """Once for each server: browsers keep it by address."""
+    browser.open(ui.url, "Hide navigation")
+    browser.click("Hide navigation")
 
 
 LAUNCH = """mutation($params: ExecutionParams!) {
@@ -302,13 +308,14 @@ def damage(output: Path) -> None:
 
 
 def run_check(ui: Ui, asset: str, check: str) -> None:
-    """Press "Execute" on the page of a check, and wait until it has run."""
+    """Run a check at `EPS`, and wait until it has run."""
     key = {"path": [DATASET, asset]}
     launched = ui.ask(
         LAUNCH,
         params={
             "mode": "default",
             "runConfigData": "{}",
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": EPS}]},
             "selector": {
                 "repositoryName": "__repository__",
                 "repositoryLocationName": "dedup_assets",
@@ -344,9 +351,10 @@ def main() -> None:
     parser.add_argument("--chromium", default="chromium")
     arguments = parser.parse_args()
     output = deliver(arguments.folder)
-    save(Image.open(arguments.folder / "output" / HISTOGRAM_PLOT), "similarity_histogram")
+    demo = arguments.folder / "output"
+    save(Image.open(demo / HISTOGRAM_PLOT), "similarity_histogram")
     with chromium(arguments.chromium) as browser:
-        for name, picture in take_all(output, browser):
+        for name, picture in take_all(demo, output, browser):
             save(picture, name)
 
 
