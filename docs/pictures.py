@@ -230,19 +230,21 @@ def deliver(folder: Path) -> Path:
 
 def take_lineage(browser: Browser, ui: Ui) -> Image.Image:
     group = "locations/__repository__@dedup_assets/asset-groups/demo/lineage"
-    browser.open(f"{ui.url}/{group}", "embeddings", width=1660, height=1250)
+    browser.open(f"{ui.url}/{group}", "4 / 4 Passed", width=1660, height=1250)
     return browser.take().crop((110, 260, 1610, 1110))
 
 
 def take_histogram(browser: Browser, ui: Ui) -> Image.Image:
     browser.open(ui.asset("similarity_histogram"), "[Show Markdown]", height=760)
     browser.click("[Show Markdown]")
+    browser.wait_for("Close")
     return browser.take()
 
 
 def take_plots(browser: Browser, ui: Ui) -> Image.Image:
     browser.open(ui.asset("similarity_histogram"), "rows_compared", height=2600)
     browser.click("Plots")
+    browser.wait_for("bytes_read")
     _, top = browser.middle("Metadata")
     return browser.take().crop((60, int(top) - 25, 960, int(top) + 595))
 
@@ -264,6 +266,7 @@ def take_component(browser: Browser, ui: Ui) -> Image.Image:
     folder = f"{ui.url}/locations/dedup_assets/components/library/packages/dedup_assets"
     browser.open(folder, name, height=1000)
     browser.click(name)
+    browser.wait_for("Schema")
     return browser.take()
 
 
