@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import fits, floors, increments, kmeans, pairwise, scaling, searches, semhash
+from benchmarks import (
+    dagster,
+    fits,
+    floors,
+    increments,
+    kmeans,
+    pairwise,
+    scaling,
+    searches,
+    semhash,
+)
+from benchmarks.dagster_table import IN_PROCESS
 from benchmarks.increment_runs import EPS, FIRST, NOTHING
 from dedup_assets.compute import cuda
 from dedup_assets.stages import documented, verify
@@ -136,6 +147,31 @@ def test_increments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert summary[EPS]["parquet_read"] <= 3 * keys + sampled + 2 * few
     assert summary[NOTHING]["parquet_written"] == 0
     assert 2 * keys < summary[NOTHING]["parquet_read"] <= 2 * keys + few
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_dagster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Without the multiprocess executor, whose runs take a process for each of a dozen steps."""
+    monkeypatch.setattr(dagster, "LOADS", ((300, 1),))
+    monkeypatch.setattr(dagster, "EXECUTORS", (IN_PROCESS,))
+    monkeypatch.setattr(dagster, "WARM_UPS", 0)
+    monkeypatch.setattr(dagster, "EPS_REGISTERED", 20)
+    monkeypatch.setattr(dagster, "EPS_MADE", 1)
+    path = tmp_path / "results.json"
+    small = ["--rows", "300", "--dim", "8", "--clusters", "4", "--rounds", "1"]
+    places = ["--work", str(tmp_path / "work"), "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", ["dagster", *small, *places])
+    assert dagster.main() == 0
+    found = json.loads(path.read_text())
+    assert [load["rounds"][0]["keys"] for load in found["raw"]["loads"]] == [300]
+    statuses = found["raw"]["statuses"]
+    assert (statuses["one"]["numPartitions"], statuses["one"]["numMaterialized"]) == (1, 1)
+    assert (statuses["many"]["numPartitions"], statuses["many"]["numMaterialized"]) == (20, 1)
+    table = {line["what"]: line for line in found["table"]}
+    eps = table[f"one more eps: {IN_PROCESS}"]
+    assert eps["s"] >= eps["until_start_s"] + eps["in_steps_s"]
+    assert eps["steps"] == 5, "the asset and its four checks"
+    assert table[f"nothing to do: {IN_PROCESS}"]["steps"] > 5
     assert not list((tmp_path / "work").iterdir())
 
 
