@@ -66,10 +66,9 @@ def _seconds(runs: list[dict[str, Any]]) -> list[float]:
 
 def _inside(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Where a launched run's time goes: until its process reports the start, and in its steps."""
-    return {
-        name: statistics.median(run[name] for run in runs)
-        for name in ("until_start_s", "in_steps_s", "steps")
-    }
+    seconds = ("until_start_s", "in_steps_s")
+    medians = {name: statistics.median(run[name] for run in runs) for name in seconds}
+    return {**medians, "steps": runs[0]["steps"]}
 
 
 def status_rows(statuses: dict[str, Any]) -> list[dict[str, Any]]:
