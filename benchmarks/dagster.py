@@ -7,6 +7,7 @@ process for each, and take from the launch to their end in the instance; so star
 its imports and loading the code location count. The scores are finished before. "Functions" are
 those that the assets and checks call, in a process that has imported them. Launches of one kind
 take turns, and the first round does not count; every ratio is the median of those of the rounds.
+Loads have no such first round. Queries of statuses are not in turns.
 """
 
 import argparse

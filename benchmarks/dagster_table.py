@@ -72,7 +72,7 @@ def _inside(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def status_rows(statuses: dict[str, Any]) -> list[dict[str, Any]]:
-    """The query of an asset's page: at first, and again."""
+    """The query of an asset's page: at first, and again; not in turns."""
     one, many = statuses["one"], statuses["many"]
     registered, made = many["numPartitions"], many["numMaterialized"]
     rows = []
