@@ -39,16 +39,26 @@ def verify_balance(snapshot: Snapshot) -> Verdict:
     Each cluster costs the square of its rows: a few large ones decide how long comparing takes.
     """
     limit = snapshot.settings.clustering.balance_limit
-    sizes = [sum(f["rows"] for f in found) for _, found in sorted(snapshot.fragments().items())]
-    rows = np.array(sizes, dtype=np.float64)
+    found = snapshot.found_commits(snapshot.ranges)
+    current = {k: c for k, c in found.items() if c is not None and c.base == snapshot.base}
+    sizes = {
+        cluster: sum(fragment["rows"] for fragment in fragments)
+        for key, commit in current.items()
+        for cluster, fragments in commit.by_cluster(snapshot.ranges[key]).items()
+    }
+    if not any(sizes.values()):
+        return Verdict(True, "no rows are in clusters yet", {"limit": limit})
+    rows = np.array(list(sizes.values()), dtype=np.float64)
     squares = float(np.square(rows).sum())
-    times = squares * len(rows) / max(1.0, float(rows.sum()) ** 2)
-    largest, median = int(rows.argmax()), int(np.median(rows))
-    share = float(rows[largest]) ** 2 / max(1.0, squares)
+    times = squares * len(rows) / float(rows.sum()) ** 2
+    largest, median = max(sizes, key=lambda cluster: sizes[cluster]), int(np.median(rows))
+    share = sizes[largest] ** 2 / squares
     text = (
         f"comparing takes {times:.1f} times what clusters of equal size would; cluster {largest} "
         f"has {sizes[largest]} rows, the median {median}, and takes {share:.0%} of it"
     )
+    if len(current) < len(found):
+        text += f"; {len(current)} of {len(found)} keys are there"
     if times > limit:
         text += (
             f"; the limit is {limit:g}: look at what cluster {largest} holds (copies, or failures "

@@ -148,3 +148,15 @@ def test_rows_keep_their_ids_through_the_graph(
     tables = (tmp_path / "output/extraction/semdedup_pruning_tables").glob("*.parquet")
     ids = [id_ for table in tables for id_ in pq.read_table(table)["id"].to_pylist()]
     assert sorted(ids) == clip_ids()
+
+
+def test_checks_of_some_keys_speak_of_those_that_are_there(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = make_settings(tmp_path)
+    assert run_scoring(settings, instance, only=["embeddings", "centroids"]).success
+    result = run_scoring(settings, instance, KEYS[1], KEYS[1], only=["cluster_partitions"])
+    assert result.success
+    said = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert said.keys() == {"rows_valid", "clusters_balanced"}
+    assert "1 of 3 keys are there" in (said["clusters_balanced"].description or "")
