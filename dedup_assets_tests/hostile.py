@@ -68,6 +68,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "missing_media": _choice("missing_media"),
     "missed_sample": st.integers(0, 1 << 40),
     "missed_limit": st.floats(0, 1),
+    "balance_limit": st.floats(1, 1e300, exclude_min=True),
+    "removed_factor": st.floats(1, 1e300, exclude_min=True),
     "max_fragments": st.integers(1, 2**40),
     "allow_links": st.booleans(),
     "on_invalid": _choice("on_invalid"),
@@ -83,7 +85,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "schedule": texts,
     "mode": _choice("mode"),
     "execution_timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    "fresh_for_hours": st.none() | st.floats(1, 87_600),
 }
-"""A strategy for each setting but the storage options, which no file holds."""
+"""A strategy for each setting but those that no file of an output holds."""
 
 settings = st.fixed_dictionaries(SETTINGS).map(lambda values: Settings.of(**values))

@@ -117,7 +117,8 @@ class Automation(Group):
 
     fresh_for_hours: float | None = Field(
         default=None,
-        gt=0,
+        ge=1,
+        le=87_600,
         description="Hours after which Dagster reports a similarity histogram as overdue; its "
         "freshness daemon must be enabled.",
         examples=[26],
