@@ -198,7 +198,7 @@ def test_current_table_is_not_made_again(results: Results):
     ]
     for change in changes:
         again = estimated(results, **change)
-        assert (again.reused, again.seconds) == (True, 0.0)
+        assert again.reused
         assert again.table.equals(first.table)
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     for change in ({"missed_sample": 30}, {"missed_sample": 2000}):
