@@ -58,10 +58,7 @@ def build_similarity_histogram(settings: Settings) -> dg.AssetsDefinition:
                 reused=histogram.reused,
                 **{
                     "dagster/column_schema": column_schema(schemas.HISTOGRAM),
-                    "dagster/column_lineage": lineage(
-                        settings,
-                        **dict.fromkeys(schemas.HISTOGRAM.names, (PAIRWISE_SCORES, schemas.SCORE)),
-                    ),
+                    "dagster/column_lineage": lineage(settings, **COUNTED),
                 },
             ),
             data_version=dg.DataVersion(histogram.fingerprint),

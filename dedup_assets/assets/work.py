@@ -16,7 +16,7 @@ def work_since_last_histogram(instance: dg.DagsterInstance, settings: Settings) 
     last = instance.fetch_materializations(asset_key(settings, SIMILARITY_HISTOGRAM), limit=1)
     since = last.records[0].storage_id if last.records else None
     bytes_read = {  # each run says it of all of its keys
-        run: numbers["bytes_read_in_run"]
+        run: numbers.get("bytes_read_in_run", 0)  # not of earlier versions
         for run, numbers in _made_since(instance, settings, CLUSTER_PARTITIONS, since)
     }
     scored = [numbers for _, numbers in _made_since(instance, settings, PAIRWISE_SCORES, since)]
@@ -25,7 +25,7 @@ def work_since_last_histogram(instance: dg.DagsterInstance, settings: Settings) 
         "clusters_compared": sum(
             n.get("clusters", 0) - n.get("reused_clusters", 0) for n in scored
         ),
-        "rows_compared": sum(n["rows_compared"] for n in scored),
+        "rows_compared": sum(n.get("rows_compared", 0) for n in scored),
     }
 
 
