@@ -19,6 +19,7 @@ CALLS = (
     ("missed_by_clustering", "dedup_assets.assets.missed_by_clustering", "estimate_missed"),
     ("missed_beside", "dedup_assets.assets.similarity_histogram", "find_missed"),
     ("similarity_histogram", "dedup_assets.assets.similarity_histogram", "build_histogram"),
+    ("ids_unique", "dedup_assets.checks", "verify_unique"),
     ("missed_at_eps", "dedup_assets.assets.duplicate_ids", "find_missed"),
     ("missed_below_limit", "dedup_assets.checks", "verify_missed"),
     ("duplicate_ids", "dedup_assets.assets.duplicate_ids", "list_duplicates"),

@@ -33,6 +33,7 @@ from dedup_assets.stages.verify import (
     verify_conservation,
     verify_removed,
     verify_shards,
+    verify_unique,
 )
 from dedup_assets.state.lists import listed_eps
 from dedup_assets.state.snapshot import Snapshot
@@ -46,15 +47,17 @@ LISTS_MATCH_LEDGER = "lists_match_ledger"
 TABLES_MATCH_LEDGER = "tables_match_ledger"
 MISSED_SHARE = "missed_share"
 ROWS_VALID = "rows_valid"
+IDS_UNIQUE = "ids_unique"
 CLUSTERS_BALANCED = "clusters_balanced"
 REMOVED_STEADY = "removed_steady"
 
 
 BLOCKING = {
+    SIMILARITY_HISTOGRAM: (IDS_UNIQUE,),
     DUPLICATE_IDS: (ROWS_CONSERVED, REMOVED_HAVE_MATCH, LISTS_MATCH_LEDGER),
     CURATED_SHARDS: (SHARDS_HOLD_KEPT,),
 }
-"""The checks of an eps, by asset: nothing that follows is made if one of them does not pass."""
+"""The checks, by asset, without which nothing that follows is made."""
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -67,6 +70,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         _check(settings, CLUSTER_PARTITIONS, ROWS_VALID, verify_valid),
         _check(settings, CLUSTER_PARTITIONS, CLUSTERS_BALANCED, verify_balance),
         _check(settings, PAIRWISE_SCORES, TABLES_MATCH_LEDGER, verify_sampled_tables),
+        _check(settings, SIMILARITY_HISTOGRAM, IDS_UNIQUE, verify_unique),
         _check(settings, SIMILARITY_HISTOGRAM, CENTROIDS_FIT, verify_fit),
         _check(settings, MISSED_BY_CLUSTERING, MISSED_SHARE, verify_missed),
     ]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 import warnings
@@ -176,7 +177,25 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="Replace curated clips of an earlier run also where a kept clip loses its media, or "
         "where tars and plain files replace each other.",
     )
+    parser.add_argument(
+        "--code-location",
+        metavar="NAME",
+        help="Of your workspace, whose jobs list the Dagster runs; goes with DAGSTER_HOME. "
+        "Default: dedup_assets.",
+    )
     parser.add_argument("--verbose", action="store_true", help="Show Dagster's log.")
+
+
+def _location(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    from dedup_assets.runs import LOCATION
+
+    if arguments.code_location is None:
+        return LOCATION
+    if not os.environ.get("DAGSTER_HOME"):
+        parser.error("--code-location goes with DAGSTER_HOME, which is not set")
+    if not arguments.code_location.strip():
+        parser.error("--code-location is empty; name one of your workspace")
+    return arguments.code_location
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -185,6 +204,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
     if arguments.json and not arguments.plan:
         parser.error("--json goes with --plan")
+    location = _location(parser, arguments)
     job = read_job(parser, arguments)
     console = Console()
 
@@ -201,7 +221,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     return run_and_report(
         job.settings,
         console,
-        RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip),
+        RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip, location),
         complete=choose if job.choose_clusters else None,
     )
 
@@ -284,6 +304,7 @@ def _backfill(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         shards=arguments.shards,
         replace_shards=arguments.replace_shards,
         verbose=arguments.verbose,
+        location=_location(parser, arguments),
     )
 
 

@@ -15,10 +15,7 @@ AUTOMATIC = "dedup_assets/automatic"
 """Tag of runs that the schedule or `new_files` started; only these are followed by each eps."""
 
 LOCATION = "dedup_assets"
-"""Name of the code location, as in pyproject.toml and workspace.yaml."""
-
-REPOSITORY = {".dagster/repository": f"__repository__@{LOCATION}"}
-"""Tag by which the UI lists a run under its job; Dagster sets it only on runs that it launches."""
+"""Name of the code location, as in pyproject.toml, workspace.yaml and ``dedup-assets ui``."""
 
 PROCESS = "dedup_assets/process"
 """Tag of runs of the command: machine and number of the process that they end with."""
@@ -50,6 +47,14 @@ def all_clusters_tags(settings: Settings) -> dict[str, str]:
     """Run tags that ask for every cluster partition in one run."""
     keys = cluster_partitions_def(settings).get_partition_keys()
     return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+
+
+def repository_tags(location: str) -> dict[str, str]:
+    """Run tag by which the UI lists a run under its job in a code location.
+
+    Dagster sets it only on runs that it launches.
+    """
+    return {".dagster/repository": f"__repository__@{location}"}
 
 
 def process_tags() -> dict[str, str]:

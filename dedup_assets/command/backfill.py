@@ -11,6 +11,7 @@ from dedup_assets.command.run import alone
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.progress import listening, track
+from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import plan_backfill
 from dedup_assets.state.snapshot import Snapshot
@@ -24,6 +25,7 @@ def backfill(
     shards: bool = False,
     replace_shards: bool = False,
     verbose: bool = False,
+    location: str = LOCATION,
 ) -> int:
     """Make the lists of some eps, a Dagster run each; nothing is listed, clustered or compared.
 
@@ -34,6 +36,7 @@ def backfill(
         shards: whether to write curated shards at each eps too.
         replace_shards: replace curated clips also where media would be lost.
         verbose: show Dagster's log.
+        location: code location under which the UI lists the Dagster runs.
 
     Raises:
         StaleError: the scores of a cluster are missing or stale.
@@ -56,6 +59,7 @@ def backfill(
             work,
             verbose=verbose,
             replace_shards=replace_shards,
+            location=location,
             on_half=lambda what: console.print(f"[bold]{asked.dataset}[/] {what}"),
         )
         show_report(console, Snapshot(asked, store), report, time.monotonic() - started)

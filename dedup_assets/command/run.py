@@ -15,6 +15,7 @@ from dedup_assets.command.settings_file import check_output, write_settings
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.errors import SettingsError
 from dedup_assets.progress import listening, track
+from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.locks import COMMAND, WHOLE, writing
@@ -31,12 +32,14 @@ class RunOptions:
         refit: fit the centroids again.
         replace_shards: replace curated clips also where media would be lost.
         output_zip: path or URL that the results are packed into.
+        location: code location under which the UI lists the Dagster runs.
     """
 
     verbose: bool = False
     refit: bool = False
     replace_shards: bool = False
     output_zip: str | None = None
+    location: str = LOCATION
 
 
 def run_and_report(
@@ -113,6 +116,7 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
             verbose=options.verbose,
             refit=options.refit,
             replace_shards=options.replace_shards,
+            location=options.location,
             on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
         )
         store.sweep()  # each asset does, but perhaps none was started

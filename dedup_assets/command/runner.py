@@ -26,12 +26,13 @@ from dedup_assets.graph import (
 from dedup_assets.partitions import register_eps
 from dedup_assets.progress import track
 from dedup_assets.runs import (
+    LOCATION,
     RANGE_END,
     RANGE_START,
-    REPOSITORY,
     curation_job_name,
     end_abandoned_runs,
     process_tags,
+    repository_tags,
     scoring_job_name,
 )
 from dedup_assets.settings import Settings
@@ -134,9 +135,20 @@ def run_graph(
     verbose: bool = False,
     refit: bool = False,
     replace_shards: bool = False,
+    location: str = LOCATION,
     on_half: Callable[[str], None] | None = None,
 ) -> Report:
     """Materialize what a plan names: all clusters up to the histogram, then each configured eps.
+
+    Args:
+        settings: of the dataset.
+        instance: that records the runs.
+        work: the plan.
+        verbose: show Dagster's log.
+        refit: fit the centroids again.
+        replace_shards: replace curated clips also where media would be lost.
+        location: code location under which the UI lists the runs.
+        on_half: called with what begins now.
 
     Raises:
         RunFailedError: an asset or a blocking check failed.
@@ -152,15 +164,16 @@ def run_graph(
         if not work:
             return report
         definitions = build_definitions(settings)
+    tags = repository_tags(location)
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
     scoring = [item for item in work if item.asset in SCORING]
     if scoring:
         if on_half is not None:
             on_half("up to the similarity histogram")
         job = definitions.resolve_job_def(scoring_job_name(settings))
-        options = _scoring_options(settings, scoring)
+        options, keys = _scoring_options(settings, scoring)
         launch = _launched(settings, options, CENTROIDS, refit=refit)
-        _execute(job, instance, config | launch, report, **options)
+        _execute(job, instance, config | launch, report, tags | keys, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
     for number, eps in enumerate(settings.thresholds.eps_thresholds, start=1):
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
@@ -169,18 +182,18 @@ def run_graph(
                 on_half(f"eps {eps} ({number:,} of {len(settings.thresholds.eps_thresholds):,})")
             options = {"asset_selection": [asset_key(settings, name) for name in assets]}
             launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
-            _execute(job, instance, config | launch, report, partition_key=eps, **options)
+            _execute(job, instance, config | launch, report, tags, partition_key=eps, **options)
     return report
 
 
-def _scoring_options(settings: Settings, work: list[Work]) -> dict[str, Any]:
+def _scoring_options(settings: Settings, work: list[Work]) -> tuple[dict[str, Any], dict[str, str]]:
     """Selection and tags of a run of the scoring job."""
     names = {item.asset for item in work}
     order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}
     selection = [asset_key(settings, name) for name in SCORING if name in names]
-    return {"asset_selection": selection, "tags": tags}
+    return {"asset_selection": selection}, tags
 
 
 def _launched(
@@ -198,7 +211,7 @@ def _execute(
     instance: dg.DagsterInstance,
     config: dict[str, Any],
     report: Report,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str],
     **options: Any,
 ) -> None:
     run_id = str(uuid.uuid4())
@@ -208,7 +221,7 @@ def _execute(
             instance=instance,
             raise_on_error=False,
             run_id=run_id,
-            tags={**REPOSITORY, **process_tags(), **(tags or {})},
+            tags=process_tags() | tags,
             **options,
         )
     eps = options.get("partition_key")

@@ -23,11 +23,12 @@ from dedup_assets.stages.duplicates import (
     require_duplicates,
 )
 from dedup_assets.state.commits import count_rejected
-from dedup_assets.state.scores import score_frame
+from dedup_assets.state.scores import read_scores, score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store, size_of
+from dedup_assets.store.ids import find_repeated, hashes_of, repeated_hashes
 from dedup_assets.store.members import JSON, members, sample_key, stem_of
 from dedup_assets.store.tables import read_table, to_frame
 
@@ -131,6 +132,36 @@ def _draw_removed(counts: dict[int, int], rng: np.random.Generator) -> dict[int,
         int(clusters[place]): drawn[owner == place] - (ends[place] - sizes[place])
         for place in np.unique(owner).tolist()
     }
+
+
+def verify_unique(snapshot: Snapshot) -> Verdict:
+    """No id is scored twice, in one cluster or in two.
+
+    Told by what was scored alone: neither the input nor its hashes are read.
+    """
+    store, ledgers = snapshot.store, snapshot.ledgers
+
+    def read_ids(key: str) -> Iterator[pa.ChunkedArray]:
+        yield read_scores(store, ledgers[key], [schemas.ID])[schemas.ID]
+
+    def hashes() -> Iterator[np.ndarray]:
+        for key in ledgers:
+            yield from hashes_of(read_ids, key)
+
+    rows = sum(ledger.rows for ledger in ledgers.values())
+    budget = snapshot.settings.compute.memory_budget
+    repeated, places = find_repeated(
+        read_ids, ledgers, repeated_hashes(hashes, rows, tuple, budget)
+    )
+    text = f"{rows} rows were scored, each with an id of its own"
+    if repeated:
+        id_, keys = next(iter(places.items()))
+        text = (
+            f"{repeated} ids are scored more than once, such as {shown(id_)} in the clusters of "
+            f"{listed(dict.fromkeys(keys))}; this output is damaged: make another, in an empty "
+            "folder"
+        )
+    return Verdict(not repeated, text, {"rows": rows, "repeated": repeated})
 
 
 def verify_shards(snapshot: Snapshot, eps: str) -> Verdict:

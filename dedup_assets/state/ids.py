@@ -46,14 +46,14 @@ def find_duplicate_ids(
                 for group in new:
                     paths[group.name].write_bytes(b"")
                     for file in group.files:
-                        for hashes in hashes_of(files, file["file"]):
+                        for hashes in hashes_of(files.read_ids, file["file"]):
                             append_hashes(paths[group.name], hashes)
                             yield hashes
                             advance(len(hashes))
 
         repeated = repeated_hashes(read_new, rows, read_known, memory_budget)
         names = sorted(file["file"] for group in groups for file in group.files)
-        found = find_repeated(files, names, repeated)
+        found = find_repeated(files.read_ids, names, repeated)
         for group in () if found[0] else new:
             table = pa.table([np.fromfile(paths[group.name], np.uint64)], schema=schemas.ID_HASHES)
             write_table(store, layout.id_hashes(group.name), table, {})

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dedup_assets.store.arrow import hash_ids
-from dedup_assets.store.inputs import InputFiles
 
 _SEED = 0
 _BYTES_PER_ID = 24  # a hash, its sorted copy and a mask
@@ -19,9 +19,13 @@ Hashes = Callable[[], Iterable[np.ndarray]]
 """Hashes of ids, (m,) uint64 at a time; asked for once or more often."""
 
 
-def hashes_of(files: InputFiles, name: str) -> Iterator[np.ndarray]:
+Ids = Callable[[str], Iterable[pa.Array | pa.ChunkedArray]]
+"""The ids of a file, in batches."""
+
+
+def hashes_of(read_ids: Ids, name: str) -> Iterator[np.ndarray]:
     """Hashes of the ids of a file, nulls left out."""
-    for ids in files.read_ids(name):
+    for ids in read_ids(name):
         yield hash_ids(ids.drop_null(), _SEED)
 
 
@@ -51,7 +55,7 @@ def repeated_hashes(new: Hashes, rows: int, known: Hashes, memory_budget: int) -
 
 
 def find_repeated(
-    files: InputFiles, names: list[str], repeated: np.ndarray
+    read_ids: Ids, names: Iterable[str], repeated: np.ndarray
 ) -> tuple[int, dict[Any, list[str]]]:
     """The ids behind hashes that repeat; two ids may share a hash by chance.
 
@@ -64,7 +68,7 @@ def find_repeated(
     looked_at = repeated[: 100 * _EXAMPLES]
     places: dict[Any, list[str]] = defaultdict(list)
     for name in names:
-        for ids in files.read_ids(name):
+        for ids in read_ids(name):
             ids = ids.drop_null()
             hit = np.flatnonzero(np.isin(hash_ids(ids, _SEED), looked_at))
             for position in hit:

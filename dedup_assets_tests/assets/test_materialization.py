@@ -252,6 +252,7 @@ def test_checks_pass_and_are_recorded_for_the_eps(finished: Finished) -> None:
         ("cluster_partitions", "rows_valid"),
         ("cluster_partitions", "clusters_balanced"),
         ("pairwise_scores", "tables_match_ledger"),
+        ("similarity_histogram", "ids_unique"),
         ("similarity_histogram", "centroids_fit"),
         ("missed_by_clustering", "missed_share"),
     }

@@ -88,3 +88,17 @@ def test_a_folder_of_no_run_is_one_line(call: Call) -> None:
     done = call("backfill", "nowhere", "--eps", "0.001")
     assert done.code == 1
     assert "give the output folder of dedup-assets run" in done.err
+
+
+def test_runs_are_listed_under_the_code_location_that_is_named(
+    output: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("backfill", "out", "--eps", "0.001", "--code-location", "films").code == 0
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs(limit=1)
+        assert run.tags[".dagster/repository"] == "__repository__@films"
+    assert "--code-location is empty" in call("run", "--code-location", " ").err
+    monkeypatch.delenv("DAGSTER_HOME")
+    refused = call("backfill", "out", "--eps", "0.001", "--code-location", "films")
+    assert refused.code == 2
+    assert "--code-location goes with DAGSTER_HOME, which is not set" in refused.err

@@ -18,6 +18,7 @@ from dedup_assets.stages.verify import (
     verify_conservation,
     verify_removed,
     verify_shards,
+    verify_unique,
 )
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
@@ -267,3 +268,26 @@ def test_checks_refuse_what_is_not_current(results: Results):
     for verify in (verify_conservation, verify_removed, verify_shards):
         with pytest.raises(StaleError, match="materialize pairwise_scores"):
             verify(Snapshot(other, results.store), EPS)
+
+
+def test_an_id_that_is_scored_twice_is_named_with_its_keys(results: Results) -> None:
+    snapshot = Snapshot(results.settings, results.store)
+    assert verify_unique(snapshot).passed
+    key, other = list(snapshot.ledgers)[:2]
+    ids = read_table(results.store, layout.score_ledger(key))["id"].to_pylist()
+    twice = read_table(results.store, layout.score_ledger(other))["id"][0].as_py()
+    change(results, layout.score_ledger(key), id=[twice, *ids[1:]])
+    for budget in (1 << 30, 200):  # bytes; the second goes through scratch files
+        verdict = verify_unique(
+            Snapshot(results.settings.replace(memory_budget=budget), results.store)
+        )
+        assert not verdict.passed
+        assert verdict.numbers["repeated"] == 1
+        assert f"'{twice}' in the clusters of {key}, {other}" in verdict.description
+
+
+def test_an_id_that_is_scored_twice_in_one_cluster_is_seen(results: Results) -> None:
+    key = next(iter(Snapshot(results.settings, results.store).ledgers))
+    ids = read_table(results.store, layout.score_ledger(key))["id"].to_pylist()
+    change(results, layout.score_ledger(key), id=[ids[1], *ids[1:]])
+    assert verify_unique(Snapshot(results.settings, results.store)).numbers["repeated"] == 1
