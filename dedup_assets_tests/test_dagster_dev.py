@@ -1,4 +1,4 @@
-"""A user's way through the UI: the mutations that its buttons send to a running ``dagster dev``."""
+"""A user's way through the UI: the mutations that its buttons send to a running ``dg dev``."""
 
 import socket
 import subprocess
@@ -29,6 +29,7 @@ from dedup_assets_tests.processes import family, still_running
 
 pytestmark = pytest.mark.slow
 
+BIN = Path(sys.executable).parent
 MOST_SECONDS = 180
 ROWS = 300
 KEYS = ["0-1", "2-3"]
@@ -215,19 +216,6 @@ def write_project(root: Path) -> None:
         "films/definitions.py": DEFINITIONS,
         "films/defs/__init__.py": "",
         "films/defs/films/defs.yaml": yaml.safe_dump(document),
-        "workspace.yaml": yaml.safe_dump(
-            {
-                "load_from": [
-                    {
-                        "python_module": {
-                            "module_name": "films.definitions",
-                            "working_directory": ".",
-                            "location_name": "films",
-                        }
-                    }
-                ]
-            }
-        ),
         "home/dagster.yaml": INSTANCE_YAML,
     }
     for name, text in files.items():
@@ -243,12 +231,16 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = root / "server.log"
-    dev = ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    dev = [str(BIN / "dg"), "dev", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as file:
         server = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISE, sys.executable, *dev],
+            [sys.executable, "-c", SUPERVISE, *dev],
             cwd=root,
-            env=clean_environment(DAGSTER_HOME=str(root / "home")),
+            env=clean_environment(
+                DAGSTER_HOME=str(root / "home"),
+                DG_CLI_CONFIG=str(root / "none"),
+                DAGSTER_DISABLE_TELEMETRY="1",
+            ),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -309,9 +301,9 @@ def backfill_two_eps(ui: Ui) -> None:
 
     runs = when(ended)
     assert [run["status"] for run in runs] == ["SUCCESS"] * 2
-    for asset, names in BLOCKING.items():
+    for asset in CURATION:
         checks = ui.checks(asset)
-        assert checks.keys() >= set(names)
+        assert checks.keys() >= set(BLOCKING[asset])
         for name in checks:
             statuses = checks[name]["partitionStatuses"]
             assert sorted(statuses.pop("succeededPartitions")) == eps, name
@@ -322,8 +314,8 @@ def execute_all_checks(ui: Ui) -> None:
     """The button sends no partition, and every eps that was made is verified."""
     selected = [
         {"assetKey": selector(asset), "name": name}
-        for asset, names in BLOCKING.items()
-        for name in names
+        for asset in CURATION
+        for name in BLOCKING[asset]
     ]
     run = ui.launch(
         {"jobName": "__ASSET_JOB", "assetSelection": [], "assetCheckSelection": selected}
