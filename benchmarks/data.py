@@ -19,6 +19,7 @@ SHARE_EXACT = 0.1  # of the planted ones
 NEAREST, FARTHEST = 1e-6, 0.3
 REMEMBERED = 512  # rows of earlier files that later files may repeat
 SIZE_EXPONENT, SIZE_OFFSET = 0.8, 10.0
+SCENE_EXPONENTS = (-4.0, -2.0)  # of the length of the noise in a static scene
 TIGHTEST, LOOSEST = 0.4, 1.2  # length of the noise against the centre's
 
 
@@ -61,14 +62,33 @@ def make_rows(rows: int, dim: int, centres: int, seed: int | Sequence[int]) -> A
     return out
 
 
-def make_clusters(clusters: int, rows: int, dim: int, centres: int, seed: int) -> Any:
-    """Clusters of ``rows`` rows one after another, each a data set of `make_rows` by itself."""
+def make_scenes(rows: int, dim: int, scene: int, seed: int | Sequence[int]) -> Any:
+    """Static scenes of ``scene`` clips each, all but equal, in any order; (rows, dim) float32.
+
+    Clips of a scene lie at cosine distances of about 1e-8 to 1e-4, and scenes far from each other.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    centres = _unit(rng.standard_normal((-(-rows // scene), dim), dtype=np.float32))
+    noise = _unit(rng.standard_normal((rows, dim), dtype=np.float32))
+    noise *= 10.0 ** rng.uniform(*SCENE_EXPONENTS, (rows, 1)).astype(np.float32)
+    return _unit(centres[rng.permutation(rows) // scene] + noise)
+
+
+def make_clusters(
+    clusters: int, rows: int, dim: int, centres: int, seed: int, scene: int | None = None
+) -> Any:
+    """Clusters of ``rows`` rows one after another, each of `make_rows`, or of `make_scenes`."""
     import numpy as np
 
     out = np.empty((clusters * rows, dim), dtype=np.float32)
     for number in range(clusters):
         part = slice(number * rows, (number + 1) * rows)
-        out[part] = make_rows(rows, dim, centres, [seed, number])
+        if scene is None:
+            out[part] = make_rows(rows, dim, centres, [seed, number])
+        else:
+            out[part] = make_scenes(rows, dim, scene, [seed, number])
     return out
 
 

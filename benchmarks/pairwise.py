@@ -33,6 +33,9 @@ ROWS_PER_CENTRE = 1_000
 def main() -> int:
     parser = array_parser(__doc__.splitlines()[0])
     parser.add_argument("--centres", type=positive, help="of each cluster; one for 1,000 rows")
+    parser.add_argument(
+        "--scene", type=positive, metavar="ROWS", help="near-duplicates: static scenes of so many"
+    )
     add_rounds(parser)
     options = parser.parse_args()
     device = resolve_device(options.device)
@@ -54,7 +57,13 @@ def cases(options: argparse.Namespace, device: str) -> list[Case]:
         clusters = options.clusters or 1
         shapes = [(clusters, max(2, (options.rows or 20_000) // clusters))]
     return [
-        Case(clusters, rows, options.dim, options.centres or max(1, rows // ROWS_PER_CENTRE))
+        Case(
+            clusters,
+            rows,
+            options.dim,
+            options.centres or max(1, rows // ROWS_PER_CENTRE),
+            options.scene,
+        )
         for clusters, rows in shapes
     ]
 
@@ -62,7 +71,9 @@ def cases(options: argparse.Namespace, device: str) -> list[Case]:
 def measure(case: Case, device: str, rounds: int, seed: int) -> Measured:
     """Make the rows of a case, and let everyone search them."""
     xp = device_array_module(device)
-    x = xp.asarray(make_clusters(case.clusters, case.rows, case.dim, case.centres, seed))
+    x = xp.asarray(
+        make_clusters(case.clusters, case.rows, case.dim, case.centres, seed, case.scene)
+    )
     offsets = np.arange(case.clusters + 1) * case.rows
     wait = waiting(xp)
     taking_part = searches(xp, x, offsets)

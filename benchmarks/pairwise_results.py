@@ -22,19 +22,22 @@ class Case:
         rows: in each of them.
         dim: length of the rows.
         centres: in each cluster, around which its rows are drawn (`benchmarks.data`).
+        scene: rows of a static scene, if the clusters consist of such.
     """
 
     clusters: int
     rows: int
     dim: int
     centres: int
+    scene: int | None = None
 
     @property
     def title(self) -> str:
         many = (
             f"{self.clusters:,} clusters of {self.rows:,}" if self.clusters > 1 else "one cluster"
         )
-        return f"{self.clusters * self.rows:,} x {self.dim}, {many}"
+        scenes = f", scenes of {self.scene:,}" if self.scene else ""
+        return f"{self.clusters * self.rows:,} x {self.dim}, {many}{scenes}"
 
     @property
     def operations(self) -> float:

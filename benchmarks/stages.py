@@ -120,6 +120,7 @@ def call_stages(settings: Settings, watch: Stopwatch) -> dict[str, Any]:
     state = snapshot()
     run["similarity_histogram"](state)
     run["missed_beside"](state)
+    check("ids_unique")
     out = {}
     for eps in settings.thresholds.eps_thresholds:
         state = snapshot()

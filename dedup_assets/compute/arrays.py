@@ -2,7 +2,10 @@
 
 import functools
 import importlib.util
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Literal
 
@@ -14,8 +17,14 @@ DEFAULT_MEMORY_BUDGET = 1 << 30
 """Bytes that one computation may hold beside its inputs."""
 
 
+_NO_MEMORY = {"CUBLASError": (1, 3), "CUDARuntimeError": (2,), "CUDADriverError": (2,)}
+"""Codes that a library answers with where memory ran out. cuBLAS says 1 of its handle."""
+
+_log = logging.getLogger(__name__)
+
+
 class DeviceError(RuntimeError):
-    """The device that was asked for is not there."""
+    """The device that was asked for is not there, or has no memory left."""
 
 
 def array_module(*arrays: Any) -> ModuleType:
@@ -34,8 +43,53 @@ def to_host(array: Any) -> np.ndarray:
     return array.get() if hasattr(array, "get") else array
 
 
+def to_device(xp: ModuleType, array: np.ndarray) -> Any:
+    """``array`` as one of ``xp``: itself for NumPy, else a copy on the current device.
+
+    ``cupy.asarray`` would copy it to pinned memory first, rounded up to a power of two, and keep
+    that for ever.
+
+    Raises:
+        DeviceError: the device has no room for it.
+    """
+    if xp is np:
+        return array
+    with device_memory(xp, f"for {array.nbytes:,} bytes of rows"):
+        out = xp.empty(array.shape, dtype=array.dtype)
+    copy_to(out, array)
+    return out
+
+
+def copy_to(out: Any, array: np.ndarray) -> None:
+    """Fill ``out``, contiguous and on a device, from the host; ``array`` is free afterwards."""
+    out.set(array)
+    sys.modules["cupy"].cuda.get_current_stream().synchronize()
+
+
+@contextmanager
+def device_memory(xp: ModuleType, what: str, advice: str = "use device=cpu") -> Iterator[None]:
+    """Turn an error about memory of the device into one line.
+
+    Raises:
+        DeviceError: there is no memory left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if xp is np or not is_out_of_memory(error):
+            raise
+        raise DeviceError(f"the GPU has no memory left {what}; {advice}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device refused memory: to CuPy, to cuBLAS (its handle, too) or to the runtime."""
+    if isinstance(error, MemoryError):  # so is CuPy's own
+        return True
+    return getattr(error, "status", None) in _NO_MEMORY.get(type(error).__name__, ())
+
+
 def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
-    """Turn ``auto`` into what this machine has.
+    """Turn ``auto`` into what this machine has, and what computes right there.
 
     Raises:
         DeviceError: ``cuda`` was asked for and CuPy or a CUDA device is missing.
@@ -44,7 +98,7 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
         return "cpu"
     missing = _missing_for_cuda()
     if missing is None:
-        return "cuda"
+        return "cuda" if device == "cuda" or _passes_self_test() else "cpu"
     if device == "cuda":
         raise DeviceError(
             f"device=cuda needs a CUDA device and CuPy, and {missing}; install the extra "
@@ -56,6 +110,17 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
 def device_array_module(device: Literal["cpu", "cuda"]) -> ModuleType:
     """The array module that computes on ``device`` (see `resolve_device`)."""
     return importlib.import_module("cupy") if device == "cuda" else np
+
+
+@functools.cache
+def _passes_self_test() -> bool:
+    """Whether a small search on the GPU equals that on the CPU; where not, one line says so."""
+    from dedup_assets.compute.self_test import failure
+
+    found = failure()
+    if found is not None:
+        _log.warning("device=auto computes on the CPU, since the GPU failed a self-test: %s", found)
+    return found is None
 
 
 @functools.cache

@@ -5,10 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory
 from dedup_assets.compute.bounds import LIMIT_ROUNDING, U64
-from dedup_assets.compute.exact import chunk_rows, fold, pair_dots, squared_norms
-from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
+from dedup_assets.compute.exact import (
+    chunk_rows,
+    fold,
+    narrowed,
+    pair_dots,
+    squared_norms,
+    widened,
+)
+from dedup_assets.compute.products import for_each, quick_format, row_chunks
 from dedup_assets.compute.rescore import wide_side
 from dedup_assets.compute.threads import thread_count
 
@@ -30,49 +37,57 @@ class Assignment:
     l2_distance: Any
 
 
-def nearest_centroids(
-    x: Any, centroids: Any, *, memory_budget: int = DEFAULT_MEMORY_BUDGET
-) -> Assignment:
-    """Assign rows to centroids.
+class Assigner:
+    """Assigns rows to some centroids, which are prepared once.
 
     A quick product screens (`dedup_assets.compute.products`); wherever its bound leaves the choice
     open it is made in float64. Both distances are float64, in a fixed order of summation, stored
     as float32. A row's values depend on that row and the centroids only.
 
     Args:
-        x: of shape (n, d), float32, unit rows, on host or device.
-        centroids: of shape (k, d), float32, none of them zero, on the device of ``x``.
-        memory_budget: bytes the call may hold beside its arguments and result.
+        centroids: of shape (k, d), float32, none of them zero, on host or device.
+        memory_budget: bytes a call may hold beside the rows, the centroids and its result.
+
+    Raises:
+        DeviceError: the GPU has no memory left.
     """
-    xp = array_module(x)
-    threads = thread_count() if xp is np else 1
-    search = _Nearest(x, centroids, quick_format(xp), memory_budget // threads)
-    chunks = row_chunks(xp, len(x), *centroids.shape, memory_budget=memory_budget)
-    for_each(xp, search.chunk, chunks)
-    return search.found
 
+    def __init__(self, centroids: Any, *, memory_budget: int = DEFAULT_MEMORY_BUDGET) -> None:
+        self._xp = xp = array_module(centroids)
+        threads = thread_count() if xp is np else 1
+        self._budget = memory_budget
+        self._centroids = centroids
+        self._format = quick_format(xp)
+        self._side = wide_side(centroids.shape[1], memory_budget // threads)
+        with device_memory(xp, f"for {len(centroids)} centroids"):
+            self._norms = squared_norms(centroids)
+            unit = (centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32)
+            self._right = self._format.right(unit)
 
-class _Nearest:
-    def __init__(self, x: Any, centroids: Any, quick: Format, budget: int) -> None:
-        xp = array_module(x)
-        self._x, self._centroids, self._format = x, centroids, quick
-        self._side = wide_side(x.shape[1], budget)
-        self._norms = squared_norms(centroids)
-        self._right = quick.right((centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32))
-        n = len(x)
-        self.found = Assignment(
-            xp.empty(n, xp.int32), xp.empty(n, xp.float32), xp.empty(n, xp.float32)
-        )
+    def assign(self, x: Any) -> Assignment:
+        """The nearest centroid of each row of ``x``.
 
-    def chunk(self, rows: slice) -> None:
-        """Fill in the result of some rows."""
-        x = self._x[rows]
-        norms = squared_norms(x)
-        label = self._labels(x, norms)
-        self.found.label[rows] = label
-        cosine, square = self._distances(x, norms, label)
-        self.found.cosine_distance[rows] = cosine
-        self.found.l2_distance[rows] = square
+        Args:
+            x: of shape (n, d), float32, unit rows, on the device of the centroids.
+
+        Raises:
+            DeviceError: the GPU has no memory left.
+        """
+        xp, n = self._xp, len(x)
+        found = Assignment(xp.empty(n, xp.int32), xp.empty(n, xp.float32), xp.empty(n, xp.float32))
+
+        def fill(rows: slice) -> None:
+            norms = squared_norms(x[rows])
+            label = self._labels(x[rows], norms)
+            found.label[rows] = label
+            cosine, distance = self._distances(x[rows], norms, label)
+            found.cosine_distance[rows] = narrowed(cosine)
+            found.l2_distance[rows] = narrowed(distance)
+
+        with device_memory(xp, f"to assign {n} rows to {len(self._centroids)} centroids"):
+            chunks = row_chunks(xp, n, *self._centroids.shape, memory_budget=self._budget)
+            for_each(xp, fill, chunks)
+        return found
 
     def _labels(self, x: Any, norms: Any) -> Any:
         xp = array_module(x)
@@ -139,11 +154,18 @@ class _Nearest:
         step = chunk_rows(xp, x.shape[1])
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            wide = x[part].astype(xp.float64)
-            centre = self._centroids[label[part]].astype(xp.float64)
+            wide = widened(x[part])
+            centre = widened(self._centroids[label[part]])
             dots = fold(wide * centre)
             cosine[part] = 1.0 - dots / xp.sqrt(norms[part] * self._norms[label[part]])
             wide -= centre
             wide *= wide
             distance[part] = xp.sqrt(fold(wide))
         return cosine, distance
+
+
+def nearest_centroids(
+    x: Any, centroids: Any, *, memory_budget: int = DEFAULT_MEMORY_BUDGET
+) -> Assignment:
+    """`Assigner.assign` of some rows once."""
+    return Assigner(centroids, memory_budget=memory_budget).assign(x)

@@ -5,21 +5,22 @@ The arithmetic of a backend is behind `Backend`, so that everything but the laun
 can be run, and is tested, without a GPU.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import to_host
+from dedup_assets.compute.arrays import is_out_of_memory, to_host
 from dedup_assets.compute.bounds import FAST_TOLERANCE, LIMIT_ROUNDING, cast_bound
 from dedup_assets.compute.cuda import Backend
 from dedup_assets.compute.float16 import ALIGNED, halve
 from dedup_assets.compute.plan import Plan
 from dedup_assets.compute.rescore import Rows, best_earlier_in_float64
 
-_SLOTS = 32  # candidates of a row that are listed
-_ROW_BYTES = 8 * _SLOTS + 8  # of a row's candidates
+_FEWEST_SLOTS, _MOST_SLOTS = 64, 1024  # candidates of a row that are listed
+_ROWS_A_SLOT = 16  # of a cluster: a static scene is many rows that are all but equal
 _MOST_ROWS, _FEWEST_ROWS = 2048, 128  # of a strip: more waste its half above the diagonal
 _STRIPS_ALONE, _STRIPS_TOGETHER = 4, 8  # of a cluster, since many together cost fewer launches
 _PRODUCT = 1 << 26  # elements of a product, from which on larger ones are no quicker
@@ -27,7 +28,9 @@ _TOGETHER = 4096  # rows of the largest cluster that is multiplied together with
 _UNEVEN = 0.7  # smallest over largest cluster of a batch, since all are padded to the largest
 _MATRICES = 65535  # of a grid
 _THREADS = 64  # of a block that sums products of rows: many blocks at once, which wait a lot
+_WIDE_ROW = 2048  # products of a row, beyond which more threads look at them
 _RESCORED_ROWS = 1024
+_REPORT_S = 0.2  # between reports of progress, since each waits for the device
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class DeviceSearch:
         self.score = xp.zeros(m, dtype=xp.float32)
         self.index = xp.zeros(m, dtype=xp.int64)
         self._overflow = xp.zeros(m, dtype=xp.uint8)
+        self._unreported = 0
+        self._reported = time.monotonic()
 
     def run(self, on_rows: Callable[[int], None] | None) -> None:
         """Fill ``score`` and ``index``; ``index`` counts within the cluster.
@@ -101,25 +106,32 @@ class DeviceSearch:
                 continue
             done += len(group)
         self._rescore_overflow()
-        self._report(on_rows, int((sizes == 1).sum()))
+        self._report(on_rows, int((sizes == 1).sum()), last=True)
 
     def _had_room(self, work: Callable[..., None], *arguments: Any) -> bool:
         """Do ``work``; where memory runs out, settle for smaller products from now on."""
         try:
             work(*arguments)
             return True
-        except MemoryError:
-            if self._bytes < _strip_bytes(_FEWEST_ROWS, _FEWEST_ROWS):
+        except Exception as error:
+            least = _strip_bytes(_FEWEST_ROWS, _FEWEST_ROWS, _FEWEST_SLOTS)
+            if not is_out_of_memory(error) or self._bytes < least:
                 raise
         # Only now is free what the error held.
         self._backend.free()
         self._bytes = min(self._bytes, 8 * _PRODUCT) // 2
         return False
 
-    def _report(self, on_rows: Callable[[int], None] | None, rows: int) -> None:
-        if on_rows is not None:
+    def _report(
+        self, on_rows: Callable[[int], None] | None, rows: int, *, last: bool = False
+    ) -> None:
+        if on_rows is None:
+            return
+        self._unreported += rows
+        if last or time.monotonic() - self._reported >= _REPORT_S:
             self._backend.wait()
-            on_rows(rows)
+            on_rows(self._unreported)
+            self._unreported, self._reported = 0, time.monotonic()
 
     def _group(self, sizes: np.ndarray, order: np.ndarray) -> np.ndarray:
         """The clusters, of those in ``order``, that are multiplied together."""
@@ -128,16 +140,17 @@ class DeviceSearch:
             return order[:1]
         padded = _round_up(largest, ALIGNED)
         strip = self._tile(largest, _STRIPS_TOGETHER)[0]
-        each = _strip_bytes(strip, padded) + 2 * padded * self._half.shape[1]
+        each = _strip_bytes(strip, padded, _slots(largest)) + 2 * padded * self._half.shape[1]
         like = int((sizes[order] >= _UNEVEN * largest).sum())
         return order[: max(1, min(self._bytes // each, like, _MATRICES))]
 
     def _tile(self, size: int, strips: int) -> tuple[int, int]:
         """Rows of a strip and columns of a tile of a cluster."""
         rows = min(max(_round_up(size // strips, 64), _FEWEST_ROWS), _MOST_ROWS, self._largest)
-        while rows > 64 and _strip_bytes(rows, rows) > self._bytes:
+        slots = _slots(size)
+        while rows > 64 and _strip_bytes(rows, rows, slots) > self._bytes:
             rows = _round_up(rows // 2, 64)
-        columns = min((self._bytes - rows * _ROW_BYTES) // (4 * rows), _PRODUCT // rows)
+        columns = min((self._bytes - _strip_bytes(rows, 0, slots)) // (4 * rows), _PRODUCT // rows)
         return rows, min(max(columns // 64 * 64, 64), self._largest)
 
     def _alone(self, cluster: int, on_rows: Callable[[int], None] | None) -> None:
@@ -170,11 +183,11 @@ class DeviceSearch:
     def _strip(self, half: Any, spans: "_Spans", begin: int, end: int, columns: int) -> None:
         """Rows begin:end of each matrix of ``half``, of shape (b, rows, k), with all before."""
         xp = self._backend.xp
-        matrices, rows = len(half), end - begin
+        matrices, rows, slots = len(half), end - begin, _slots(spans.largest)
         best = xp.empty((matrices, rows), dtype=xp.float32)
         count = xp.empty((matrices, rows), dtype=xp.int32)
-        column = xp.empty((matrices, rows, _SLOTS), dtype=xp.int32)
-        value = xp.empty((matrices, rows, _SLOTS), dtype=xp.float32)
+        column = xp.empty((matrices, rows, slots), dtype=xp.int32)
+        value = xp.empty((matrices, rows, slots), dtype=xp.float32)
         widest = _round_up(min(columns, end), ALIGNED)
         scratch = xp.empty(matrices * rows * widest, dtype=xp.float32)
         for left in range(0, end, columns):
@@ -185,18 +198,18 @@ class DeviceSearch:
                 half[:, begin:end], half[:, left:right], product[:, :, : right - left]
             )
             self._backend.launch(
-                "screen", (rows, matrices), 128 if stride <= 2048 else 256, 0,
+                "screen", (rows, matrices), 128 if stride <= _WIDE_ROW else 256, 0,
                 product, np.int64(rows * stride), np.int64(stride),
                 np.int32(begin), np.int32(left), np.int32(right - left),
                 spans.start, spans.size, self._margin,
-                best, count, column, value, np.int32(_SLOTS),
+                best, count, column, value, np.int32(slots),
             )  # fmt: skip
         x, dim = self._rows.x, self._rows.x.shape[1]
         self._backend.launch(
             "rescore", (rows, matrices), _THREADS, _dot_bytes(dim),
             x, np.int32(dim), self._rows.norms, self._rows.original, np.int32(begin),
             spans.start, spans.size, self._margin,
-            best, count, column, value, np.int32(_SLOTS),
+            best, count, column, value, np.int32(slots),
             self.score, self.index, self._overflow,
         )  # fmt: skip
 
@@ -206,10 +219,11 @@ class DeviceSearch:
         overflow = to_host(xp.flatnonzero(self._overflow))
         offsets = self._rows.offsets
         cluster_of = np.searchsorted(offsets, overflow, side="right") - 1
-        for cluster in np.unique(cluster_of):
+        clusters, first_of = np.unique(cluster_of, return_index=True)
+        for cluster, lines in zip(clusters, np.split(overflow, first_of[1:]), strict=False):
             begin, stop = int(offsets[cluster]), int(offsets[cluster + 1])
             own = self._rows.taken(begin, stop)
-            inside = overflow[cluster_of == cluster] - begin
+            inside = lines - begin
             for first in range(0, len(inside), _RESCORED_ROWS):
                 part = inside[first : first + _RESCORED_ROWS]
                 rows = xp.asarray(part)
@@ -220,11 +234,16 @@ class DeviceSearch:
 
 
 class _Spans:
-    """Where the clusters of a batch begin among the distinct rows, and their sizes: int64."""
+    """Where the clusters of a batch begin among the distinct rows, and their sizes: int64.
+
+    Attributes:
+        largest: the greatest of the sizes.
+    """
 
     def __init__(self, xp: Any, start: np.ndarray, size: np.ndarray) -> None:
         self.start = xp.asarray(start.astype(np.int64))
         self.size = xp.asarray(size.astype(np.int64))
+        self.largest = int(size.max())
 
 
 def squared_lengths(backend: Backend, x: Any) -> Any:
@@ -253,9 +272,14 @@ def _dot_bytes(dim: int) -> int:
     return 8 * ((dim + 1) // 2)
 
 
-def _strip_bytes(rows: int, columns: int) -> int:
+def _slots(size: int) -> int:
+    """How many candidates of a row are listed in a cluster of so many rows."""
+    return min(max(size // _ROWS_A_SLOT, _FEWEST_SLOTS), _MOST_SLOTS)
+
+
+def _strip_bytes(rows: int, columns: int, slots: int) -> int:
     """A product and the candidates of its rows."""
-    return rows * columns * 4 + rows * _ROW_BYTES
+    return rows * columns * 4 + rows * (8 * slots + 8)
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -1,4 +1,4 @@
-// Kernels of compute.device_search and compute.kmeans. In `screen` and `rescore` a block of threads
+// Kernels of compute.device_search, compute.kmeans and compute.exact. In `screen` and `rescore` a block of threads
 // serves one row of one matrix of products; `row` counts within a cluster, `start` maps it to the
 // arrays of all rows. Every block is of whole warps.
 
@@ -64,6 +64,19 @@ __device__ double dot(const float* __restrict__ a, const float* __restrict__ b, 
 }
 
 extern "C" {
+
+// n float32 numbers in float64, and back. Grid: blocks that cover n.
+__global__ void widen(const float* __restrict__ x, double* y, long long n)
+{
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = widened(x[i]);
+}
+
+__global__ void narrow(const double* __restrict__ x, float* y, long long n)
+{
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = rounded(x[i]);
+}
 
 // The squared length of each row. Grid: rows. Dynamic shared memory: see `dot`.
 __global__ void square(const float* __restrict__ x, int dim, double* norms)

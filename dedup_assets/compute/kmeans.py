@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory
 from dedup_assets.compute.exact import pair_squared_distances
 from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
 from dedup_assets.compute.seeding import seed_centroids
@@ -20,6 +20,7 @@ from dedup_assets.compute.seeding import seed_centroids
 _NARROW_SPREAD = 0.05  # mean squared distance from the mean below which bfloat16 is too coarse
 _NARROW_SPREAD_ON_DEVICE = _NARROW_SPREAD / 8  # float16 has three bits more
 _UPDATE_ROWS = 2048
+FIT_ADVICE = "lower fit_data_fraction, or use device=cpu"
 _THREADS = 128
 
 
@@ -62,32 +63,34 @@ def fit(
 
     Raises:
         ValueError: more clusters than rows, or fewer than one.
+        DeviceError: the GPU has no memory left.
     """
     n, dim = x.shape
     if not 1 <= n_clusters <= n:
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={n}.")
     xp = array_module(x)
-    x = xp.ascontiguousarray(x)
-    mean = x.mean(axis=0, dtype=xp.float64)
-    spread = max(0.0, 1.0 - float(mean @ mean))
-    narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
-    quick = quick_format(xp, narrow=narrow)
-    centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
-    rows = _Rows(x, n_clusters, quick, memory_budget)
-    rows.meet(centroids)
-    means = _Means(x, centroids, rows.label)
-    done = 0
-    for done in range(1, max_iter + 1):
-        moved = means.directions()
-        shift = float(((moved - means.centroids) ** 2).sum())
-        before = rows.label.copy()
-        rows.meet(moved)
-        means.move(before, rows.label, moved)
-        if on_iteration is not None:
-            on_iteration(done)
-        if shift <= tol * spread / dim:
-            break
-    return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
+    with device_memory(xp, f"to fit {n_clusters} centroids on {n} rows", FIT_ADVICE):
+        x = xp.ascontiguousarray(x)
+        mean = x.mean(axis=0, dtype=xp.float64)
+        spread = max(0.0, 1.0 - float(mean @ mean))
+        narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
+        quick = quick_format(xp, narrow=narrow)
+        centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
+        rows = _Rows(x, n_clusters, quick, memory_budget)
+        rows.meet(centroids)
+        means = _Means(x, centroids, rows.label)
+        done = 0
+        for done in range(1, max_iter + 1):
+            moved = means.directions()
+            shift = float(((moved - means.centroids) ** 2).sum())
+            before = rows.label.copy()
+            rows.meet(moved)
+            means.move(before, rows.label, moved)
+            if on_iteration is not None:
+                on_iteration(done)
+            if shift <= tol * spread / dim:
+                break
+        return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
 
 
 def inertia_of(x: Any, centroids: Any, quick: Format, memory_budget: int) -> float:

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, DeviceError, array_module
-from dedup_assets.compute.kmeans import KMeansFit, inertia_of
+from dedup_assets.compute.arrays import (
+    DEFAULT_MEMORY_BUDGET,
+    DeviceError,
+    array_module,
+    device_memory,
+)
+from dedup_assets.compute.kmeans import FIT_ADVICE, KMeansFit, inertia_of
 from dedup_assets.compute.products import quick_format
 from dedup_assets.compute.seeding import seed_centroids
 
@@ -28,7 +33,8 @@ def fit_cuml(
     """Cluster unit rows as `dedup_assets.compute.kmeans.fit` does, with cuML's iterations.
 
     It starts from the same seeded rows, since cuML's own start is drawn anew and takes longer
-    than the iterations. Its means are scaled back to length one at the end, not in between.
+    than the iterations. Its means are scaled back to length one at the end, not in between. One
+    seed does not give the same centroids each time, since cuML adds up in no fixed order.
 
     Args:
         x: of shape (n, d), float32, unit rows, on a CUDA device.
@@ -38,17 +44,32 @@ def fit_cuml(
         on_iteration: called once at the end, since cuML does not report.
 
     Raises:
-        DeviceError: cuML is not installed, or ``x`` is not on a device.
+        DeviceError: cuML is not installed, ``x`` is not on a device, or no memory is left there.
         ValueError: more clusters than rows, or fewer than one.
     """
     xp = array_module(x)
     if xp is np or importlib.util.find_spec("cuml") is None:
         raise DeviceError(
-            "kmeans=cuml needs a CUDA device, CuPy and cuML; install the extra gpu-cu12 or "
-            "gpu-cu13 on a machine with an NVIDIA GPU, or use kmeans=lloyd"
+            "kmeans=cuml needs a CUDA device, CuPy and cuML; install the extras gpu-cu12 and "
+            "cuml-cu12, or gpu-cu13 and cuml-cu13, on a machine with an NVIDIA GPU, or use "
+            "kmeans=lloyd"
         )
     if not 1 <= n_clusters <= len(x):
         raise ValueError(f"n_clusters={n_clusters} should be between 1 and n_samples={len(x)}.")
+    with device_memory(xp, f"to fit {n_clusters} centroids on {len(x)} rows", FIT_ADVICE):
+        return _fit(x, n_clusters, seed, max_iter, tol, memory_budget, on_iteration)
+
+
+def _fit(
+    x: Any,
+    n_clusters: int,
+    seed: int,
+    max_iter: int,
+    tol: float,
+    memory_budget: int,
+    on_iteration: Callable[[int], None] | None,
+) -> KMeansFit:
+    xp = array_module(x)
     x = xp.ascontiguousarray(x)
     quick = quick_format(xp)
     start = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory, to_host
 from dedup_assets.compute.bounds import LIMIT_ROUNDING
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import check_unit_length
@@ -97,7 +97,15 @@ class BestPartners:
 
         Raises:
             ValueError: a row is not of length one.
+            DeviceError: the GPU has no memory left.
         """
+        what = f"to compare {len(rows)} rows with {len(self._queries)} of the sample"
+        with device_memory(self._xp, what, "lower missed_sample, or use device=cpu"):
+            return self._add(rows, clusters, rank, own)
+
+    def _add(
+        self, rows: Any, clusters: np.ndarray, rank: np.ndarray, own: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[Found, Found]:
         xp = self._xp
         norms = squared_norms(rows)
         deviation = max(self._deviation, check_unit_length(norms))

@@ -15,8 +15,8 @@ import numpy as np
 
 from dedup_assets.compute.arrays import (
     DEFAULT_MEMORY_BUDGET,
-    DeviceError,
     array_module,
+    device_memory,
     to_host,
 )
 from dedup_assets.compute.bfloat16 import has_bfloat16
@@ -127,13 +127,9 @@ def best_earlier_matches(
         return _on_host(np.ascontiguousarray(x), bounds, plan, on_rows, has_bfloat16())
     from dedup_assets.compute.cuda import CudaBackend
 
-    try:
+    advice = "raise n_clusters, so that clusters are smaller, or use device=cpu"
+    with device_memory(xp, f"beside {len(x)} rows", advice):
         return _on_device(CudaBackend(), xp.ascontiguousarray(x), bounds, plan, on_rows)
-    except MemoryError as error:
-        raise DeviceError(
-            f"the GPU has no memory left beside {len(x)} rows; lower memory_budget, or raise "
-            "n_clusters, so that clusters are smaller, or use device=cpu"
-        ) from error
 
 
 def _on_host(

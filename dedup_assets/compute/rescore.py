@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bounds import U64
-from dedup_assets.compute.exact import pair_dots
+from dedup_assets.compute.exact import narrowed, pair_dots, widened
 
 _BYTES_PER_CELL = 32  # of a float64 tile, with its two roundings and a mask
 
@@ -45,7 +43,7 @@ def cosines(left: Rows, line: Any, right: Rows, column: Any) -> Any:
     """
     dots = pair_dots(left.x, line, right.x, column)
     dots /= array_module(dots).sqrt(left.norms[line] * right.norms[column])
-    return dots.astype(np.float32)
+    return narrowed(dots)
 
 
 def best_in_float64(
@@ -77,12 +75,12 @@ def best_in_float64(
     for top in range(0, len(lines), tile[0]):
         here = slice(top, min(top + tile[0], len(lines)))
         line = lines[here]
-        wide = left.x[line].astype(xp.float64)
+        wide = widened(left.x[line])
         best, place = score[here], where[here]
         for start in range(0, len(columns), tile[1]):
             there = slice(start, min(start + tile[1], len(columns)))
             column = columns[there]
-            value = wide @ right.x[column].astype(xp.float64).T
+            value = wide @ widened(right.x[column]).T
             value /= xp.sqrt(left.norms[line][:, None] * right.norms[column])
             value[excluded(here, there)] = -xp.inf
             low = (value - bound).astype(xp.float32)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, to_host
+from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory, to_host
 from dedup_assets.compute.bounds import LIMIT_ROUNDING
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import (
@@ -64,12 +64,15 @@ def update_matches(
     Raises:
         ValueError: ``x`` is not two-dimensional float32, a row is not of length one, or what is
             known does not fit the rows.
+        DeviceError: the GPU has no memory left.
     """
     _check(x, known, known_score, fresh)
     changed = fresh | (known < 0)
     if changed.sum() > _WHOLE_FROM * len(x):
         return best_earlier_match(x, memory_budget=memory_budget, on_rows=on_rows)
-    return _Update(x, known, known_score, fresh, memory_budget).run(on_rows)
+    advice = "raise n_clusters, so that clusters are smaller, or use device=cpu"
+    with device_memory(array_module(x), f"beside {len(x)} rows", advice):
+        return _Update(x, known, known_score, fresh, memory_budget).run(on_rows)
 
 
 def _check(x: Any, known: np.ndarray, known_score: np.ndarray, fresh: np.ndarray) -> None:

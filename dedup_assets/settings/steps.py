@@ -30,7 +30,8 @@ class Clustering(Group):
     )
     kmeans: Literal["lloyd", "cuml"] = Field(
         default="lloyd",
-        description="Implementation of k-means: our own, or RAPIDS cuML on a GPU.",
+        description="Implementation of k-means: our own, or RAPIDS cuML on a GPU, whose centroids "
+        "differ a little each time they are fitted.",
     )
     max_iter: int = Field(default=100, ge=1, description="Maximum number of k-means iterations.")
     tol: float = Field(default=1e-4, ge=0, description="Tolerance at which k-means stops.")
@@ -160,7 +161,7 @@ class Shards(Group):
 
 
 class Compute(Group):
-    """Device, precision and batch sizes. Of these, only precision changes results."""
+    """Device, precision, memory and batch sizes. Of these, only precision changes results."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
     precision: Literal["exact", "fast"] = Field(
@@ -172,6 +173,13 @@ class Compute(Group):
         default=parse_bytes("1GiB"),
         ge=parse_bytes("16MiB"),
         description="Bytes a step may hold, such as 512MiB or 4GiB.",
+    )
+    device_memory_fraction: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share of the GPU's free memory that a step may take.",
+        examples=[0.4],
     )
     pairwise_batch_size: int | None = Field(
         default=None,

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
+from dedup_assets.compute.arrays import to_device, to_host
 from dedup_assets.compute.kmeans import KMeansFit, fit
 from dedup_assets.compute.normalize import REASONS, VALID, unit_rows
 from dedup_assets.errors import InputError, StaleError, shown
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import check_unchanged, input_files
+from dedup_assets.stages.machine import compute_budget, compute_module
 from dedup_assets.stages.memory import shares
 from dedup_assets.stages.readahead import READERS, read_ahead
 from dedup_assets.state.centroids import (
@@ -51,15 +52,14 @@ def fit_centroids(settings: Settings, store: Store, manifest: Manifest, refit: b
             f"on, and the sample has {len(sample)} valid rows; lower n_clusters, or raise "
             "fit_data_fraction or memory_budget"
         )
-    xp = device_array_module(resolve_device(settings.compute.device))
     with track("fitting k-means", settings.clustering.max_iter, "iterations") as advance:
         result = kmeans_function(settings)(
-            xp.asarray(sample),
+            to_device(compute_module(settings), sample),
             settings.clustering.n_clusters,
             seed=settings.clustering.random_state,
             max_iter=settings.clustering.max_iter,
             tol=settings.clustering.tol,
-            memory_budget=settings.compute.memory_budget // 4,
+            memory_budget=compute_budget(settings) // 4,
             on_iteration=lambda _: advance(1),
         )
     info: dict[str, Any] = {

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
+from dedup_assets.compute.arrays import to_host
 from dedup_assets.compute.pairwise import best_earlier_matches
 from dedup_assets.compute.update import update_matches
 from dedup_assets.progress import Advance
 from dedup_assets.settings import Settings
 from dedup_assets.stages.known import Known
+from dedup_assets.stages.machine import compute_budget
 
 FEWEST_UPDATED = 512
 """Rows of a cluster below which comparing anew takes no longer than an update."""
@@ -50,7 +51,7 @@ class Compared:
 
 
 def compare_clusters(
-    settings: Settings, x: np.ndarray, clusters: list[Cluster], advance: Advance
+    settings: Settings, x: Any, clusters: list[Cluster], advance: Advance
 ) -> dict[int, Compared]:
     """Compare the rows of some clusters.
 
@@ -59,46 +60,45 @@ def compare_clusters(
 
     Args:
         settings: of the dataset.
-        x: of shape (n, d), float32, host: unit rows of the batch.
+        x: of shape (n, d), float32, unit rows of the batch, on the device that computes.
         clusters: ascending by where their rows lie.
         advance: called with how many more rows are done.
     """
-    xp = device_array_module(resolve_device(settings.compute.device))
     found: dict[int, Compared] = {}
     anew: list[Cluster] = []
     for cluster in clusters:
         known = cluster.known
         update = known is not None and known.searched <= MOST_SEARCHED * cluster.rows
         if anew and (update or anew[-1].span.stop != cluster.span.start):
-            found |= _compare_anew(settings, xp, x, anew, advance)
+            found |= _compare_anew(settings, x, anew, advance)
             anew = []
         if known is None or not update:
             anew.append(cluster)
             continue
         best = update_matches(
-            xp.asarray(x[cluster.span]),
+            x[cluster.span],
             known.index,
             known.score,
             known.fresh,
-            memory_budget=settings.compute.memory_budget // 2,
+            memory_budget=compute_budget(settings) // 2,
         )
         score, index = to_host(best.score), to_host(best.index)
         found[cluster.number] = Compared(score, index, known.searched, True)
         advance(cluster.rows)
-    return found | (_compare_anew(settings, xp, x, anew, advance) if anew else {})
+    return found | (_compare_anew(settings, x, anew, advance) if anew else {})
 
 
 def _compare_anew(
-    settings: Settings, xp: Any, x: np.ndarray, clusters: list[Cluster], advance: Advance
+    settings: Settings, x: Any, clusters: list[Cluster], advance: Advance
 ) -> dict[int, Compared]:
     """Compare all rows of clusters that lie side by side."""
     start, stop = clusters[0].span.start, clusters[-1].span.stop
     counted = _Counted(advance)
     best = best_earlier_matches(
-        xp.asarray(x[start:stop]),
+        x[start:stop],
         [*(cluster.span.start - start for cluster in clusters), stop - start],
         precision=settings.compute.precision,
-        memory_budget=settings.compute.memory_budget // 2,
+        memory_budget=compute_budget(settings) // 2,
         largest_tile=settings.compute.pairwise_batch_size,
         on_rows=counted,
     )

@@ -1,9 +1,11 @@
-"""Available memory, of the machine and of its GPU."""
+"""Memory of the machine and of its GPU, and the device that computes."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
-from dedup_assets.compute.arrays import device_array_module
+from dedup_assets.compute.arrays import device_array_module, resolve_device
+from dedup_assets.settings import Settings
 
 _MEMORY = Path("/proc/meminfo")
 _CGROUPS = (  # of a container: its limit, what it has taken, and what of that is files' pages
@@ -35,7 +37,29 @@ def free_memory() -> int | None:
 
 
 def free_device_memory(device: Literal["cpu", "cuda"]) -> int | None:
-    """Bytes of the GPU's memory that a process could still take; None for the CPU."""
+    """Bytes of the GPU's memory that this process could still take; None for the CPU."""
     if device == "cpu":
         return None
-    return int(device_array_module(device).cuda.runtime.memGetInfo()[0])
+    cupy = device_array_module(device)
+    kept = cupy.get_default_memory_pool().free_bytes()  # of arrays that are gone, for new ones
+    return int(cupy.cuda.runtime.memGetInfo()[0]) + int(kept)
+
+
+def compute_module(settings: Settings) -> ModuleType:
+    """The array module of the device that the settings ask for.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    return device_array_module(resolve_device(settings.compute.device))
+
+
+def compute_budget(settings: Settings) -> int:
+    """Bytes that computing may hold beside the arrays it is given, where it computes.
+
+    On the host that is `memory_budget`, on a GPU `device_memory_fraction` of what is free there.
+    """
+    free = free_device_memory(resolve_device(settings.compute.device))
+    if free is None:
+        return settings.compute.memory_budget
+    return int(settings.compute.device_memory_fraction * free)

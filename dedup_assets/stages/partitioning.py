@@ -3,23 +3,24 @@
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.assign import nearest_centroids
+from dedup_assets.compute.arrays import to_device, to_host
+from dedup_assets.compute.assign import Assigner
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import normalise, raise_invalid
 from dedup_assets.stages.embeddings import check_unchanged, input_files
+from dedup_assets.stages.machine import compute_budget, compute_module
 from dedup_assets.stages.memory import shares
 from dedup_assets.stages.readahead import READERS, REMOTE_READERS, read_ahead
 from dedup_assets.stages.spool import Spool
 from dedup_assets.stages.writebehind import WRITERS, WriteBehind
-from dedup_assets.state.centroids import Centroids
 from dedup_assets.state.commits import (
     Commit,
     count_rejected,
@@ -102,6 +103,9 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
             write_commit(store, key, commit)
     share = shares(settings.compute.memory_budget)
     source = input_files(settings)
+    xp = compute_module(settings)
+    budget = share.assign if xp is np else compute_budget(settings) // 4
+    assigner = Assigner(to_device(xp, centroids.values), memory_budget=budget)
     with (
         track("partitioning", manifest.rows, "rows") as advance,
         read_ahead(
@@ -119,7 +123,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         for group in todo:
             needed = {k: r for k, r in ranges.items() if group.name not in commits[k].groups}
             batches = (rows for _ in group.files for rows in next(files))
-            rejected = _fill(spool, settings, centroids, batches, advance)
+            rejected = _fill(spool, xp, assigner, batches, advance)
             _write_rejected(store, manifest, group, rejected)
             _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
             behind.drain()  # the next group changes the commits
@@ -177,18 +181,15 @@ def _read(settings: Settings, files: InputFiles, dim: int, file: dict[str, Any])
 
 def _fill(
     spool: Spool,
-    settings: Settings,
-    centroids: Centroids,
+    xp: ModuleType,
+    assigner: Assigner,
     batches: Iterable[_Rows],
     advance: Advance,
 ) -> list[RejectedRow]:
     """Assign the rows of a group to their clusters."""
-    xp = device_array_module(resolve_device(settings.compute.device))
-    values = xp.asarray(centroids.values)
-    budget = shares(settings.compute.memory_budget).assign
     rejected: list[RejectedRow] = []
     for rows in batches:
-        assigned = nearest_centroids(xp.asarray(rows.vectors), values, memory_budget=budget)
+        assigned = assigner.assign(to_device(xp, rows.vectors))
         columns = rows.columns
         for name, distance in (
             (schemas.COSINE_DISTANCE, assigned.cosine_distance),

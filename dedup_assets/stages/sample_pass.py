@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup_assets.compute.arrays import device_array_module, resolve_device
+from dedup_assets.compute.arrays import to_device
 from dedup_assets.compute.missed import BestPartners, Found
 from dedup_assets.progress import Advance, track
+from dedup_assets.stages.machine import compute_budget, compute_module
 from dedup_assets.stages.sample_draw import NO_GROUP, Former, draw
 from dedup_assets.stages.sample_rows import (
     Batch,
@@ -180,17 +181,18 @@ class _Pass:
             met: called with each batch.
         """
         settings, dim, lines = self.snapshot.settings, self.snapshot.manifest.dim, queries.lines
-        xp = device_array_module(resolve_device(settings.compute.device))
+        xp = compute_module(settings)
         within, across = self.sides
         search = BestPartners(
-            xp.asarray(queries.values),
+            to_device(xp, queries.values),
             queries.rows["cluster"].to_numpy(),
             known=(within.known_scores(lines), across.known_scores(lines)),
-            memory_budget=settings.compute.memory_budget // 4,
+            memory_budget=compute_budget(settings) // 4,
         )
-        # A batch is held as read, gathered and on the device; with the float64 of its norms that
-        # is well below a quarter of the budget.
-        most = settings.compute.memory_budget // 32 // (4 * dim)
+        # A batch is held as read and gathered. On a CPU its norms take float64 beside that, which
+        # is well below a quarter of the budget in all.
+        share = 32 if xp is np else 8
+        most = settings.compute.memory_budget // share // (4 * dim)
         few = max(1, min(_MOST_TILES, _TILE_QUERIES // len(lines)))
         rows = max(1, min(few * _TILE_ROWS[xp.__name__], most))
         budget = settings.compute.memory_budget // 8
@@ -198,7 +200,7 @@ class _Pass:
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
             own = matches(queries.ids, batch.ids)
-            found = search.add(xp.asarray(batch.vectors), batch.clusters, rank, own)
+            found = search.add(to_device(xp, batch.vectors), batch.clusters, rank, own)
             for side, new in zip(self.sides, found, strict=True):
                 side.take(new, lines, batch)
             met(batch)

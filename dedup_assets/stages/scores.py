@@ -7,12 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from dedup_assets.compute.arrays import copy_to, device_memory
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages import comparing
 from dedup_assets.stages.comparing import Cluster, compare_clusters
 from dedup_assets.stages.known import Known, known_matches
+from dedup_assets.stages.machine import compute_budget, compute_module
 from dedup_assets.stages.ranked import RankedRows, read_ranked
 from dedup_assets.stages.score_keys import (
     Key,
@@ -36,6 +38,9 @@ from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import REQUESTS, Store, size_of
 from dedup_assets.store.sizes import format_bytes
 from dedup_assets.store.tables import read_table, write_table
+
+_MOST_ROWS_ON_DEVICE = 1 << 19
+_BYTES_OF_A_ROW = 200  # on a GPU, of its match, norm and place
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
         advance(total - sum(task.rows for task in tasks))
         open_ = [key for key, _ in work]
         _mark(store, open_)
-        for batch in _batches(tasks, snapshot.settings.compute.memory_budget // 8 // (4 * dim)):
+        for batch in _batches(tasks, _most_rows(snapshot.settings, dim)):
             _score_batch(snapshot, batch, sizes, advance)
             ready = [key for key in open_ if not key.waiting]
             open_ = [key for key in open_ if key.waiting]
@@ -161,6 +166,17 @@ def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
     )
 
 
+def _most_rows(settings: Settings, dim: int) -> int:
+    """Rows of the clusters that are read and compared together.
+
+    On a GPU they lie there, since many small products are slow: beside each row its half and, where
+    rows repeat, a copy of the distinct ones, in half of the budget.
+    """
+    if compute_module(settings) is np:
+        return settings.compute.memory_budget // 8 // (4 * dim)
+    return min(_MOST_ROWS_ON_DEVICE, compute_budget(settings) // 2 // (12 * dim + _BYTES_OF_A_ROW))
+
+
 def _batches(tasks: list[Task], rows: int) -> Iterator[list[Task]]:
     """Clusters that are read and compared together: up to ``rows``, or one that has more."""
     batch: list[Task] = []
@@ -181,24 +197,30 @@ def _score_batch(
     """Read, rank and compare the rows of some clusters and write their pruning tables."""
     settings, store = snapshot.settings, snapshot.store
     offsets = np.cumsum([0, *(task.rows for task in batch)]).tolist()
-    x = np.empty((offsets[-1], snapshot.manifest.dim), dtype=np.float32)
+    xp = compute_module(settings)
+    with device_memory(xp, f"for {offsets[-1]} rows of clusters"):
+        x = xp.empty((offsets[-1], snapshot.manifest.dim), dtype=np.float32)
     spans = {t.number: slice(*s) for t, s in zip(batch, pairwise(offsets), strict=True)}
     # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
     remote = min(REQUESTS, max(2, settings.compute.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
     rows: dict[int, RankedRows] = {}
 
+    def read(task: Task) -> RankedRows:
+        own = x[spans[task.number]]
+        if xp is np:
+            return read_ranked(snapshot, task.number, task.fragments, own)
+        host = np.empty(own.shape, dtype=np.float32)
+        ranked = read_ranked(snapshot, task.number, task.fragments, host)
+        copy_to(own, host)
+        return ranked
+
     def hold(task: Task, read: RankedRows) -> None:
         rows[task.number] = read
         advance_read(1)
 
     with track("reading clusters", len(batch), "clusters") as advance_read:
-        in_threads(
-            lambda task: read_ranked(snapshot, task.number, task.fragments, x[spans[task.number]]),
-            batch,
-            threads,
-            hold,
-        )
+        in_threads(read, batch, threads, hold)
     whole = {task.number for task in batch if table_name(task.number) in sizes}
     tables: dict[int, pa.Table] = {}
     in_threads(

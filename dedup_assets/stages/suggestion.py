@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from dedup_assets.compute.arrays import DeviceError, device_array_module, resolve_device
+from dedup_assets.compute.arrays import DeviceError, resolve_device
 from dedup_assets.compute.cost import Choice, Rates, Workload, choose
 from dedup_assets.compute.rates import FitOptions, measure_rates
 from dedup_assets.errors import InputError, SettingsError
@@ -14,7 +14,7 @@ from dedup_assets.settings import Settings
 from dedup_assets.stages.calibration import measure_steps, read_sample
 from dedup_assets.stages.centroids import kmeans_function, sample_size
 from dedup_assets.stages.embeddings import survey_embeddings
-from dedup_assets.stages.machine import free_device_memory, free_memory
+from dedup_assets.stages.machine import compute_budget, compute_module, free_memory
 from dedup_assets.state.groups import group_bytes
 from dedup_assets.state.manifest import Manifest
 
@@ -78,16 +78,16 @@ def measure(settings: Settings, surveyed: Survey) -> Measured:
         sample = read_sample(settings, manifest)
         compute = measure_rates(
             sample.rows,
-            device_array_module(device),
+            compute_module(settings),
             options=FitOptions(
                 kmeans_function(settings),
                 settings.clustering.random_state,
                 settings.clustering.max_iter,
                 settings.clustering.tol,
-                settings.compute.memory_budget // 4,
+                compute_budget(settings) // 4,
             ),
             precision=settings.compute.precision,
-            memory_budget=settings.compute.memory_budget // 2,
+            memory_budget=compute_budget(settings) // 2,
         )
         rates = measure_steps(settings, sample, compute, surveyed.seconds)
         return Measured(
@@ -139,10 +139,12 @@ def workload(settings: Settings, measured: Measured) -> Workload:
 
 def _largest_cluster(settings: Settings, device: Literal["cpu", "cuda"]) -> int | None:
     """Bytes of the largest cluster that a step can hold beside its ``memory_budget``."""
-    known = [free for free in (free_memory(), free_device_memory(device)) if free is not None]
-    if not known:
-        return None
-    return max(0, min(known) - settings.compute.memory_budget // 2) // _COPIES
+    room = []
+    if (free := free_memory()) is not None:
+        room.append(free - settings.compute.memory_budget // 2)
+    if device == "cuda":
+        room.append(compute_budget(settings) // 2)
+    return max(0, min(room)) // _COPIES if room else None
 
 
 @contextmanager

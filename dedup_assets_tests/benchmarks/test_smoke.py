@@ -14,9 +14,12 @@ from benchmarks import (
     dagster,
     fits,
     floors,
+    gpu,
+    gpu_end_to_end,
     increments,
     kmeans,
     pairwise,
+    passes,
     scaling,
     searches,
     semhash,
@@ -111,6 +114,44 @@ def test_kmeans_scaling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     found = run(monkeypatch, tmp_path, kmeans, "--scaling", "--rows", "1000")
     assert [size["rows"] for size in found["sizes"]] == [2000, 4000]
     assert {size["iterations"] for size in found["sizes"]} == {scaling.ITERATIONS}
+
+
+def test_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    sizes = ["--rows", "500", "--clusters", "5", "--queries", "30"]
+    found = run(monkeypatch, tmp_path, passes, *sizes, "--device", "cpu")
+    assert found["passes"].keys() == {
+        "rows to centroids",
+        "rows to the sample",
+        "all pairs of one cluster, exact",
+        "all pairs of one cluster, fast",
+    }
+    assert all(len(one["seconds"]) == 2 for one in found["passes"].values())
+
+
+def test_parts_for_a_gpu_run_on_little_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """In processes of their own; a part that fails, or takes too long, loses no other."""
+    late, absent = gpu.Part("late", ("benchmarks.passes",), 0), gpu.Part("absent", ("no_one",), 9)
+    words = ("near-duplicates", "passes", "end to end, 1,")  # others are tested above
+    parts = [part for part in gpu.PARTS if any(word in part.name for word in words)]
+    monkeypatch.setattr(gpu, "PARTS", (late, absent, *parts))
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--small", "--device", "cpu", "--json", str(path)])
+    assert gpu.main() == 1
+    done = json.loads(path.read_text())["parts"]
+    assert done.pop("late")["state"] == "out of time"
+    assert (failed := done.pop("absent"))["state"] == "failed with 1"
+    assert "No module named no_one" in failed["said"]
+    assert {name: one["state"] for name, one in done.items()} == dict.fromkeys(done, "done")
+    (scenes,) = done["search of near-duplicates"]["numbers"]["cases"]
+    assert scenes["scene"] == 50
+    assert done["end to end, 1,000,000 rows"]["numbers"]["gpu"] is None
+
+
+def test_what_a_gpu_says_of_itself():
+    lines = ["87, 1024\n", "13, 2048\n", "[N/A], 5\n", "5"]
+    seen = [found for line in lines if (found := gpu_end_to_end.read_line(line))]
+    assert gpu_end_to_end.summary(seen) == {"busy_percent": 50, "readings": 2, "most_mib": 2048}
+    assert gpu_end_to_end.summary([]) is None
 
 
 def test_semhash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -36,5 +36,6 @@ def test_auto_falls_back_to_the_cpu_and_cuda_says_what_is_missing(monkeypatch: p
 
 def test_auto_takes_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
+    monkeypatch.setattr(arrays, "_passes_self_test", lambda: True)
     assert resolve_device("auto") == resolve_device("cuda") == "cuda"
     assert resolve_device("cpu") == "cpu"

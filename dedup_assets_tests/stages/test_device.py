@@ -7,9 +7,11 @@ import pytest
 
 from dedup_assets.compute import arrays, cuda
 from dedup_assets.settings import Settings
+from dedup_assets.stages.machine import compute_budget
+from dedup_assets.stages.scores import _most_rows
 from dedup_assets.store import layout
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
-from dedup_assets_tests.compute.gpu.strict import strict_cupy
+from dedup_assets_tests.compute.gpu.strict import FREE_BYTES, strict_cupy
 from dedup_assets_tests.conftest import Results, bytes_of, make_settings, run_stages, write_inputs
 from dedup_assets_tests.stages.conftest import put_centroids
 
@@ -40,5 +42,19 @@ def test_a_device_writes_the_bytes_of_the_host(
     # The last digits of a mean may differ, and with them what follows.
     put_centroids(settings("cuda"), host.centroids.values)
     device = run_stages(settings("cuda"), curate=False)
-    assert {"add_rows", "screen", "rescore"} <= set(emulated.launches)
+    assert {"add_rows", "screen", "rescore", "widen"} <= set(emulated.launches)
     assert artifacts(device) == artifacts(host)
+
+
+def test_on_a_device_work_is_sized_by_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict_cupy(monkeypatch)
+    monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
+    host = make_settings(tmp_path, device="cpu", n_clusters=2, memory_budget=64 << 20)
+    assert compute_budget(host) == 64 << 20
+    assert _most_rows(host, 768) == (8 << 20) // (4 * 768)
+    device = host.replace(device="cuda", device_memory_fraction=0.5)
+    assert compute_budget(device) == FREE_BYTES // 2
+    assert _most_rows(device, 768) == FREE_BYTES // 4 // (12 * 768 + 200)
+    assert _most_rows(device, 1) == 1 << 19

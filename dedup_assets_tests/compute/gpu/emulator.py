@@ -16,7 +16,8 @@ KERNELS = Path(device_search.__file__).with_name("kernels.cu")
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 _DYNAMIC = "extern __shared__ double terms[];"
 _SHARED = 4096  # doubles of dynamic shared memory
-_THREADS = 64  # of a block; two warps, whatever was asked for
+_THREADS = 64  # of a block; two warps, unless a test wants those that were asked for
+_WITHOUT_BARRIERS = ("add_rows", "widen", "narrow")  # whose threads cover what there is to do
 
 
 def compile_kernels(folder: Path) -> ctypes.CDLL:
@@ -47,6 +48,7 @@ class EmulatedBackend:
         launches: names of the kernels that were run.
         shapes: of the products so far.
         room: elements of the largest product that fits.
+        all_threads: whether blocks have the threads that were asked for, which takes longer.
     """
 
     def __init__(self, library: ctypes.CDLL, xp: ModuleType = np) -> None:
@@ -55,6 +57,7 @@ class EmulatedBackend:
         self.launches: list[str] = []
         self.shapes: list[tuple[int, ...]] = []
         self.room = 1 << 40
+        self.all_threads = False
 
     def multiply(self, later: np.ndarray, earlier: np.ndarray, out: np.ndarray) -> None:
         assert later.dtype == earlier.dtype == np.float16
@@ -81,10 +84,9 @@ class EmulatedBackend:
         assert 0 < grid[1] <= 65535
         assert shared <= 8 * _SHARED
         self.launches.append(kernel)
-        if kernel == "add_rows":  # which has no barrier, and covers a dimension by threads
-            passed = [ctypes.c_uint(value) for value in (*grid, threads)]
-        else:
-            passed = [ctypes.c_uint(value) for value in (*grid, _THREADS)]
+        if not (self.all_threads or kernel in _WITHOUT_BARRIERS):
+            threads = _THREADS
+        passed = [ctypes.c_uint(value) for value in (*grid, threads)]
         passed += [_passed(argument) for argument in arguments]
         getattr(self._library, f"run_{kernel}")(*passed)
 

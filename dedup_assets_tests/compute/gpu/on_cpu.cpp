@@ -6,6 +6,18 @@
 
 extern "C" {
 
+void run_widen(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, double* y, long long n)
+{
+    run_without_barriers(grid_x, grid_y, threads, [&] { widen(x, y, n); });
+}
+
+void run_narrow(
+    unsigned grid_x, unsigned grid_y, unsigned threads, const double* x, float* y, long long n)
+{
+    run_without_barriers(grid_x, grid_y, threads, [&] { narrow(x, y, n); });
+}
+
 void run_square(
     unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim, double* norms)
 {
@@ -48,7 +60,8 @@ void run_add_rows(
     unsigned grid_x, unsigned grid_y, unsigned threads, const float* x, int dim,
     const long long* rows, const long long* begin, int sign, double* sums)
 {
-    run_kernel(grid_x, grid_y, threads, [&] { add_rows(x, dim, rows, begin, sign, sums); });
+    run_without_barriers(
+        grid_x, grid_y, threads, [&] { add_rows(x, dim, rows, begin, sign, sums); });
 }
 
 }

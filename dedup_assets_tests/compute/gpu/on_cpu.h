@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #define __global__
@@ -26,14 +27,16 @@ static Index threadIdx, blockIdx, blockDim, gridDim;
 enum State { READY, AT_BARRIER, IN_SHUFFLE, DONE };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context;  // where it begins; from there on it is left and entered by jumps,
+    jmp_buf place;       // which need no call of the system
+    bool begun;
     std::unique_ptr<char[]> stack{new char[STACK]};
     State state;
     static constexpr size_t STACK = 1 << 16;
 };
 
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned current;
 static std::function<void()> body;
 static float lanes[1024];
@@ -41,7 +44,16 @@ static uint32_t disorder = 1;
 
 static void yield_as(State state) {
     fibers[current].state = state;
-    swapcontext(&fibers[current].context, &scheduler);
+    if (_setjmp(fibers[current].place) == 0) _longjmp(scheduler, 1);
+}
+
+// Run the current fiber until it waits.
+__attribute__((noinline)) static void enter() {
+    Fiber& fiber = fibers[current];
+    if (_setjmp(scheduler) != 0) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    setcontext(&fiber.context);
 }
 
 static void __syncthreads() { yield_as(AT_BARRIER); }
@@ -105,6 +117,7 @@ static void run_block() {
         fiber.context.uc_stack.ss_size = Fiber::STACK;
         makecontext(&fiber.context, run_fiber, 0);
         fiber.state = READY;
+        fiber.begun = false;
     }
     for (bool running = true; running;) {
         disorder = disorder * 1664525u + 1013904223u;
@@ -112,7 +125,7 @@ static void run_block() {
             current = (i ^ (disorder >> 16)) % threads;  // threads are a power of two
             if (fibers[current].state != READY) continue;
             threadIdx = {current, 0};
-            swapcontext(&scheduler, &fibers[current].context);
+            enter();
         }
         running = false;
         for (unsigned warp = 0; warp < threads; warp += 32)
@@ -132,4 +145,18 @@ void run_kernel(unsigned grid_x, unsigned grid_y, unsigned threads, Kernel kerne
             blockIdx = {x, y};
             run_block();
         }
+}
+
+// For kernels whose threads do not meet.
+template <class Kernel>
+void run_without_barriers(unsigned grid_x, unsigned grid_y, unsigned threads, Kernel kernel) {
+    blockDim = {threads, 1};
+    gridDim = {grid_x, grid_y};
+    for (unsigned y = 0; y < grid_y; ++y)
+        for (unsigned x = 0; x < grid_x; ++x)
+            for (unsigned i = 0; i < threads; ++i) {
+                blockIdx = {x, y};
+                threadIdx = {i, 0};
+                kernel();
+            }
 }

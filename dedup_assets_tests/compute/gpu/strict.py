@@ -6,7 +6,7 @@ use: before adding a name, see that CuPy has it, for these arguments and dtypes.
 """
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ FUNCTIONS = (
 )
 TYPES = ("float16", "float32", "float64", "int32", "int64", "uint8")
 CONSTANTS = ("inf",)
+FREE_BYTES = 1 << 30
 
 
 class DeviceArray(np.ndarray):
@@ -26,6 +27,18 @@ class DeviceArray(np.ndarray):
 
     def get(self) -> np.ndarray:
         return np.array(self.view(np.ndarray))
+
+    def set(self, array: np.ndarray) -> None:
+        assert type(array) is np.ndarray
+        assert (array.dtype, array.shape) == (self.dtype, self.shape)
+        assert self.flags.c_contiguous
+        self.view(np.ndarray)[...] = array
+
+    def astype(self, dtype: Any, **options: Any) -> Any:
+        plain = self.view(np.ndarray)
+        if {self.dtype, np.dtype(dtype)} == {np.dtype(np.float32), np.dtype(np.float64)}:
+            plain = _flushed(plain)
+        return _device(plain.astype(dtype, **options))
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """Without the ``initial`` of NumPy."""
@@ -48,11 +61,26 @@ class DeviceArray(np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", (None,))
+        kinds = {a.dtype for a in inputs if isinstance(a, DeviceArray)}
+        if {np.dtype(np.float32), np.dtype(np.float64)} <= kinds:
+            inputs = tuple(_widened(a) for a in inputs)
         options = {name: _host(option) for name, option in options.items()}
         if out[0] is not None:
             options["out"] = tuple(_host(array) for array in out)
         result = getattr(ufunc, method)(*_host(inputs), **options)
         return _device(result) if out[0] is None else out[0]
+
+
+def _flushed(plain: np.ndarray) -> np.ndarray:
+    """As CuPy's compiler has it, which casts float32 numbers below their normal range to zero."""
+    return np.where(np.abs(plain) < np.finfo(np.float32).tiny, plain.dtype.type(0), plain)
+
+
+def _widened(value: Any) -> Any:
+    """An operand of an operation in float64."""
+    if isinstance(value, DeviceArray) and value.dtype == np.float32:
+        return value.astype(np.float64)
+    return value
 
 
 def _host(value: Any) -> Any:
@@ -88,6 +116,11 @@ def strict_cupy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     contents: dict[str, Any] = {name: _wrapped(name) for name in FUNCTIONS}
     contents |= {name: getattr(np, name) for name in (*TYPES, *CONSTANTS)}
     contents["ndarray"] = DeviceArray
+    contents["cuda"] = SimpleNamespace(
+        get_current_stream=lambda: SimpleNamespace(synchronize=lambda: None),
+        runtime=SimpleNamespace(memGetInfo=lambda: (FREE_BYTES, FREE_BYTES)),
+    )
+    contents["get_default_memory_pool"] = lambda: SimpleNamespace(free_bytes=lambda: 0)
     contents["asarray"] = lambda array, dtype=None: _device(np.array(array, dtype=dtype))
     contents["ascontiguousarray"] = lambda array: _device(np.ascontiguousarray(_host(array)))
     module.__dict__.update(contents)

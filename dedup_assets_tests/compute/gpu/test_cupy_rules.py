@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_assets.compute import cuda, pairwise, rates, update
-from dedup_assets.compute.arrays import DeviceError
-from dedup_assets.compute.assign import nearest_centroids
+from dedup_assets.compute import (
+    arrays,
+    cuda,
+    exact,
+    pairwise,
+    rates,
+    rescore,
+    self_test,
+    update,
+)
+from dedup_assets.compute.arrays import DeviceError, to_device
+from dedup_assets.compute.assign import Assigner, nearest_centroids
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.kmeans_cuml import fit_cuml
 from dedup_assets.compute.missed import BestPartners
@@ -285,3 +294,118 @@ def test_unit_rows(backend: EmulatedBackend, rng: np.random.Generator, dtype: An
     found, host = unit_rows(backend.xp.asarray(x)), unit_rows(x)
     np.testing.assert_array_equal(found.rows.get(), host.rows)
     np.testing.assert_array_equal(found.status.get(), host.status)
+
+
+TINY = np.array(
+    [[1, 0, 0], [1e-40, 1, 0], [-1e-41, 1e-42, 1], [1, 2e-39, 3e-40], [0, 1, 1e-44]],
+    dtype=np.float32,
+)
+"""Unit rows whose products are below the range of float32."""
+
+
+def test_numbers_below_the_range_of_float32_count_in_every_expression(backend: EmulatedBackend):
+    """CuPy's compiler takes them for zero, the host does not."""
+    xp = backend.xp
+    x, one = xp.asarray(TINY), np.ones(5, dtype=np.float32)
+    assert (x.astype(np.float64).get()[1:, 0] == [0, 0, 1, 0]).all()  # or this would prove nothing
+    np.testing.assert_array_equal(exact.squared_norms(x).get(), exact.squared_norms(TINY))
+    left, right = np.triu_indices(5, 1)
+    pairs = xp.asarray(left), xp.asarray(right)
+    dots = exact.pair_dots(x, pairs[0], x, pairs[1])
+    host = exact.pair_dots(TINY, left, TINY, right)
+    np.testing.assert_array_equal(dots.get(), host)
+    assert (host[host != 0] < 1e-37).any()
+    norms = one.astype(np.float64)
+    sides = rescore.Rows(x, xp.asarray(norms)), rescore.Rows(TINY, norms)
+    np.testing.assert_array_equal(
+        rescore.cosines(sides[0], pairs[0], sides[0], pairs[1]).get(),
+        rescore.cosines(sides[1], left, sides[1], right),
+    )
+    found, expected = nearest_centroids(x, x[:3]), nearest_centroids(TINY, TINY[:3])
+    for name in ("label", "cosine_distance", "l2_distance"):
+        np.testing.assert_array_equal(getattr(found, name).get(), getattr(expected, name))
+    assert 0 < expected.l2_distance[4] < 1e-37
+
+
+class _CUBLASError(RuntimeError):
+    status = 3
+
+
+_CUBLASError.__name__ = "CUBLASError"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), _CUBLASError()])
+def test_no_memory_is_one_line_wherever_it_runs_out(
+    backend: EmulatedBackend,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+):
+    x = backend.xp.asarray(unit(rng.normal(size=(600, 8))))
+    own = np.arange(600), np.arange(600)
+    labels = np.zeros(600, dtype=np.int64)
+    partners = BestPartners(x, labels)
+    assigner = Assigner(x[:5])
+    known = np.maximum(0, np.arange(600) - 1)
+    known[-1] = -1
+    scores = (x.get() * x.get()[known]).sum(axis=1)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(backend, "multiply", fail)
+    monkeypatch.setattr(backend, "launch", fail)
+    for work, advice in (
+        (lambda: best_earlier_match(x), "raise n_clusters"),
+        (lambda: update_matches(x, known, scores, np.arange(600) == 599), "raise n_clusters"),
+        (lambda: assigner.assign(x), "use device=cpu"),
+        (lambda: Assigner(x[:5]), "use device=cpu"),
+        (lambda: fit(x, 5, seed=0, max_iter=2, tol=0), "lower fit_data_fraction"),
+        (lambda: partners.add(x, labels, labels, own), "lower missed_sample"),
+    ):
+        with pytest.raises(DeviceError, match=f"the GPU has no memory left .*{advice}"):
+            work()
+    monkeypatch.setattr(backend.xp, "empty", fail)
+    with pytest.raises(DeviceError, match="the GPU has no memory left for 12 bytes of rows"):
+        to_device(backend.xp, np.zeros(3, dtype=np.float32))
+
+
+def test_another_error_of_the_device_stays_what_it_is(
+    backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("illegal address")
+
+    monkeypatch.setattr(backend, "multiply", fail)
+    with pytest.raises(RuntimeError, match="illegal address"):
+        best_earlier_match(backend.xp.asarray(unit(rng.normal(size=(60, 8)))))
+
+
+def test_a_device_that_computes_right_passes_the_self_test(backend: EmulatedBackend):
+    assert self_test.failure() is None
+    assert {"square", "halve", "screen", "rescore", "widen"} <= set(backend.launches)
+
+
+def test_a_device_that_does_not_is_not_chosen(
+    backend: EmulatedBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    right = backend.multiply
+
+    def off(later: Any, earlier: Any, out: Any) -> None:
+        right(later, earlier, out)
+        np.negative(out, out=out)
+
+    monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
+    monkeypatch.setattr(backend, "multiply", off)
+    arrays._passes_self_test.cache_clear()
+    try:
+        assert [arrays.resolve_device("auto") for _ in range(2)] == ["cpu", "cpu"]
+        (record,) = caplog.records
+        assert "device=auto computes on the CPU, since the GPU failed a self-test: its" in (
+            record.getMessage()
+        )
+        assert arrays.resolve_device("cuda") == "cuda"
+    finally:
+        arrays._passes_self_test.cache_clear()
+    monkeypatch.setattr(backend, "multiply", None)
+    assert "TypeError" in (self_test.failure() or "")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dedup_assets.compute import device_search
+from benchmarks.data import make_scenes
+from dedup_assets.compute import device_search, float16
 from dedup_assets.compute.device_search import squared_lengths
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import _on_device
@@ -115,11 +116,50 @@ def test_clusters_both_larger_and_smaller_than_a_product(
     np.testing.assert_array_equal(search(backend, x, *sizes), expected(x, *sizes))
 
 
-def test_rows_with_more_near_ties_than_slots(backend: EmulatedBackend, rng: np.random.Generator):
+def test_rows_with_more_near_ties_than_slots(
+    backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+):
     """No two are equal, and float16 cannot tell them apart: all are settled in float64."""
+    monkeypatch.setattr(device_search, "_FEWEST_SLOTS", 16)
+    settled: list[int] = []
+    by_product = device_search.best_earlier_in_float64
+
+    def counted(rows: Any, lines: Any, *limits: int) -> Any:
+        settled.append(len(lines))
+        return by_product(rows, lines, *limits)
+
+    monkeypatch.setattr(device_search, "best_earlier_in_float64", counted)
     x = unit(rng.normal(size=24) + 1e-6 * rng.normal(size=(100, 24)))
-    assert len(np.unique(x, axis=0)) > device_search._SLOTS + 20
+    assert len(np.unique(x, axis=0)) > 90
     np.testing.assert_array_equal(search(backend, x, 60, 40), expected(x, 60, 40))
+    assert settled == [60 - 17, 40 - 17]
+
+
+def test_larger_clusters_list_more_candidates():
+    assert [device_search._slots(rows) for rows in (2, 1024, 3200, 10**6)] == [64, 64, 200, 1024]
+
+
+def test_static_scenes(backend: EmulatedBackend):
+    """Each row has dozens of earlier ones that only float64 tells apart; none is too many."""
+    x = make_scenes(1000, 16, 50, seed=3)
+    found = search(backend, x, 700, 300)
+    np.testing.assert_array_equal(found, expected(x, 700, 300))
+    assert (found[0] > 0.999).sum() > 900
+
+
+@pytest.mark.parametrize("threads", [128, 256])
+def test_blocks_of_more_threads(
+    backend: EmulatedBackend,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+):
+    monkeypatch.setattr(backend, "all_threads", True)
+    monkeypatch.setattr(device_search, "_THREADS", threads)
+    monkeypatch.setattr(float16, "_THREADS", threads)
+    monkeypatch.setattr(device_search, "_WIDE_ROW", 32 if threads == 256 else 2048)
+    x = with_duplicates(rng, 130, 65)
+    np.testing.assert_array_equal(search(backend, x, 90, 40), expected(x, 90, 40))
 
 
 def test_values_that_float16_holds_only_as_subnormal_numbers(

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dedup_assets.compute.arrays import DeviceError, resolve_device, to_host
+from benchmarks.data import make_scenes
+from dedup_assets.compute.arrays import DeviceError, resolve_device, to_device, to_host
 from dedup_assets.compute.assign import nearest_centroids
 from dedup_assets.compute.bounds import screen_bound
 from dedup_assets.compute.cuda import CudaBackend
+from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.kmeans_cuml import fit_cuml
 from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import BestMatch, best_earlier_match, best_earlier_matches
+from dedup_assets.compute.self_test import failure
 from dedup_assets_tests.compute.oracle import exact_cosine
 from dedup_assets_tests.rows import unit, with_duplicates
 
@@ -144,20 +147,64 @@ def test_fast_scores_are_cosines_of_the_named_pair_just_below_the_maximum(
         assert score[i] == np.float32(exact_cosine(x[i], x[index[i]]))
 
 
-@pytest.mark.parametrize("signs", [False, True])
-@pytest.mark.parametrize("dim", [64, 768, 4096])
+def graded(rng: np.random.Generator, kind: str, dim: int) -> np.ndarray:
+    """512 unit rows whose products add up in ways that cost different numbers of digits."""
+    shape = (512, dim)
+    match kind:
+        case "positive":
+            return unit(rng.random(shape))
+        case "signs":
+            return unit(rng.normal(size=shape))
+        case "ladder":  # magnitudes from 1 down to where float16 ends, in any order
+            return unit(rng.choice([-1.0, 1.0], shape) * 2.0 ** -rng.integers(0, 14, shape))
+    # One large term first, and then terms each just too small to change the sum.
+    x = np.full(shape, 2.0**-13) * rng.uniform(0.9, 1.4, shape)
+    x[:, 0] = 1.0
+    return unit(x)
+
+
+@pytest.mark.parametrize("kind", ["positive", "signs", "ladder", "cut off"])
+@pytest.mark.parametrize("dim", [8, 40, 72, 768, 1000, 4096])
+@pytest.mark.parametrize("matrices", [1, 3])
 def test_tensor_cores_err_less_than_the_bound_says(
-    cp: Any, rng: np.random.Generator, dim: int, signs: bool
+    cp: Any, rng: np.random.Generator, matrices: int, dim: int, kind: str
 ):
-    rows = unit(
-        rng.normal(size=(2, 512, dim)).reshape(1024, dim) if signs else rng.random((1024, dim))
-    )
-    half = rows.astype(np.float16).reshape(2, 512, dim)
-    out = cp.empty((2, 512, 512), dtype=cp.float32)
+    """By one product, and by a batch of them, which are two functions of cuBLAS."""
+    half = np.stack([graded(rng, kind, dim) for _ in range(matrices)]).astype(np.float16)
+    out = cp.empty((matrices, 512, 512), dtype=cp.float32)
     CudaBackend().multiply(cp.asarray(half[:, ::-1].copy()), cp.asarray(half), out)
     wide = half.astype(np.float64)
     error = np.abs(out.get() - wide[:, ::-1] @ wide.transpose(0, 2, 1)).max()
     assert error <= 3 * screen_bound(dim, 1e-3)
+
+
+def test_static_scenes(cp: Any):
+    x = make_scenes(6_000, 96, 200, seed=3)
+    offsets = [0, 4_500, 6_000]
+    assert_equal(best_earlier_matches(cp.asarray(x), offsets), best_earlier_matches(x, offsets))
+
+
+def test_numbers_below_the_range_of_float32_in_expressions_of_cupy(cp: Any):
+    x = np.array(
+        [[1, 0, 0], [1e-40, 1, 0], [-1e-41, 1e-42, 1], [1, 2e-39, 3e-40], [0, 1, 1e-44]],
+        dtype=np.float32,
+    )
+    on_device = cp.asarray(x)
+    np.testing.assert_array_equal(to_host(squared_norms(on_device)), squared_norms(x))
+    found, host = nearest_centroids(on_device, on_device[:3]), nearest_centroids(x, x[:3])
+    np.testing.assert_array_equal(to_host(found.l2_distance), host.l2_distance)
+
+
+def test_rows_arrive_whole_and_leave_nothing_pinned(cp: Any, rng: np.random.Generator):
+    x = rng.normal(size=(3_000, 100)).astype(np.float32)
+    before = cp.get_default_pinned_memory_pool().n_free_blocks()
+    found = to_device(cp, x)
+    np.testing.assert_array_equal(to_host(found), x)
+    assert cp.get_default_pinned_memory_pool().n_free_blocks() == before
+
+
+def test_self_test(cp: Any):
+    assert failure() is None
 
 
 @pytest.fixture
