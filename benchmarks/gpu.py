@@ -6,7 +6,8 @@ NumPy, CuPy, threadpoolctl, pytest and hypothesis are enough for its first parts
 peers take part, and PyArrow, Polars, Dagster and rich the whole graph. First the tests that compare
 device and host, then the searches, k-means, the passes over all rows and the graph from end to end.
 Each part is a process of its own with a limit of time: one that fails loses no other, and what it
-said is kept. ``--small --device cpu`` tries all of it in a minute, on NumPy.
+said is kept. The limits are 25 minutes in all. ``--small --device cpu`` tries all of it in a
+minute, on NumPy.
 """
 
 import argparse
@@ -47,43 +48,43 @@ class Part:
 
 _LITTLE = ("--rows", "400", "--dim", "16", "--rounds", "1")
 PARTS = (
-    Part("tests", ("pytest", "-q", "-p", "no:cacheprovider", _ON_DEVICE), 300, ("pytest",)),
+    Part("tests", ("pytest", "-q", "-p", "no:cacheprovider", _ON_DEVICE), 200, ("pytest",)),
     Part(
         "search of 100,000 rows",
         ("benchmarks.pairwise", "--rows", "100000", "--clusters", "1"),
-        180,
+        120,
         small=_LITTLE,
     ),
     Part(
         "search of 1,000 clusters",
         ("benchmarks.pairwise", "--rows", "1000000", "--clusters", "1000"),
-        240,
+        150,
         small=("--clusters", "4", *_LITTLE),
     ),
     Part(
         "search of near-duplicates",
         ("benchmarks.pairwise", "--rows", "100000", "--clusters", "50", "--scene", "200"),
-        120,
+        90,
         small=("--clusters", "2", "--scene", "50", *_LITTLE),
     ),
-    Part("k-means", ("benchmarks.kmeans",), 180, small=("--clusters", "5", *_LITTLE)),
+    Part("k-means", ("benchmarks.kmeans",), 120, small=("--clusters", "5", *_LITTLE)),
     Part(
         "passes and all pairs of 1,000,000 rows",
         ("benchmarks.passes",),
-        240,
+        150,
         small=("--clusters", "5", "--queries", "20", *_LITTLE),
     ),
     Part(
         "end to end, 1,000,000 rows",
         ("benchmarks.gpu_end_to_end", "--rows", "1000000"),
-        240,
+        150,
         _GRAPH,
         ("--clusters", "4", *_LITTLE[:4]),
     ),
     Part(
         "end to end, 10,000,000 rows",
         ("benchmarks.gpu_end_to_end", "--rows", "10000000", "--clusters", "10000"),
-        900,
+        520,
         _GRAPH,
         ("--clusters", "6", *_LITTLE[:4]),
     ),

@@ -3,13 +3,14 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from dedup_assets_tests.served import free_port
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def serving(binaries: Path) -> Iterator[PostgresServer]:
     user = "nobody" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
-        server = PostgresServer("127.0.0.1", _free_port(), "dagster", "p@ss:w/rd", "postgres")
+        server = PostgresServer("127.0.0.1", str(free_port()), "dagster", "p@ss:w/rd", "postgres")
         (folder / "password").write_text(server.password)
         if user is not None:
             for path in (folder, folder / "password"):
@@ -64,9 +65,3 @@ def serving(binaries: Path) -> Iterator[PostgresServer]:
             yield server
         finally:
             call("pg_ctl", "-w", "-m", "immediate", "stop")
-
-
-def _free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])

@@ -1,10 +1,6 @@
 """A user's way through the UI: the mutations that its buttons send to a running ``dg dev``."""
 
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +20,10 @@ from dedup_assets_tests.assets.helpers import (
     write_part,
 )
 from dedup_assets_tests.command.helpers import clean_environment
-from dedup_assets_tests.command.test_ui import ask
-from dedup_assets_tests.processes import family, still_running
+from dedup_assets_tests.served import ask, dg_dev
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
 MOST_SECONDS = 180
 ROWS = 300
 KEYS = ["0-1", "2-3"]
@@ -45,12 +39,6 @@ def defs():
     found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
 """
-SUPERVISE = """
-import os, sys
-from dedup_assets.command.supervise import supervise
-sys.exit(supervise(sys.argv[1:], os.getcwd(), os.environ))
-"""
-
 ASSETS = """{
   assetNodes {
     assetKey { path } partitionKeys staleStatus
@@ -227,41 +215,13 @@ def write_project(root: Path) -> None:
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     root = tmp_path_factory.mktemp("dev")
     write_project(root)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = root / "server.log"
-    dev = [str(BIN / "dg"), "dev", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISE, *dev],
-            cwd=root,
-            env=clean_environment(
-                DAGSTER_HOME=str(root / "home"),
-                DG_CLI_CONFIG=str(root / "none"),
-                DAGSTER_DISABLE_TELEMETRY="1",
-            ),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    found = Ui(root, f"http://127.0.0.1:{port}/graphql")
-
-    def answers() -> bool:
-        assert server.poll() is None, log.read_text()
-        try:
-            return bool(found.ask("{ assetNodes { id } }"))
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
-    started = set()
-    try:
-        when(answers)
-        started = family(server.pid)
-        yield found
-    finally:
-        server.terminate()
-        server.wait(60)
-    assert not still_running(started)
+    environment = clean_environment(
+        DAGSTER_HOME=str(root / "home"),
+        DG_CLI_CONFIG=str(root / "none"),
+        DAGSTER_DISABLE_TELEMETRY="1",
+    )
+    with dg_dev(root, root / "server.log", environment) as url:
+        yield Ui(root, url)
 
 
 def test_the_buttons_of_the_ui_do_what_they_say(ui: Ui) -> None:

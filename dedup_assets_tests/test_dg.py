@@ -10,6 +10,7 @@ import yaml
 
 from dedup_assets_tests.assets.helpers import near_duplicates, write_part
 from dedup_assets_tests.command.helpers import ROOT, clean_environment
+from dedup_assets_tests.served import ask, dg_dev
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +51,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dg(project: Path) -> Dg:
-    """`dg` in the new project, which finds the wheel and not this repository."""
+def environment(project: Path) -> dict[str, str]:
+    """Of the new project, which finds the wheel and not this repository."""
     home = project / "home"
     home.mkdir(exist_ok=True)
-    env = clean_environment(
+    return clean_environment(
         PYTHONPATH=f"{project.parent / 'site'}:{project / 'src'}",
         DAGSTER_HOME=str(home),
         DAGSTER_DISABLE_TELEMETRY="1",
     )
-    return lambda *arguments: call(BIN / "dg", *arguments, cwd=project, env=env)
+
+
+@pytest.fixture
+def dg(project: Path, environment: dict[str, str]) -> Dg:
+    """`dg` in the new project."""
+    return lambda *arguments: call(BIN / "dg", *arguments, cwd=project, env=environment)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,22 @@ def test_dg_accepts_the_repository(arguments: tuple[str, ...], says: str) -> Non
     assert says in call(BIN / "dg", *arguments, cwd=ROOT, env=env)
 
 
-def test_a_scaffolded_component_checks_and_runs_to_shards(project: Path, dg: Dg) -> None:
+def test_dg_dev_serves_the_repository(tmp_path: Path) -> None:
+    env = clean_environment(DAGSTER_HOME=str(tmp_path), DAGSTER_DISABLE_TELEMETRY="1")
+    with dg_dev(ROOT, tmp_path / "server.log", env) as url:
+        assert locations(url) == ["dedup_assets"]
+
+
+def locations(url: str) -> list[str]:
+    query = (
+        "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
+    )
+    return [node["location"]["name"] for node in ask(url, query)["repositoriesOrError"]["nodes"]]
+
+
+def test_a_scaffolded_component_checks_and_runs_to_shards(
+    project: Path, dg: Dg, environment: dict[str, str], tmp_path: Path
+) -> None:
     assert "dedup_assets.SemanticDedup" in dg("list", "components", "--json")
     write_part(project / "data", near_duplicates(60, 8), [f"c-{i}" for i in range(60)])
     scaffold = ("scaffold", "defs", "dedup_assets.SemanticDedup", "my_clips")
@@ -88,3 +109,8 @@ def test_a_scaffolded_component_checks_and_runs_to_shards(project: Path, dg: Dg)
     dg("launch", "--assets", SCORING, "--partition-range", "0...1")
     dg("launch", "--assets", 'key:"my_clips/duplicate_ids"+', "--partition", "0.01")
     assert (project / "out/shards/eps=0.01/index.parquet").exists()
+    with dg_dev(project, tmp_path / "server.log", environment) as url:
+        assert locations(url) == ["my-project"]
+        nodes = ask(url, "{ assetNodes { assetKey { path } assetMaterializations { runId } } }")
+        made = [n["assetKey"]["path"] for n in nodes["assetNodes"] if n["assetMaterializations"]]
+        assert ["my_clips", "curated_shards"] in made

@@ -12,7 +12,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from dedup_assets.assets.common import asset_key
 from dedup_assets.checks import BLOCKING
 from dedup_assets.component import build_definitions
-from dedup_assets.graph import READS
+from dedup_assets.graph import CURATION, READS
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets.runs import RANGE_END, RANGE_START
 from dedup_assets_tests.assets.daemon import LAUNCHER, Daemon, daemon_over
@@ -76,7 +76,7 @@ def status_of(daemon: Daemon, asset: str, check: str, eps: str | None) -> str:
     return records[0].status.value if records else "none"
 
 
-EPS_CHECKS = [(asset, check) for asset, checks in BLOCKING.items() for check in checks]
+EPS_CHECKS = [(asset, check) for asset in CURATION for check in BLOCKING[asset]]
 
 
 def test_each_check_of_a_backfill_passes_for_its_eps(daemon: Daemon) -> None:

@@ -11,8 +11,9 @@ import pytest
 from dedup_assets_tests.assets.helpers import clip_ids, near_duplicates, write_clips, write_part
 from dedup_assets_tests.command.conftest import Call
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment
-from dedup_assets_tests.command.test_ui import ask_when_ready, start_ui, stop
+from dedup_assets_tests.command.test_ui import start_ui
 from dedup_assets_tests.conftest import bytes_of
+from dedup_assets_tests.served import ask_when_ready, stop
 
 pytestmark = pytest.mark.slow
 

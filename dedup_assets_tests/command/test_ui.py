@@ -1,11 +1,6 @@
 """``dedup-assets ui``: what the command materialized, read over GraphQL."""
 
-import json
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +10,12 @@ import pytest
 
 from dedup_assets_tests.assets.helpers import near_duplicates, write_part
 from dedup_assets_tests.command.helpers import COMMAND, clean_environment, command
+from dedup_assets_tests.served import ask_when_ready, free_port, stop
 
 pytestmark = pytest.mark.slow
 
 EPS = ["0.001", "0.05"]
 KEYS = [f"{cluster}" for cluster in range(6)]
-MOST_SECONDS = 90
 
 STATUS = """
 query Status {
@@ -70,16 +65,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = root / "server.log"
     url, server = start_ui(root, log)
     try:
-        yield Served(url, ask_when_ready(url, server, log))
+        yield Served(url, ask_when_ready(url, server, log, STATUS))
     finally:
         stop(server)
 
 
 def start_ui(root: Path, log: Path) -> tuple[str, subprocess.Popen[bytes]]:
     """Start ``dedup-assets ui`` on ``root/output``; returns where it will answer to GraphQL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with log.open("w") as file:
         server = subprocess.Popen(
             [*COMMAND, "ui", "output", "--port", str(port)],
@@ -89,36 +82,6 @@ def start_ui(root: Path, log: Path) -> tuple[str, subprocess.Popen[bytes]]:
             stderr=subprocess.STDOUT,
         )
     return f"http://127.0.0.1:{port}/graphql", server
-
-
-def ask_when_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
-    """Ask until the server is up and has loaded its code location."""
-    end = time.monotonic() + MOST_SECONDS
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
-        try:
-            data = ask(url, STATUS)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            data = {"assetNodes": []}
-        if data["assetNodes"]:
-            return data
-        time.sleep(0.25)
-    raise AssertionError(f"no answer in {MOST_SECONDS} s: {log.read_text()[-2000:]}")
-
-
-def ask(url: str, query: str, **variables: Any) -> dict[str, Any]:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found = json.load(answer)
-    assert "errors" not in found, found["errors"]
-    return found["data"]
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server, which ends what it started."""
-    server.terminate()
-    server.wait(60)
 
 
 def test_ui_shows_the_keys_of_the_command_as_materialized(served: Served) -> None:

@@ -11,9 +11,10 @@ from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.runs import RANGE_END, RANGE_START, scoring_job_name
 from dedup_assets.store.filesystem import Store
 from dedup_assets_tests.assets.helpers import make_settings, open_instance
-from dedup_assets_tests.command.test_ui import ask, ask_when_ready, start_ui
+from dedup_assets_tests.command.test_ui import start_ui
 from dedup_assets_tests.conftest import unit, write_inputs
 from dedup_assets_tests.processes import family, still_running, wait_until
+from dedup_assets_tests.served import ask, ask_when_ready
 
 pytestmark = pytest.mark.slow
 

@@ -140,11 +140,20 @@ def test_larger_clusters_list_more_candidates():
 
 
 def test_static_scenes(backend: EmulatedBackend):
-    """Each row has dozens of earlier ones that only float64 tells apart; none is too many."""
-    x = make_scenes(1000, 16, 50, seed=3)
-    found = search(backend, x, 700, 300)
-    np.testing.assert_array_equal(found, expected(x, 700, 300))
-    assert (found[0] > 0.999).sum() > 900
+    """Each row has many earlier ones that only float64 tells apart, and in the first cluster more
+    than are listed."""
+    x = make_scenes(3000, 16, 200, seed=3)
+    found = search(backend, x, 2200, 800)
+    np.testing.assert_array_equal(found, expected(x, 2200, 800))
+    assert (found[0] > 0.999).sum() > 2900
+
+
+def test_ladders_of_magnitudes(backend: EmulatedBackend, rng: np.random.Generator):
+    """What float16 rounds away, or loses, differs from number to number of a row."""
+    shape = (300, 50)
+    x = unit(rng.choice([-1.0, 1.0], shape) * 2.0 ** -rng.integers(0, 30, shape))
+    x[1::2] = unit(x[1::2] + 1e-4 * rng.normal(size=x[1::2].shape))
+    np.testing.assert_array_equal(search(backend, x, 200, 100), expected(x, 200, 100))
 
 
 @pytest.mark.parametrize("threads", [128, 256])
