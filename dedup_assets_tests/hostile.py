@@ -73,6 +73,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "max_fragments": st.integers(1, 2**40),
     "allow_links": st.booleans(),
     "on_invalid": _choice("on_invalid"),
+    "device_memory_fraction": st.floats(0, 1, exclude_min=True),
     "pairwise_batch_size": st.none() | _positive,
     "memory_budget": st.integers(16 << 20, 1 << 50),
     "device": _choice("device"),

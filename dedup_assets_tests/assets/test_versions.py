@@ -52,6 +52,7 @@ NOTHING: dict[str, Any] = {
     "eps_to_extract": "0.5",
     "device": "cpu",
     "memory_budget": 1 << 24,
+    "device_memory_fraction": 0.5,
     "pairwise_batch_size": 64,
     "files_per_partition": 1,
     "max_fragments": 1,

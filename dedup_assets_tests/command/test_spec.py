@@ -150,6 +150,7 @@ def test_null_is_as_if_not_given(call: Call, started: Started, spec: Any) -> Non
         "refit": False,
         "replace_shards": False,
         "output_zip": None,
+        "location": "dedup_assets",
     }
 
 
@@ -172,6 +173,7 @@ def test_switches_and_chosen_clusters_reach_the_run(
         "refit": True,
         "replace_shards": True,
         "output_zip": str(tmp_path / "o.zip"),
+        "location": "dedup_assets",
     }
 
 

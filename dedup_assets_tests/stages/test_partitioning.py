@@ -154,7 +154,7 @@ def test_an_invalid_row_is_named_in_the_order_of_the_files(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
-@pytest.mark.parametrize("where", ["nearest_centroids", "fingerprint"])
+@pytest.mark.parametrize("where", ["to_device", "fingerprint"])
 def test_threads_are_gone_after_an_interrupt_and_a_second_run_mends_it(
     prepared: Settings,
     expected: dict[str, bytes],

@@ -154,10 +154,11 @@ def test_a_cluster_has_to_fit_three_times_beside_the_budget(
     work = workload(settings, found)
     assert not predict(work, found.rates, 1, 100).in_memory  # 100 * 8 * 4 = 3,200 bytes
     assert suggest(settings, found, 1e9).clusters > 1
-    monkeypatch.setattr(suggestion, "free_device_memory", lambda device: 500 + 3 * 1200)
-    assert measured(settings).free_bytes == 1200
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(suggestion, "resolve_device", lambda device: "cuda")
+        on_a_gpu.setattr(suggestion, "compute_budget", lambda settings: 2 * 3 * 1200)
+        assert measured(settings).free_bytes == 1200
     monkeypatch.setattr(suggestion, "free_memory", lambda: None)
-    monkeypatch.setattr(suggestion, "free_device_memory", lambda device: None)
     assert measured(settings).free_bytes is None
 
 
