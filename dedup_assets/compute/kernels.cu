@@ -1,6 +1,6 @@
-// Kernels of compute.device_search, compute.kmeans and compute.exact. In `screen` and `rescore` a block of threads
-// serves one row of one matrix of products; `row` counts within a cluster, `start` maps it to the
-// arrays of all rows. Every block is of whole warps.
+// Kernels of compute.device_search, compute.kmeans and compute.exact. In `screen` and `rescore` a
+// block of threads serves one row of one matrix of products; `row` counts within a cluster, `start`
+// maps it to the arrays of all rows. Every block is of whole warps.
 
 #define NONE __int_as_float(0xff800000)  // minus infinity
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 SUPERVISOR = """
 import os, signal, sys
 from dedup_assets.command.supervise import supervise
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 for name in sys.argv[3].split():
     signal.signal(signal.Signals[name], signal.SIG_IGN)
 sys.exit(supervise([sys.executable, "-c", sys.argv[1], sys.argv[2]], sys.argv[2], os.environ))
