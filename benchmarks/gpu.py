@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.machine import describe
 from benchmarks.output import print_table, write_json
 
+_PYTEST = ("pytest", "--noconftest", "-q", "-p", "no:cacheprovider")
 _ON_DEVICE = "dedup_assets_tests/compute/gpu/test_on_device.py"
 _GRAPH = ("pyarrow", "polars", "dagster", "rich")
 _SAID = 4_000  # characters of what a part wrote last
@@ -48,7 +49,7 @@ class Part:
 
 _LITTLE = ("--rows", "400", "--dim", "16", "--rounds", "1")
 PARTS = (
-    Part("tests", ("pytest", "-q", "-p", "no:cacheprovider", _ON_DEVICE), 200, ("pytest",)),
+    Part("tests", (*_PYTEST, _ON_DEVICE), 200, ("pytest", "hypothesis")),
     Part(
         "search of 100,000 rows",
         ("benchmarks.pairwise", "--rows", "100000", "--clusters", "1"),
