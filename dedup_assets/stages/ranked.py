@@ -1,6 +1,7 @@
 """The rows of a cluster in rank order."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,14 +9,13 @@ import pyarrow.compute as pc
 
 from dedup_assets.compute.hashing import row_digests
 from dedup_assets.compute.ranking import RankKey, rank_order
-from dedup_assets.errors import StaleError
 from dedup_assets.settings import Settings
 from dedup_assets.state.commits import missing_fragment
 from dedup_assets.state.scores import ranking
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.arrow import column_to_vectors, hash_ids
-from dedup_assets.store.tables import read_table
+from dedup_assets.store.arrow import hash_ids
+from dedup_assets.store.vectors import read_vectors
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,35 @@ class RankedRows:
     digests: pa.Array
 
 
+@dataclass(frozen=True)
+class Digested:
+    """Rows whose vectors were digested before.
+
+    Attributes:
+        groups: the file groups that they came from. Fragments are never changed, so the rows of
+            these groups are still the same.
+        rows: ids and digests, columns of `schemas.score_ledger`.
+    """
+
+    groups: frozenset[str]
+    rows: pa.Table
+
+
 def read_ranked(
-    snapshot: Snapshot, cluster: int, fragments: list[str], out: np.ndarray
+    snapshot: Snapshot,
+    cluster: int,
+    fragments: list[dict[str, Any]],
+    out: np.ndarray,
+    before: Digested | None = None,
 ) -> RankedRows:
-    """Read a cluster's rows in rank order into ``out``, of shape (n, d), float32, host.
+    """Read a cluster's rows in rank order.
+
+    Args:
+        snapshot: of the output.
+        cluster: its number.
+        fragments: of the cluster, as its commit lists them.
+        out: of shape (n, d), float32, host; takes the vectors.
+        before: rows whose digests are taken over, which saves most of the time.
 
     Raises:
         StaleError: a fragment is missing, or has other rows than its commit says.
@@ -42,20 +67,39 @@ def read_ranked(
     manifest = snapshot.manifest
     if not fragments:
         return RankedRows(pa.array([], manifest.id_type), digest_column(out))
-    table = pa.concat_tables([_read_fragment(snapshot, cluster, name) for name in fragments])
-    if table.num_rows != len(out):
-        raise StaleError(
-            f"the fragments of cluster {cluster} hold {table.num_rows} rows and not the "
-            f"{len(out)} that were written; materialize cluster_partitions again"
-        )
-    vectors = column_to_vectors(table[schemas.EMBEDDING], manifest.dim)
-    table = table.drop_columns([schemas.EMBEDDING])
+    vectors, tables, known = np.empty_like(out), [], np.zeros(len(out), dtype=bool)
+    columns = [f.name for f in schemas.fragment(manifest.id_type, manifest.metadata)]
+    columns.remove(schemas.EMBEDDING)
+    start = 0
+    for fragment in fragments:
+        span = slice(start, start + fragment["rows"])
+        tables.append(_read_fragment(snapshot, cluster, fragment, vectors[span], columns))
+        known[span] = before is not None and fragment["group"] in before.groups
+        start = span.stop
+    table = pa.concat_tables(tables)
     by_id = pc.sort_indices(table[schemas.ID])
     table = table.take(by_id)
     order = _rank(snapshot.settings, table)
-    np.take(vectors, by_id.to_numpy()[order], axis=0, out=out, mode="clip")
+    row_of = by_id.to_numpy()[order]
+    np.take(vectors, row_of, axis=0, out=out, mode="clip")
     ids = table[schemas.ID].combine_chunks().take(pa.array(order))
-    return RankedRows(ids, digest_column(out))
+    return RankedRows(ids, _digests(ids, out, known[row_of], before))
+
+
+def _digests(
+    ids: pa.Array, rows: np.ndarray, known: np.ndarray, before: Digested | None
+) -> pa.Array:
+    """The digest of each row; of those that are ``known`` it is looked up."""
+    if before is None or not known.any():
+        return digest_column(rows)
+    found = pc.index_in(ids, value_set=before.rows[schemas.ID].combine_chunks())
+    looked_up = known & found.is_valid().to_numpy(zero_copy_only=False)
+    new = digest_column(rows[~looked_up])
+    place = np.empty(len(ids), dtype=np.int64)
+    place[~looked_up] = np.arange(len(new))
+    place[looked_up] = found.filter(pa.array(looked_up)).to_numpy() + len(new)
+    old = before.rows[schemas.DIGEST].combine_chunks()
+    return pa.concat_arrays([new, old]).take(pa.array(place))
 
 
 def digest_column(rows: np.ndarray) -> pa.Array:
@@ -66,10 +110,12 @@ def digest_column(rows: np.ndarray) -> pa.Array:
     )
 
 
-def _read_fragment(snapshot: Snapshot, cluster: int, name: str) -> pa.Table:
-    path = layout.fragment(cluster, name)
+def _read_fragment(
+    snapshot: Snapshot, cluster: int, fragment: dict[str, Any], out: np.ndarray, columns: list[str]
+) -> pa.Table:
+    path = layout.fragment(cluster, fragment["fragment"])
     try:
-        return read_table(snapshot.store, path)
+        return read_vectors(snapshot.store, path, out, columns)
     except FileNotFoundError:
         raise missing_fragment(snapshot.store, path) from None
 

@@ -1,8 +1,9 @@
 """Rows of many fragments, batch by batch, for a pass over some or all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,14 @@ from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead
 from dedup_assets.state.commits import fragment_name, missing_fragment
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_batches
+from dedup_assets.store.vectors import read_vector_batches
+
+T = TypeVar("T")
+
+_Part = tuple[pa.RecordBatch, np.ndarray]
+"""Ids and vectors of some rows of a fragment."""
 
 
 class Fragment(NamedTuple):
@@ -76,16 +82,33 @@ def count(fragments: Sequence[Fragment]) -> int:
 def read_fragments(
     store: Store, fragments: Sequence[Fragment], columns: list[str], rows: int, budget: int
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Of each fragment its batches, read ahead: there are many, and most are small."""
-    with read_ahead(
+    """Some columns of each fragment in batches."""
+    with _reading(
+        store,
         fragments,
         lambda fragment: read_batches(store, fragment.path, columns, rows),
         lambda batch: int(batch.nbytes),
+        budget,
+    ) as sources:
+        yield from sources
+
+
+def _reading(
+    store: Store,
+    fragments: Sequence[Fragment],
+    read: Callable[[Fragment], Iterator[T]],
+    size: Callable[[T], int],
+    budget: int,
+) -> AbstractContextManager[Iterator[Iterator[T]]]:
+    """The items of each fragment, read ahead: there are many fragments, and most are small."""
+    return read_ahead(
+        fragments,
+        read,
+        size,
         threads=store.threads(thread_count() if len(fragments) > 1 else 0, REMOTE_READERS),
         budget=budget,
         expected=budget // REMOTE_READERS,
-    ) as sources:
-        yield from sources
+    )
 
 
 def read_rows(
@@ -95,26 +118,34 @@ def read_rows(
 
     Fragments may be small, and a product of small matrices is slow.
     """
-    held: list[tuple[Fragment, pa.RecordBatch]] = []
-    columns = [schemas.ID, schemas.EMBEDDING]
-    read = read_fragments(store, fragments, columns, rows, budget)
-    for fragment, parts in zip(fragments, read, strict=True):
-        for part in parts:
-            held.append((fragment, part))
-            if sum(len(part) for _, part in held) >= rows:
-                yield _gather(held, dim)
-                held = []
+    held: list[tuple[Fragment, _Part]] = []
+
+    def read(fragment: Fragment) -> Iterator[_Part]:
+        return read_vector_batches(store, fragment.path, [schemas.ID], dim, rows)
+
+    with _reading(store, fragments, read, _part_bytes, budget) as sources:
+        for fragment, parts in zip(fragments, sources, strict=True):
+            for part in parts:
+                held.append((fragment, part))
+                if sum(len(ids) for _, (ids, _) in held) >= rows:
+                    yield _gather(held)
+                    held = []
     if held:
-        yield _gather(held, dim)
+        yield _gather(held)
 
 
-def _gather(held: list[tuple[Fragment, pa.RecordBatch]], dim: int) -> Batch:
+def _part_bytes(part: _Part) -> int:
+    columns, vectors = part
+    return int(columns.nbytes + vectors.nbytes)
+
+
+def _gather(held: list[tuple[Fragment, _Part]]) -> Batch:
     parts = [part for _, part in held]
-    sizes = [len(part) for part in parts]
-    embeddings = pa.chunked_array([part.column(schemas.EMBEDDING) for part in parts])
+    vectors = [vectors for _, vectors in parts]
+    sizes = [len(rows) for rows in vectors]
     return Batch(
-        pa.concat_arrays([part.column(schemas.ID) for part in parts]),
-        column_to_vectors(embeddings, dim),
+        pa.concat_arrays([columns.column(schemas.ID) for columns, _ in parts]),
+        vectors[0] if len(vectors) == 1 else np.concatenate(vectors),
         np.repeat([fragment.cluster for fragment, _ in held], sizes),
         np.repeat([fragment.group for fragment, _ in held], sizes),
     )

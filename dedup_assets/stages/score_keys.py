@@ -1,6 +1,7 @@
 """What there is of the scores of a partition key, and what has to be compared."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ class Task:
     key: "Key"
     number: int
     fingerprint: str
-    fragments: list[str]
+    fragments: list[dict[str, Any]]
     rows: int
 
 
@@ -92,9 +93,8 @@ def begin_key(
     tasks = []
     for cluster, fragments in snapshot.fragments([name]).items():
         if cluster in waiting:
-            names = [f["fragment"] for f in fragments]
             rows = sum(f["rows"] for f in fragments)
-            tasks.append(Task(key, cluster, expected[cluster], names, rows))
+            tasks.append(Task(key, cluster, expected[cluster], fragments, rows))
     return key, tasks
 
 

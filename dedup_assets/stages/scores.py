@@ -15,7 +15,7 @@ from dedup_assets.stages import comparing
 from dedup_assets.stages.comparing import Cluster, compare_clusters
 from dedup_assets.stages.known import Known, known_matches
 from dedup_assets.stages.machine import compute_budget, compute_module
-from dedup_assets.stages.ranked import RankedRows, read_ranked
+from dedup_assets.stages.ranked import Digested, RankedRows, read_ranked
 from dedup_assets.stages.score_keys import (
     Key,
     Task,
@@ -135,7 +135,8 @@ def _commit(snapshot: Snapshot, key: Key) -> KeyScores:
         ]
         schema = schemas.score_ledger(id_type)
         table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
-        found = write_ledger(store, key.name, snapshot.compared_by, entries, table)
+        groups = [group.name for group in snapshot.groups]
+        found = write_ledger(store, key.name, snapshot.compared_by, entries, groups, table)
     if key.marked:
         unmark(store, key.name)
     key.tables.clear()
@@ -205,13 +206,14 @@ def _score_batch(
     remote = min(REQUESTS, max(2, settings.compute.memory_budget // (128 << 20)))
     threads = store.threads(thread_count(), remote)
     rows: dict[int, RankedRows] = {}
+    before = {task.number: _before(snapshot, task) for task in batch}
 
     def read(task: Task) -> RankedRows:
-        own = x[spans[task.number]]
+        own, number = x[spans[task.number]], task.number
         if xp is np:
-            return read_ranked(snapshot, task.number, task.fragments, own)
+            return read_ranked(snapshot, number, task.fragments, own, before[number])
         host = np.empty(own.shape, dtype=np.float32)
-        ranked = read_ranked(snapshot, task.number, task.fragments, host)
+        ranked = read_ranked(snapshot, number, task.fragments, host, before[number])
         copy_to(own, host)
         return ranked
 
@@ -234,7 +236,8 @@ def _score_batch(
             advance(task.rows)
     remaining = [task for task in batch if task.number not in tables]
     to_compare = [
-        Cluster(t.number, spans[t.number], _known(snapshot, t, rows[t.number])) for t in remaining
+        Cluster(t.number, spans[t.number], _known(snapshot, t, rows[t.number], before[t.number]))
+        for t in remaining
     ]
     best = compare_clusters(settings, x, to_compare, advance)
     schema = schemas.pairs(snapshot.manifest.id_type)
@@ -279,18 +282,26 @@ def _recover(snapshot: Snapshot, task: Task, rows: RankedRows) -> pa.Table | Non
     return table.replace_schema_metadata(None)
 
 
-def _known(snapshot: Snapshot, task: Task, rows: RankedRows) -> Known | None:
-    """What earlier scores say of a cluster, if there are any that can be brought up to date."""
+def _before(snapshot: Snapshot, task: Task) -> Digested | None:
+    """The rows of a cluster that were scored before, by the same rules."""
     found = task.key.found
     if (
         found is None
-        or snapshot.settings.compute.precision != "exact"
         or found.compared_by != snapshot.compared_by
-        or task.rows < comparing.FEWEST_UPDATED
         or task.number not in found.clusters
     ):
         return None
-    return known_matches(rows, before_of(snapshot.store, task.key).rows(task.number))
+    return Digested(found.groups, before_of(snapshot.store, task.key).rows(task.number))
+
+
+def _known(
+    snapshot: Snapshot, task: Task, rows: RankedRows, before: Digested | None
+) -> Known | None:
+    """What earlier scores say of a cluster, if there are any that can be brought up to date."""
+    exact = snapshot.settings.compute.precision == "exact"
+    if before is None or not exact or task.rows < comparing.FEWEST_UPDATED:
+        return None
+    return known_matches(rows, before.rows)
 
 
 def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) -> int:

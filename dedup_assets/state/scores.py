@@ -1,5 +1,6 @@
 """The ledger of the scores: for each partition key the rows of all its clusters in one file."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,14 @@ class ScoreLedger:
         fingerprint: digest of everything below.
         compared_by: what decides the scores of given rows: centroids, columns, ranking, precision.
         clusters: by number, ascending.
+        groups: the file groups that their rows came from.
     """
 
     key: str
     fingerprint: str
     compared_by: str
     clusters: dict[int, Entry]
+    groups: frozenset[str]
 
     def current(self, expected: dict[int, str]) -> set[int]:
         """The clusters whose scores are those of ``expected``, a fingerprint for each cluster."""
@@ -62,7 +65,8 @@ def read_ledger(store: Store, key: str) -> ScoreLedger | None:
     if info is None or info.get("version") != VERSION:
         return None
     clusters = {number: Entry(*values) for number, *values in info["clusters"]}
-    return ScoreLedger(key, info["fingerprint"], info["compared_by"], clusters)
+    groups = frozenset(info.get("groups", []))  # earlier versions did not say
+    return ScoreLedger(key, info["fingerprint"], info["compared_by"], clusters, groups)
 
 
 def read_scores(store: Store, ledger: ScoreLedger, columns: list[str] | None = None) -> pa.Table:
@@ -81,7 +85,12 @@ def score_frame(store: Store, ledger: ScoreLedger) -> pl.DataFrame:
 
 
 def write_ledger(
-    store: Store, key: str, compared_by: str, clusters: dict[int, Entry], table: pa.Table
+    store: Store,
+    key: str,
+    compared_by: str,
+    clusters: dict[int, Entry],
+    groups: Iterable[str],
+    table: pa.Table,
 ) -> ScoreLedger:
     """Commit the scores of a key; the pruning tables of its clusters are there by now."""
     listed = [[number, e.fingerprint, e.rows, e.bytes] for number, e in sorted(clusters.items())]
@@ -91,9 +100,10 @@ def write_ledger(
         "fingerprint": digest,
         "compared_by": compared_by,
         "clusters": listed,
+        "groups": sorted(groups),
     }
     write_table(store, layout.score_ledger(key), table, info)
-    return ScoreLedger(key, digest, compared_by, dict(sorted(clusters.items())))
+    return ScoreLedger(key, digest, compared_by, dict(sorted(clusters.items())), frozenset(groups))
 
 
 def mark_unfinished(store: Store, key: str) -> None:

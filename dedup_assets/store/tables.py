@@ -63,7 +63,7 @@ def read_table(store: Store, name: str, columns: list[str] | None = None) -> pa.
         FileNotFoundError: there is no such file.
         StaleError: it cannot be read as Parquet.
     """
-    with _opened(store, name) as file:
+    with opened(store, name) as file:
         parquet = pq.ParquetFile(file, pre_buffer=not store.is_local)
         return parquet.read(columns=columns, use_threads=False)
 
@@ -109,7 +109,7 @@ def read_batches(
         FileNotFoundError: there is no such file.
         StaleError: it cannot be read as Parquet.
     """
-    with _opened(store, name) as file:
+    with opened(store, name) as file:
         parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
         yield from parquet.iter_batches(rows, columns=columns, use_threads=False)
 
@@ -144,7 +144,7 @@ def count_rows(store: Store, name: str) -> int:
         FileNotFoundError: there is no such file.
         StaleError: it cannot be read as Parquet.
     """
-    with _opened(store, name) as file:
+    with opened(store, name) as file:
         return pq.ParquetFile(file).metadata.num_rows
 
 
@@ -155,7 +155,7 @@ def read_info(store: Store, name: str) -> dict[str, Any] | None:
         StaleError: it cannot be read as Parquet, or was rewritten meanwhile.
     """
     try:
-        with _opened(store, name) as file:
+        with opened(store, name) as file:
             schema = pq.ParquetFile(file).schema_arrow
     except FileNotFoundError:
         return None
@@ -165,7 +165,7 @@ def read_info(store: Store, name: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _opened(store: Store, name: str) -> Iterator[IO[bytes]]:
+def opened(store: Store, name: str) -> Iterator[IO[bytes]]:
     """A file of the output that is read as Parquet in the block.
 
     Raises:

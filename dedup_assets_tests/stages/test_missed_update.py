@@ -207,15 +207,20 @@ def done(tmp_path: Path, mixed: np.ndarray, names: list[str]) -> Settings:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """The group of each fragment read, by name, and whether its vectors were."""
     seen: list[tuple[str, bool]] = []
-    real = sample_rows.read_batches
 
-    def counting(store: Store, name: str, columns: list[str], rows: int) -> Any:
-        with store.open(name) as file:
-            group = info_of(pq.ParquetFile(file).schema_arrow)["group"]
-        seen.append((group, "embedding" in columns))
-        return real(store, name, columns, rows)
+    def count(function: str, *, vectors: bool) -> None:
+        real = getattr(sample_rows, function)
 
-    monkeypatch.setattr(sample_rows, "read_batches", counting)
+        def counting(store: Store, name: str, *rest: Any) -> Any:
+            with store.open(name) as file:
+                group = info_of(pq.ParquetFile(file).schema_arrow)["group"]
+            seen.append((group, vectors))
+            return real(store, name, *rest)
+
+        monkeypatch.setattr(sample_rows, function, counting)
+
+    count("read_batches", vectors=False)
+    count("read_vector_batches", vectors=True)
     return seen
 
 

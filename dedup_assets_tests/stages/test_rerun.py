@@ -9,6 +9,7 @@ import pytest
 
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, SettingsError, StaleError
+from dedup_assets.stages import ranked
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates, stale_eps
 from dedup_assets.stages.embeddings import list_embeddings
@@ -21,6 +22,7 @@ from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.tables import read_table
 from dedup_assets_tests.conftest import (
     Results,
     bytes_of,
@@ -242,12 +244,32 @@ def test_new_rows_shuffle_only_their_group_and_score_only_their_clusters(
     assert again.duplicates["0.01"].total == 122
 
 
+def test_only_rows_of_new_groups_are_digested(
+    done: Results, tmp_path: Path, mixed: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    digested: list[int] = []
+    real = ranked.row_digests
+
+    def count(rows: np.ndarray, size: int) -> np.ndarray:
+        digested.append(len(rows))
+        return real(rows, size)
+
+    monkeypatch.setattr(ranked, "row_digests", count)
+    write_parquet(tmp_path / "in" / "zzz.parquet", ["new-0", "new-1"], read_cluster(done, 1)[:2])
+    again = run_stages(done.settings)
+    assert sum(digested) == 2
+    ledger = [read_table(done.store, layout.score_ledger(key)) for key in again.scores]
+    for key in again.scores:
+        done.store.delete(layout.score_ledger(key))
+    run_stages(done.settings)
+    assert sum(digested) > len(mixed)
+    assert [read_table(done.store, layout.score_ledger(key)) for key in again.scores] == ledger
+
+
 def read_cluster(done: Results, cluster: int) -> np.ndarray:
     """The input vectors of one cluster."""
     ids = [row[0] for row in done.pairs(cluster)]
     assert ids
-    from dedup_assets.store.tables import read_table
-
     files = [f"{layout.cluster_folder(cluster)}/{f}" for f in
              done.store.list(layout.cluster_folder(cluster))]  # fmt: skip
     rows = [v for f in files for v in read_table(done.store, f)["embedding"].to_pylist()]
