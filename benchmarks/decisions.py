@@ -6,14 +6,17 @@ Ratios within one run; absolute times depend on the machine and on who else uses
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from benchmarks.data import make_data
 from dedup_assets.compute.exact import pair_dots
+from dedup_assets.compute.hashing import row_digests
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match
@@ -27,8 +30,11 @@ from dedup_assets.stages.scores import score
 from dedup_assets.state.manifest import load_manifest
 from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
-from dedup_assets.store.arrow import hash_ids
+from dedup_assets.store import schemas
+from dedup_assets.store.arrow import column_to_vectors, hash_ids, vectors_to_column
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.tables import read_table, write_table
+from dedup_assets.store.vectors import read_vectors
 
 ROWS, DIM = 8_000, 768
 
@@ -113,6 +119,30 @@ def sampling() -> None:
     print(f"hashing ids: {hashing / normalising:.1%} of normalising as many rows of {DIM}")
 
 
+def reading() -> None:
+    rng = np.random.default_rng(3)
+    rows = unit_rows(rng.standard_normal((1_000, DIM)).astype(np.float32)).rows
+    schema = schemas.fragment(pa.string(), pa.schema([]))
+    ids = pa.array([str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(len(rows))])
+    column = vectors_to_column(rows, schema.field(schemas.EMBEDDING).type)
+    distances = pa.array(np.zeros(len(rows), np.float32))
+    out, name = np.empty_like(rows), "fragment.parquet"
+    with tempfile.TemporaryDirectory(prefix="decisions-") as folder:
+        store = Store(folder)
+        table = pa.table([ids, column, distances, distances], schema=schema)
+        write_table(store, name, table, {})
+        others = [n for n in schema.names if n != schemas.EMBEDDING]
+        ways = {
+            "past Arrow": lambda: read_vectors(store, name, out, others),
+            "by Arrow": lambda: column_to_vectors(read_table(store, name)[schemas.EMBEDDING], DIM),
+            "by Polars": lambda: pl.read_parquet(store.path(name)),
+            "digests": lambda: row_digests(rows, schemas.DIGEST_BYTES),
+        }
+        took = {way: seconds(work, repeat=20) for way, work in ways.items()}
+    each = ", ".join(f"{way} {1e6 * took[way] / len(rows):.1f} µs" for way in ways)
+    print(f"a row of {DIM} of a fragment: {each}")
+
+
 def seeding() -> None:
     """k-means++ against random rows on blobs, by inertia, over ten seeds."""
     from dedup_assets.compute import kmeans
@@ -193,6 +223,7 @@ def main() -> None:
     order_of_summation(x)
     copies()
     sampling()
+    reading()
     seeding()
     missed()
 
