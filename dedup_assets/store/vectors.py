@@ -1,8 +1,8 @@
 """The vectors of fragments, read from the pages of their files straight into an array.
 
 Arrow makes each number pass through two columns of levels and some copies, which takes several
-times as long as to read the bytes. `write_tables` stores vectors plain and uncompressed, with one vector
-for each row, so behind the levels of a page its numbers lie as they do in memory. A file of
+times as long as to read the bytes. `write_tables` stores vectors plain and uncompressed, with one
+vector for each row, so behind the levels of a page its numbers lie as they do in memory. A file of
 another shape, as earlier versions may have written, is read by Arrow.
 """
 
