@@ -25,6 +25,7 @@ _IN_YAML: dict[str, Any] = {
     "eps_thresholds": list[float | str],
     "eps_to_extract": float | str | None,
     "memory_budget": int | str,
+    "task_memory": int | str | None,
 }
 """Types in YAML of settings that are kept as another one."""
 

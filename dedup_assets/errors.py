@@ -47,6 +47,10 @@ class LockedError(DedupError):
         self.expires = expires
 
 
+class EngineError(DedupError):
+    """A Ray cluster cannot be had, or does not do its tasks."""
+
+
 class StorageError(DedupError):
     """A store refused a request, kept failing, or holds a damaged file."""
 

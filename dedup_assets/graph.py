@@ -35,6 +35,9 @@ PARTITIONED: dict[str, Literal["clusters", "eps"]] = {
 """By what an asset is partitioned; the others are not. Of an asset that is partitioned alike only
 the keys are read that are written."""
 
+TASKS = (CENTROIDS, CLUSTER_PARTITIONS, PAIRWISE_SCORES, MISSED_BY_CLUSTERING, CURATED_SHARDS)
+"""The assets whose steps have tasks, which an engine does."""
+
 SCORING = tuple(name for name in READS if PARTITIONED.get(name) != "eps")
 """The half of the graph that one run makes over all clusters; the other half is made at an eps."""
 

@@ -19,6 +19,7 @@ from dedup_assets.graph import (
     READS,
     SCORING,
     SIMILARITY_HISTOGRAM,
+    TASKS,
 )
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
@@ -58,8 +59,9 @@ RETRY = dg.RetryPolicy(
 
 
 def gpu_pool(settings: Settings) -> str | None:
-    """The pool of assets that may compute on a GPU; none where the CPU was asked for."""
-    return None if settings.compute.device == "cpu" else settings.assets.pool
+    """The pool of assets whose steps may compute on a GPU of their machine."""
+    here = settings.compute.engine == "local" and settings.compute.device != "cpu"
+    return settings.assets.pool if here else None
 
 
 def asset_key(settings: Settings, name: str) -> dg.AssetKey:
@@ -73,7 +75,7 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "group_name": settings.dataset,
         "kinds": kinds,
         "deps": [_dep(settings, name, read) for read in READS[name]] or settings.assets.dep_keys,
-        "required_resource_keys": store_keys(settings),
+        "required_resource_keys": store_keys(settings) | _ray_keys(settings, name),
         "metadata": {"output_path": dg.MetadataValue.path(settings.storage.output_path)},
         "retry_policy": RETRY,
         "code_version": code_version(settings, name),
@@ -139,6 +141,12 @@ def store_keys(settings: Settings) -> set[str]:
     )
     remote = any(path is not None and is_remote(path) for path in paths)
     return {f"{settings.dataset}_store"} if remote else set()
+
+
+def _ray_keys(settings: Settings, name: str) -> set[str]:
+    """The resource whose Ray cluster the step of an asset uses: it is there while the step is."""
+    resource = settings.assets.ray_resource
+    return set() if resource is None or name not in TASKS else {resource}
 
 
 def open_store(resources: Any, settings: Settings) -> tuple[Settings, Store]:

@@ -3,20 +3,20 @@
 import argparse
 import difflib
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dedup_assets.errors import one_line, shown
-from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, OF_PROJECT, SECRET, Settings
+from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, OF_PROJECT, SECRET, SIZES, Settings
 from dedup_assets.settings.orchestration import Automation
 from dedup_assets.store.sizes import format_bytes
 
 _METAVARS = {
     "rank_by": "COLUMN:DIRECTION",
-    "memory_budget": "SIZE",
+    **dict.fromkeys(SIZES, "SIZE"),
     "eps_thresholds": "EPS",
     "eps_to_extract": "EPS",
     "metadata_fields": "FIELD",
@@ -166,7 +166,8 @@ def describe(error: Any, spell: Any = str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if place and place[0] in _UNSHOWN:
         return f"{name}: {message[0].lower()}{message[1:]}"  # its value is nobody's business
-    if "got " not in message and error["type"] not in ("missing", "extra_forbidden"):
+    whole = isinstance(error["input"], Mapping)  # a rule of several settings, which it names
+    if not whole and "got " not in message and error["type"] not in ("missing", "extra_forbidden"):
         message = f"{message[0].lower()}{message[1:]}, got {shown(error['input'])}"
     return f"{name}: {message if len(message) <= _MOST_SHOWN else message[:_MOST_SHOWN] + '...'}"
 
@@ -185,7 +186,7 @@ def _help(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     if default in (None, []) or is_switch(name):
         return text
-    value = format_bytes(default) if name == "memory_budget" else default
+    value = format_bytes(default) if name in SIZES else default
     return f"{text} Default: {value}."
 
 

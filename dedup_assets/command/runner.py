@@ -153,7 +153,8 @@ def run_graph(
     Raises:
         RunFailedError: an asset or a blocking check failed.
     """
-    if settings.compute.device == "auto" and resolve_device("auto") == "cpu":
+    compute = settings.compute
+    if compute.engine == "local" and compute.device == "auto" and resolve_device("auto") == "cpu":
         # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
         # killed run taken, and the next run would wait for ever.
         settings = settings.replace(device="cpu")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from dedup_assets.command.arguments import AUTO
 from dedup_assets.command.spec import ALIASES, EPS_TO_EXTRACT, KEYS, PIPELINES
 from dedup_assets.compute.thresholds import EPS_MAX
-from dedup_assets.settings import GROUPS, Settings
+from dedup_assets.settings import GROUPS, SIZES, Settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -149,7 +149,7 @@ def _setting(name: str, field: dict[str, Any]) -> dict[str, Any]:
 def _forms(name: str, kind: dict[str, Any]) -> list[dict[str, Any]]:
     """A kind of value, and the text of one that is no text itself."""
     schema = {rule: kind[rule] for rule in _RULES if rule in kind}
-    if name == "memory_budget":
+    if name in SIZES:
         return [schema, _text(_SIZE)]
     if kind["type"] == "integer":
         return [schema, _text(_INTEGERS[kind["minimum"]])]

@@ -7,11 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-
-Device = Literal["auto", "cpu", "cuda"]
 
 DEFAULT_MEMORY_BUDGET = 1 << 30
 """Bytes that one computation may hold beside its inputs."""
@@ -62,8 +60,9 @@ def to_device(xp: ModuleType, array: np.ndarray) -> Any:
 
 def copy_to(out: Any, array: np.ndarray) -> None:
     """Fill ``out``, contiguous and on a device, from the host; ``array`` is free afterwards."""
-    out.set(array)
-    sys.modules["cupy"].cuda.get_current_stream().synchronize()
+    with out.device:  # each thread has a current one of its own
+        out.set(array)
+        sys.modules["cupy"].cuda.get_current_stream().synchronize()
 
 
 @contextmanager
@@ -88,28 +87,50 @@ def is_out_of_memory(error: Exception) -> bool:
     return getattr(error, "status", None) in _NO_MEMORY.get(type(error).__name__, ())
 
 
-def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
+def resolve_device(device: str) -> str:
     """Turn ``auto`` into what this machine has, and what computes right there.
 
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, or a GPU by its number, such as ``cuda:1``.
+
     Raises:
-        DeviceError: ``cuda`` was asked for and CuPy or a CUDA device is missing.
+        DeviceError: a GPU was asked for, and CuPy, a CUDA device or that one is missing.
     """
     if device == "cpu":
         return "cpu"
     missing = _missing_for_cuda()
-    if missing is None:
-        return "cuda" if device == "cuda" or _passes_self_test() else "cpu"
-    if device == "cuda":
+    if device == "auto":
+        return "cuda" if missing is None and _passes_self_test() else "cpu"
+    if missing is not None:
         raise DeviceError(
-            f"device=cuda needs a CUDA device and CuPy, and {missing}; install the extra "
+            f"device={device} needs a CUDA device and CuPy, and {missing}; install the extra "
             "gpu-cu12 or gpu-cu13 on a machine with an NVIDIA GPU, or use device=auto or cpu"
         )
-    return "cpu"
+    number = _number(device)
+    if number is not None:
+        count = importlib.import_module("cupy").cuda.runtime.getDeviceCount()
+        if number >= count:
+            raise DeviceError(f"device={device} is not there: the last one is cuda:{count - 1}")
+    return device
 
 
-def device_array_module(device: Literal["cpu", "cuda"]) -> ModuleType:
-    """The array module that computes on ``device`` (see `resolve_device`)."""
-    return importlib.import_module("cupy") if device == "cuda" else np
+def device_array_module(device: str) -> ModuleType:
+    """The array module that computes on ``device`` (see `resolve_device`).
+
+    A GPU that is named by its number becomes the current one of the calling thread.
+    """
+    if device == "cpu":
+        return np
+    cupy = importlib.import_module("cupy")
+    number = _number(device)
+    if number is not None:
+        cupy.cuda.Device(number).use()
+    return cupy
+
+
+def _number(device: str) -> int | None:
+    _, named, number = device.partition(":")
+    return int(number) if named else None
 
 
 @functools.cache

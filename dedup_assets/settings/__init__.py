@@ -33,6 +33,9 @@ GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.mod
 SECRET = {"input_storage_options", "output_storage_options"}
 """Settings that may hold secrets."""
 
+SIZES = {"memory_budget", "task_memory"}
+"""Settings of bytes: a number, or text such as 4GiB."""
+
 OF_PROJECT = {"store_resource", *Assets.model_fields}
 """Settings of a project of the user's: they name what is bound or defined there."""
 
@@ -80,6 +83,12 @@ class Settings(dg.Model):
         return {"dataset": self.dataset} | {
             name: getattr(getattr(self, group), name) for name, group in GROUP_OF.items()
         }
+
+    @model_validator(mode="after")
+    def _ray_has_tasks(self) -> Self:
+        if self.assets.ray_resource is not None and self.compute.engine != "ray":
+            raise ValueError("ray_resource goes with engine ray")
+        return self
 
     @model_validator(mode="after")
     def _carried_hide_nothing(self) -> Self:

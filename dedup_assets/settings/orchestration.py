@@ -46,6 +46,14 @@ class Assets(Group):
         description="Pool of the steps that may compute on a GPU; none with device cpu.",
     )
 
+    ray_resource: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Key of a resource of dagster-ray's, bound in your Definitions, whose cluster "
+        "the steps use that have tasks; goes with engine ray.",
+        examples=["ray_cluster"],
+    )
+
     @field_validator("key_prefix")
     @classmethod
     def _segments(cls, values: list[str]) -> list[str]:

@@ -161,9 +161,47 @@ class Shards(Group):
 
 
 class Compute(Group):
-    """Device, precision, memory and batch sizes. Of these, only precision changes results."""
+    """Who computes, where, and with how much memory. Of these, only precision changes results."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
+    engine: Literal["local", "ray"] = Field(
+        default="local",
+        description="Who does the work of the heavy steps: the step's own process, or the workers "
+        "of a Ray cluster.",
+    )
+    address: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Ray cluster to use: auto, ray://HOST:PORT or HOST:PORT; by default one is "
+        "started on this machine for the step.",
+        examples=["auto"],
+    )
+    task_cpus: float | None = Field(
+        default=None,
+        gt=0,
+        description="Processors that a task asks Ray for; by default 1, or for a task with a GPU "
+        "that GPU's share of its node's.",
+        examples=[4],
+    )
+    task_gpus: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs that a task asks Ray for, if it computes; several tasks share one below "
+        "1. By default 1 where the cluster has any.",
+        examples=[0.5],
+    )
+    task_memory: Bytes | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of its node's memory that a task asks Ray for; by default none. "
+        "memory_budget is what it holds.",
+        examples=["2GiB"],
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,4})?)$",
+        description="Where to compute: auto, cpu, cuda, or one of several GPUs, such as cuda:1.",
+        examples=["cuda:1"],
+    )
     precision: Literal["exact", "fast"] = Field(
         default="exact",
         description="exact: each score is the highest similarity to an earlier row, the same on "
@@ -205,3 +243,16 @@ class Compute(Group):
         description="Partition keys of pairwise_scores in one run of a backfill; by default all.",
         examples=[16],
     )
+
+    @model_validator(mode="after")
+    def _of_one_engine(self) -> Self:
+        if self.engine == "ray":
+            if ":" in self.device:
+                raise ValueError(
+                    f"device {self.device} goes with engine local: Ray gives each task its GPU"
+                )
+            return self
+        for name in ("address", "task_cpus", "task_gpus", "task_memory"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} goes with engine ray")
+        return self

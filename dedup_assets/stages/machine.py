@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device
+from dedup_assets.engine import Engine
 from dedup_assets.settings import Settings
 
 _MEMORY = Path("/proc/meminfo")
@@ -36,7 +36,7 @@ def free_memory() -> int | None:
     return max(0, free)
 
 
-def free_device_memory(device: Literal["cpu", "cuda"]) -> int | None:
+def free_device_memory(device: str) -> int | None:
     """Bytes of the GPU's memory that this process could still take; None for the CPU."""
     if device == "cpu":
         return None
@@ -62,4 +62,18 @@ def compute_budget(settings: Settings) -> int:
     free = free_device_memory(resolve_device(settings.compute.device))
     if free is None:
         return settings.compute.memory_budget
-    return int(settings.compute.device_memory_fraction * free)
+    shared = min(1.0, settings.compute.task_gpus or 1.0)  # with other tasks on the same GPU
+    return int(settings.compute.device_memory_fraction * shared * free)
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Who does the tasks of a step."""
+    compute = settings.compute
+    return Engine(
+        name=compute.engine,
+        address=compute.address,
+        cpus=compute.task_cpus,
+        gpus=compute.task_gpus,
+        memory=compute.task_memory,
+        device=compute.device,
+    )

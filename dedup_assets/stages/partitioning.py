@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -12,15 +13,17 @@ import pyarrow.compute as pc
 
 from dedup_assets.compute.arrays import to_device, to_host
 from dedup_assets.compute.assign import Assigner
+from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import normalise, raise_invalid
 from dedup_assets.stages.embeddings import check_unchanged, input_files
-from dedup_assets.stages.machine import compute_budget, compute_module
+from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
 from dedup_assets.stages.memory import shares
-from dedup_assets.stages.readahead import READERS, REMOTE_READERS, read_ahead
+from dedup_assets.stages.readahead import REMOTE_READERS, read_ahead, readers_for
 from dedup_assets.stages.spool import Spool
-from dedup_assets.stages.writebehind import WRITERS, WriteBehind
+from dedup_assets.stages.writebehind import WriteBehind, writers_for
 from dedup_assets.state.commits import (
     Commit,
     count_rejected,
@@ -38,6 +41,8 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.inputs import InputFiles, RejectedRow
 from dedup_assets.store.tables import ROWS_PER_GROUP, write_table, write_tables
+
+_COMMITS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,9 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         StaleError: centroids or manifest are missing or stale, or a file changed.
     """
     settings, store = snapshot.settings, snapshot.store
-    ranges = clusters_of(settings, keys)
-    manifest, centroids, groups = snapshot.manifest, snapshot.centroids, snapshot.groups
+    clusters_of(settings, keys)
+    manifest, groups = snapshot.manifest, snapshot.groups
+    _ = snapshot.centroids  # or each worker would say that they are missing
     there = set(store.list(layout.CLUSTERS))
     aside = set(store.list(layout.REJECTED))
     found = snapshot.found_commits(keys)
@@ -101,33 +107,28 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
     for key, commit in commits.items():
         if commit != found[key] and len(commit.groups) == len(groups):  # some only went
             write_commit(store, key, commit)
-    share = shares(settings.compute.memory_budget)
-    source = input_files(settings)
-    xp = compute_module(settings)
-    budget = share.assign if xp is np else compute_budget(settings) // 4
-    assigner = Assigner(to_device(xp, centroids.values), memory_budget=budget)
-    with (
-        track("partitioning", manifest.rows, "rows") as advance,
-        read_ahead(
-            [file for group in todo for file in group.files],
-            functools.partial(_read, settings, source, manifest.dim),
-            lambda rows: rows.nbytes,
-            threads=source.store.threads(READERS, REMOTE_READERS) if background else 0,
-            budget=share.read_ahead,
-            expected=share.batch,
-        ) as files,
-        WriteBehind(WRITERS if background else 0, share.write_behind) as behind,
-        Spool(settings.clustering.n_clusters, manifest.dim, share.spool) as spool,
-    ):
+    tasks = [_Task(g, [k for k, c in commits.items() if g.name not in c.groups]) for g in todo]
+    spilled = 0
+    with track("partitioning", manifest.rows, "rows") as advance:
         advance(manifest.rows - sum(group.rows for group in todo))
-        for group in todo:
-            needed = {k: r for k, r in ranges.items() if group.name not in commits[k].groups}
-            batches = (rows for _ in group.files for rows in next(files))
-            rejected = _fill(spool, xp, assigner, batches, advance)
-            _write_rejected(store, manifest, group, rejected)
-            _write_group(store, manifest, group, spool, needed, commits, len(rejected), behind)
-            behind.drain()  # the next group changes the commits
-            spool.clear()
+        for finished in run_tasks(
+            engine_of(settings),
+            _shuffle_groups,
+            _Shuffling(snapshot, background),
+            tasks,
+            advance,
+            weight=lambda task: task.group.rows,
+        ):
+            changed = [key for done in finished for key in done.fragments]
+            for done in finished:
+                done.enter(commits)
+                spilled += done.spilled_bytes
+            in_threads(
+                lambda key: write_commit(store, key, commits[key]),
+                sorted(set(changed)),
+                store.threads(_COMMITS_AT_ONCE),
+                lambda key, nothing: None,
+            )
     stale = left_over(snapshot, commits)
     for name in stale:
         store.delete(name)
@@ -138,7 +139,7 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         rows_read=sum(group.rows for group in todo),
         bytes_read=sum(group.bytes for group in todo),
         rejected=count_rejected(store, groups),
-        spilled_bytes=spool.spilled_bytes,
+        spilled_bytes=spilled,
         removed=len(stale),
         obsolete=[
             name.removeprefix(f"{layout.PARTITIONS}/").removesuffix(".parquet")
@@ -148,6 +149,95 @@ def shuffle(snapshot: Snapshot, keys: list[str], *, background: bool = True) -> 
         base=snapshot.base,
         fingerprint=snapshot.shuffled,
     )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A file group, and the partition keys that lack it."""
+
+    group: Group
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a group.
+
+    Attributes:
+        fragments: those written for each key that lacked the group, as its commit lists them.
+        rejected: its invalid rows.
+        spilled_bytes: of its rows, through scratch files.
+    """
+
+    group: str
+    fragments: dict[str, list[dict[str, Any]]]
+    rejected: int
+    spilled_bytes: int
+
+    def enter(self, commits: dict[str, Commit]) -> None:
+        """Note the group in the commit of each key."""
+        for key, fragments in self.fragments.items():
+            commits[key].fragments += fragments
+            commits[key].groups.append(self.group)
+            if self.rejected:
+                commits[key].rejected[self.group] = self.rejected
+
+
+@dataclass(frozen=True)
+class _Shuffling(Common):
+    """What the tasks of a shuffle have in common."""
+
+    snapshot: Snapshot
+    background: bool
+
+    @cached_property
+    def source(self) -> InputFiles:
+        return input_files(self.snapshot.settings)
+
+    @cached_property
+    def xp(self) -> ModuleType:
+        return compute_module(self.snapshot.settings)
+
+    @cached_property
+    def assigner(self) -> Assigner:
+        settings = self.snapshot.settings
+        on_host = shares(settings.compute.memory_budget).assign
+        budget = on_host if self.xp is np else compute_budget(settings) // 4
+        values = to_device(self.xp, self.snapshot.centroids.values)
+        return Assigner(values, memory_budget=budget)
+
+
+def _shuffle_groups(
+    common: _Shuffling, tasks: Iterable[_Task], advance: Advance
+) -> Iterator[_Done]:
+    """Shuffle some groups, each read while the one before it is written."""
+    tasks = list(tasks)
+    settings, manifest = common.snapshot.settings, common.snapshot.manifest
+    share, source = shares(settings.compute.memory_budget), common.source
+    readers = source.store.threads(readers_for(thread_count()), REMOTE_READERS)
+    with (
+        read_ahead(
+            [file for task in tasks for file in task.group.files],
+            functools.partial(_read, settings, source, manifest.dim),
+            lambda rows: rows.nbytes,
+            threads=readers if common.background else 0,
+            budget=share.read_ahead,
+            expected=share.batch,
+        ) as files,
+        WriteBehind(
+            writers_for(thread_count()) if common.background else 0, share.write_behind
+        ) as behind,
+        Spool(settings.clustering.n_clusters, manifest.dim, share.spool) as spool,
+    ):
+        for task in tasks:
+            before = spool.spilled_bytes
+            batches = (rows for _ in task.group.files for rows in next(files))
+            rejected = _fill(spool, common.xp, common.assigner, batches, advance)
+            _write_rejected(common.snapshot.store, manifest, task.group, rejected)
+            fragments = _write_group(common.snapshot, task, spool, behind)
+            behind.drain()
+            yield _Done(task.group.name, fragments, len(rejected), spool.spilled_bytes - before)
+            spool.clear()
 
 
 @dataclass(frozen=True)
@@ -204,48 +294,38 @@ def _fill(
 
 
 def _write_group(
-    store: Store,
-    manifest: Manifest,
-    group: Group,
-    spool: Spool,
-    needed: dict[str, range],
-    commits: dict[str, Commit],
-    rejected: int,
-    behind: WriteBehind,
-) -> None:
-    schema = schemas.fragment(manifest.id_type, manifest.metadata)
-    clusters = sum(len(r) for r in needed.values())
+    snapshot: Snapshot, task: _Task, spool: Spool, behind: WriteBehind
+) -> dict[str, list[dict[str, Any]]]:
+    """Begin to write the fragments of a group for each key that lacks it; returns what they are."""
+    store, base, group = snapshot.store, snapshot.base, task.group.name
+    schema = schemas.fragment(snapshot.manifest.id_type, snapshot.manifest.metadata)
+    begun: dict[str, list[dict[str, Any]]] = {key: [] for key in task.keys}
+    clusters = sum(len(snapshot.ranges[key]) for key in task.keys)
     with track("writing fragments", clusters, "clusters") as advance:
-        for key, clusters_of_key in needed.items():
-            commit = commits[key]
-            written = []
-            for cluster in clusters_of_key:
-                advance(1)
-                if spool.rows[cluster] == 0:
-                    continue
-                name = fingerprint(commit.base, group.name, cluster)
-                columns, vectors = spool.cluster(cluster)
-                order = pc.sort_indices(columns[schemas.ID])
-                columns = columns.take(order)
-                info = {"base": commit.base, "group": group.name, "cluster": cluster}
-                tables = _fragment(schema, columns, vectors, order.to_numpy())
-                write = functools.partial(
-                    write_tables, store, layout.fragment(cluster, name), schema, tables, info
-                )
-                written.append(behind.write(write, vectors.nbytes + columns.nbytes))
-                commit.fragments.append(
-                    {
-                        "cluster": cluster,
-                        "group": group.name,
-                        "fragment": name,
-                        "rows": len(vectors),
-                        "squared_distance": _sum_of_squares(columns[schemas.L2_DISTANCE]),
-                    }
-                )
-            commit.groups.append(group.name)
-            if rejected:
-                commit.rejected[group.name] = rejected
-            behind.write(functools.partial(write_commit, store, key, commit), 0, after=written)
+        for key, cluster in ((k, c) for k in task.keys for c in snapshot.ranges[k]):
+            advance(1)
+            if spool.rows[cluster] == 0:
+                continue
+            name = fingerprint(base, group, cluster)
+            columns, vectors = spool.cluster(cluster)
+            order = pc.sort_indices(columns[schemas.ID])
+            columns = columns.take(order)
+            info = {"base": base, "group": group, "cluster": cluster}
+            tables = _fragment(schema, columns, vectors, order.to_numpy())
+            write = functools.partial(
+                write_tables, store, layout.fragment(cluster, name), schema, tables, info
+            )
+            behind.write(write, vectors.nbytes + columns.nbytes)
+            begun[key].append(
+                {
+                    "cluster": cluster,
+                    "group": group,
+                    "fragment": name,
+                    "rows": len(vectors),
+                    "squared_distance": _sum_of_squares(columns[schemas.L2_DISTANCE]),
+                }
+            )
+    return begun
 
 
 def _fragment(

@@ -11,8 +11,11 @@ S = TypeVar("S")
 T = TypeVar("T")
 _END: Any = object()
 
-READERS = 2
-"""Sources read at once. Decoding one takes a core, or the time of the storage."""
+
+def readers_for(cores: int) -> int:
+    """Sources read at once. Decoding one takes a core, or the time of the storage."""
+    return max(2, cores // 2)
+
 
 REMOTE_READERS = 4
 """As many from a remote store. Each holds some 16 MiB beside what it reads."""

@@ -1,15 +1,17 @@
 """Which rows are sampled: those of lowest hash, found from an earlier sample where it suffices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dedup_assets.progress import track
+from dedup_assets.engine import Common, run_tasks
+from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
-from dedup_assets.stages.sample_rows import Fragment, count, read_fragments
+from dedup_assets.stages.machine import engine_of
+from dedup_assets.stages.sample_rows import Fragment, count, cut, read_fragments
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import schemas
 from dedup_assets.store.arrow import hash_ids
@@ -22,6 +24,7 @@ NO_GROUP = -1
 """The group of a partner where there is none."""
 
 _ID_ROWS = 1 << 18
+_ROWS_OF_A_TASK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,40 @@ def draw(snapshot: Snapshot, fragments: list[Fragment], size: int, former: Forme
 
 
 def _lowest_of(snapshot: Snapshot, fragments: Sequence[Fragment], size: int) -> pa.Table:
-    settings, seed = snapshot.settings, _seed(snapshot.settings)
     nothing = pa.array([], snapshot.manifest.id_type)
     drawn = [_candidates(np.empty(0, dtype=np.uint64), nothing, 0, 0)]
-    held, limit = 0, np.uint64(2**64 - 1)
     with track("sampling", count(fragments), "rows") as advance:
-        budget = settings.compute.memory_budget // 8
+        for found in run_tasks(
+            engine_of(snapshot.settings),
+            _draw_from,
+            _Drawing(snapshot, size),
+            cut(fragments, _ROWS_OF_A_TASK),
+            advance,
+            weight=count,
+            computes=False,
+        ):
+            drawn = [_lowest([*drawn, *found], size)]
+    return drawn[0]
+
+
+@dataclass(frozen=True)
+class _Drawing(Common):
+    """What the tasks of drawing have in common."""
+
+    snapshot: Snapshot
+    size: int
+
+
+def _draw_from(
+    common: _Drawing, tasks: Iterable[list[Fragment]], advance: Advance
+) -> Iterator[pa.Table]:
+    """Of each task the rows of its fragments that may be among those of lowest hash."""
+    snapshot, size = common.snapshot, common.size
+    seed, budget = _seed(snapshot.settings), snapshot.settings.compute.memory_budget // 8
+    limit = np.uint64(2**64 - 1)
+    for fragments in tasks:
+        drawn: list[pa.Table] = []
+        held = 0
         read = read_fragments(snapshot.store, fragments, [schemas.ID], _ID_ROWS, budget)
         for fragment, batches in zip(fragments, read, strict=True):
             for batch in batches:
@@ -105,7 +136,7 @@ def _lowest_of(snapshot: Snapshot, fragments: Sequence[Fragment], size: int) -> 
                     drawn, held = [_lowest(drawn, size)], size
                     limit = drawn[0]["hash"].to_numpy()[-1]
                 advance(len(ids))
-    return _lowest(drawn, size)
+        yield _lowest(drawn, size)
 
 
 def _candidates(hashes: np.ndarray, ids: pa.Array, cluster: Any, group: Any) -> pa.Table:

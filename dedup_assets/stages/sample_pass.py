@@ -1,6 +1,6 @@
 """The pass behind `dedup_assets.stages.missed`: a sample of rows against all rows, or new ones."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,24 +10,28 @@ import pyarrow.compute as pc
 
 from dedup_assets.compute.arrays import to_device
 from dedup_assets.compute.missed import BestPartners, Found
+from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
-from dedup_assets.stages.machine import compute_budget, compute_module
+from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
 from dedup_assets.stages.sample_draw import NO_GROUP, Former, draw
 from dedup_assets.stages.sample_rows import (
     Batch,
     Fragment,
     count,
+    cut,
     list_fragments,
     matches,
     read_rows,
 )
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import schemas
+from dedup_assets.store.vectors import read_chosen_vectors
 
 GROUPS = ("group", "within_group", "across_group")
 """Columns beside those of `schemas.missed`, as in `Former`."""
 
 _TILE_ROWS = {"numpy": 1024, "cupy": 1 << 14}
+_BYTES_OF_A_TASK = 512 << 20  # of vectors
 _TILE_QUERIES, _MOST_TILES = 512, 16  # with fewer queries a batch is larger, up to so many times
 
 
@@ -62,50 +66,85 @@ def compare_sample(snapshot: Snapshot, size: int, former: Former) -> Compared:
     lost = np.flatnonzero(~known)
     others = np.flatnonzero(known) if new else np.empty(0, dtype=np.int64)
     total = (count(listed) if len(lost) else 0) + (count(new) if len(others) else 0)
-    first, second = _Vectors(snapshot, sample, lost), _Vectors(snapshot, sample, others)
-    first.read(listed)
-    if not len(lost):
-        second.read(listed)
+    sides = (within, across)
     with track("comparing a sample", total, "rows") as advance:
-        run = _Pass(snapshot, sample, (within, across), advance)
-        if len(lost):  # it meets the vectors of the others on its way
-            run.compare(first, listed, second.take)
-        if len(others):
-            run.compare(second, new)
+        for lines, fragments in ((lost, listed), (others, new)):
+            if not len(lines):
+                continue
+            common = _Comparing(snapshot, *_queries(snapshot, sample, lines, listed, sides))
+            for finished in run_tasks(
+                engine_of(snapshot.settings),
+                _compare_with,
+                common,
+                cut(fragments, _BYTES_OF_A_TASK // (4 * snapshot.manifest.dim)),
+                advance,
+                weight=count,
+            ):
+                for found in finished:
+                    for side, best in zip(sides, found, strict=True):
+                        side.merge(lines, best)
     return Compared(_table(snapshot, sample, within, across), len(lost))
 
 
-class _Vectors:
-    """The vectors of some rows of the sample.
+def _queries(
+    snapshot: Snapshot,
+    sample: pa.Table,
+    lines: np.ndarray,
+    listed: list[Fragment],
+    sides: tuple["_Side", "_Side"],
+) -> tuple[pa.Array, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Ids, clusters, vectors and known scores of some rows of the sample."""
+    rows = sample.take(pa.array(lines))
+    ids = rows["id"].combine_chunks()
+    within, across = sides
+    known = (within.known_scores(lines), across.known_scores(lines))
+    return ids, rows["cluster"].to_numpy(), _vectors(snapshot, rows, ids, listed), known
+
+
+def _vectors(
+    snapshot: Snapshot, rows: pa.Table, ids: pa.Array, listed: list[Fragment]
+) -> np.ndarray:
+    """The vectors of some rows, of shape (k, d), float32, from the fragments that hold them."""
+    store, dim = snapshot.store, snapshot.manifest.dim
+    values = np.empty((len(ids), dim), dtype=np.float32)
+    columns = (rows[name].to_pylist() for name in ("cluster", "group"))
+    places = set(zip(*columns, strict=True))
+    holding = [f for f in listed if (f.cluster, f.group) in places]
+
+    def read(fragment: Fragment) -> list[tuple[np.ndarray, np.ndarray]]:
+        found: list[np.ndarray] = []
+
+        def choose(there: pa.ChunkedArray) -> np.ndarray:
+            place, row = matches(ids, there.combine_chunks())
+            found.append(place)
+            return row
+
+        chosen = read_chosen_vectors(store, fragment.path, dim, choose)
+        return [(found[-1], vectors) for _, vectors in chosen]
+
+    with track("reading the sample", len(holding), "fragments") as advance:
+        for parts in store.map(read, holding):
+            for place, vectors in parts:
+                values[place] = vectors
+            advance(1)
+    return values
+
+
+@dataclass(frozen=True)
+class _Best:
+    """What a task found: queries that have a better partner, with it.
 
     Attributes:
-        lines: of shape (k,), ascending, which rows these are.
-        values: of shape (k, d), float32.
+        queries: numbers among those of the task.
+        partners: of each, the id, cluster, score and group of its best partner.
     """
 
-    def __init__(self, snapshot: Snapshot, sample: pa.Table, lines: np.ndarray) -> None:
-        self._snapshot = snapshot
-        self.lines = lines
-        self.rows = sample.take(pa.array(lines))
-        self.ids = self.rows["id"].combine_chunks()
-        self.values = np.empty((len(lines), snapshot.manifest.dim), dtype=np.float32)
+    queries: list[int]
+    partners: list["_Partner"]
 
-    def read(self, listed: list[Fragment]) -> None:
-        """Take them from the fragments that hold them."""
-        store, dim = self._snapshot.store, self._snapshot.manifest.dim
-        columns = (self.rows[name].to_pylist() for name in ("cluster", "group"))
-        places = set(zip(*columns, strict=True))
-        holding = [f for f in listed if (f.cluster, f.group) in places]
-        with track("reading the sample", len(holding), "fragments") as advance:
-            for fragment in holding:
-                for batch in read_rows(store, [fragment], _TILE_ROWS["numpy"], dim, 0):
-                    self.take(batch)
-                advance(1)
 
-    def take(self, batch: Batch) -> None:
-        """Take those that are rows of a batch."""
-        place, row = matches(self.ids, batch.ids)
-        self.values[place] = batch.vectors[row]
+_Partner = tuple[Any, int, float, int]
+"""Id, cluster, score and group."""
 
 
 class _Side:
@@ -142,13 +181,13 @@ class _Side:
         scores = [self.scores[line] for line in lines.tolist()]
         return np.array([-np.inf if s is None else s for s in scores], dtype=np.float32)
 
-    def take(self, found: Found, lines: np.ndarray, batch: Batch) -> None:
-        """Take in what was found in a batch: rows that score at least as high as all before."""
-        query_of = lines[found.query].tolist()
-        for query, row, score in zip(query_of, found.row, found.score.tolist(), strict=True):
-            id_ = batch.ids[row].as_py()
-            if self.scores[query] != score or id_ < self.ids[query]:
-                self._set(query, id_, int(batch.clusters[row]), score, int(batch.groups[row]))
+    def merge(self, lines: np.ndarray, best: _Best) -> None:
+        """Take in what a task found for the queries at ``lines``, where it is better."""
+        for number, (id_, cluster, score, group) in zip(best.queries, best.partners, strict=True):
+            query = int(lines[number])
+            known = self.scores[query]
+            if known is None or score > known or (score == known and id_ < self.ids[query]):
+                self._set(query, id_, cluster, score, group)
 
     def _set(self, query: int, id_: Any, cluster: int, score: float, group: int) -> None:
         self.ids[query] = id_
@@ -157,54 +196,64 @@ class _Side:
         self.groups[query] = group
 
 
-def _ignore(batch: Batch) -> None:
-    pass
-
-
 @dataclass(frozen=True)
-class _Pass:
-    """Compares the sample with rows; what is found goes into ``sides``: within, and across."""
+class _Comparing(Common):
+    """What the tasks of the pass have in common: the queries.
+
+    Attributes:
+        ids: of k queries.
+        clusters: of shape (k,), ascending.
+        vectors: of shape (k, d), float32, host.
+        known: scores of their best partners within and across, two arrays of shape (k,), float32,
+            -inf where there is none.
+    """
 
     snapshot: Snapshot
-    sample: pa.Table
-    sides: tuple[_Side, _Side]
-    advance: Advance
+    ids: pa.Array
+    clusters: np.ndarray
+    vectors: np.ndarray
+    known: tuple[np.ndarray, np.ndarray]
 
-    def compare(
-        self, queries: _Vectors, fragments: list[Fragment], met: Callable[[Batch], None] = _ignore
-    ) -> None:
-        """Look for better partners among the rows of fragments, one batch in memory at a time.
 
-        Args:
-            queries: what of the sample is compared.
-            fragments: where the rows lie.
-            met: called with each batch.
-        """
-        settings, dim, lines = self.snapshot.settings, self.snapshot.manifest.dim, queries.lines
-        xp = compute_module(settings)
-        within, across = self.sides
-        search = BestPartners(
-            to_device(xp, queries.values),
-            queries.rows["cluster"].to_numpy(),
-            known=(within.known_scores(lines), across.known_scores(lines)),
-            memory_budget=compute_budget(settings) // 4,
-        )
-        # A batch is held as read and gathered. On a CPU its norms take float64 beside that, which
-        # is well below a quarter of the budget in all.
-        share = 32 if xp is np else 8
-        most = settings.compute.memory_budget // share // (4 * dim)
-        few = max(1, min(_MOST_TILES, _TILE_QUERIES // len(lines)))
-        rows = max(1, min(few * _TILE_ROWS[xp.__name__], most))
-        budget = settings.compute.memory_budget // 8
-        for batch in read_rows(self.snapshot.store, fragments, rows, dim, budget):
+def _compare_with(
+    common: _Comparing, tasks: Iterable[list[Fragment]], advance: Advance
+) -> Iterator[tuple[_Best, _Best]]:
+    """Look for better partners among the rows of fragments, one batch in memory at a time."""
+    settings, dim = common.snapshot.settings, common.snapshot.manifest.dim
+    xp = compute_module(settings)
+    search = BestPartners(
+        to_device(xp, common.vectors),
+        common.clusters,
+        known=common.known,
+        memory_budget=compute_budget(settings) // 4,
+    )
+    # A batch is held as read and gathered. On a CPU its norms take float64 beside that, which is
+    # well below a quarter of the budget in all.
+    share = 32 if xp is np else 8
+    most = settings.compute.memory_budget // share // (4 * dim)
+    few = max(1, min(_MOST_TILES, _TILE_QUERIES // len(common.ids)))
+    rows = max(1, min(few * _TILE_ROWS[xp.__name__], most))
+    budget = settings.compute.memory_budget // 8
+    for fragments in tasks:
+        best: tuple[dict[int, _Partner], dict[int, _Partner]] = ({}, {})
+        for batch in read_rows(common.snapshot.store, fragments, rows, dim, budget):
             rank = np.empty(len(batch.ids), dtype=np.int64)
             rank[pc.sort_indices(batch.ids).to_numpy()] = np.arange(len(batch.ids))
-            own = matches(queries.ids, batch.ids)
+            own = matches(common.ids, batch.ids)
             found = search.add(to_device(xp, batch.vectors), batch.clusters, rank, own)
-            for side, new in zip(self.sides, found, strict=True):
-                side.take(new, lines, batch)
-            met(batch)
-            self.advance(len(batch.ids))
+            for side, new in zip(best, found, strict=True):
+                _take(side, new, batch)
+            advance(len(batch.ids))
+        yield tuple(_Best(list(side), list(side.values())) for side in best)  # type: ignore[misc]
+
+
+def _take(best: dict[int, _Partner], found: Found, batch: Batch) -> None:
+    """Take in what was found in a batch: rows that score at least as high as all before."""
+    rows = zip(found.query.tolist(), found.row.tolist(), found.score.tolist(), strict=True)
+    for query, row, score in rows:
+        id_ = batch.ids[row].as_py()
+        if query not in best or best[query][2] != score or id_ < best[query][0]:
+            best[query] = (id_, int(batch.clusters[row]), score, int(batch.groups[row]))
 
 
 def _table(snapshot: Snapshot, sample: pa.Table, within: _Side, across: _Side) -> pa.Table:

@@ -14,6 +14,21 @@ from dedup_assets.store.tables import read_info
 
 
 @dataclass(frozen=True)
+class KeyTask:
+    """A partition key whose scores are to be brought up to date.
+
+    Attributes:
+        key: its name.
+        sizes: bytes of the pruning tables that are there, by cluster.
+        unfinished: whether a run that was stopped may have changed some of them.
+    """
+
+    key: str
+    sizes: dict[int, int]
+    unfinished: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """A cluster whose scores have to be found."""
 
@@ -29,6 +44,7 @@ class Key:
     """A partition key at work.
 
     Attributes:
+        sizes: bytes of the pruning tables that were there, by cluster.
         expected: what the scores of each cluster are to be made from.
         found: its ledger, current or not.
         current: the clusters whose rows in the ledger are current.
@@ -41,6 +57,7 @@ class Key:
 
     name: str
     clusters: range
+    sizes: dict[int, int]
     expected: dict[int, str]
     found: ScoreLedger | None
     current: set[int]
@@ -68,28 +85,28 @@ class Before:
 
 
 def begin_key(
-    snapshot: Snapshot,
-    name: str,
-    found: ScoreLedger | None,
-    sizes: dict[str, int],
-    unfinished: bool,
+    snapshot: Snapshot, asked: KeyTask, found: ScoreLedger | None
 ) -> tuple[Key, list[Task]]:
     """What there is of a key, and what has to be compared.
 
     A run that was stopped may have written tables that are not those of the ledger, and have
     their size: so it leaves a mark, and where there is one each table says what it is.
     """
+    name, sizes, unfinished = asked.key, asked.sizes, asked.unfinished
     expected = snapshot.expected([name])
     current = found.current(expected) if found else set()
     entries = found.clusters if found else {}
     restored = {
         c
         for c in current
-        if sizes.get(table_name(c)) != entries[c].bytes
+        if sizes.get(c) != entries[c].bytes
         or (unfinished and not is_made_from(snapshot.store, c, expected[c]))
     }
     waiting = set(expected) - current
-    key = Key(name, snapshot.ranges[name], expected, found, current, waiting, restored, unfinished)
+    key = Key(
+        *(name, snapshot.ranges[name], sizes, expected, found, current, waiting, restored),
+        marked=unfinished,
+    )
     tasks = []
     for cluster, fragments in snapshot.fragments([name]).items():
         if cluster in waiting:

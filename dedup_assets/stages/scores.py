@@ -9,15 +9,17 @@ import pyarrow as pa
 
 from dedup_assets.compute.arrays import copy_to, device_memory
 from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages import comparing
 from dedup_assets.stages.comparing import Cluster, compare_clusters
 from dedup_assets.stages.known import Known, known_matches
-from dedup_assets.stages.machine import compute_budget, compute_module
+from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
 from dedup_assets.stages.ranked import Digested, RankedRows, read_ranked
 from dedup_assets.stages.score_keys import (
     Key,
+    KeyTask,
     Task,
     before_of,
     begin_key,
@@ -48,6 +50,7 @@ class KeyScores:
     """What scoring did for one partition key.
 
     Attributes:
+        key: the partition key.
         clusters: how many it has; ``reused``: how many of them were current.
         updated: how many of the others were brought up to date instead of compared anew.
         searched: rows that were compared with all others of their cluster.
@@ -55,6 +58,7 @@ class KeyScores:
         fingerprint: of its ledger.
     """
 
+    key: str
     rows: int
     clusters: int
     reused: int
@@ -75,27 +79,59 @@ def score(snapshot: Snapshot, keys: list[str]) -> dict[str, KeyScores]:
         StaleError: the fragments of a key are missing or stale.
     """
     clusters_of(snapshot.settings, keys)
-    store, dim = snapshot.store, snapshot.manifest.dim
-    total = sum(commit.rows for commit in snapshot.commits(keys).values())
+    store = snapshot.store
+    rows = {key: commit.rows for key, commit in snapshot.commits(keys).items()}
     sizes = {name: size_of(v) for name, v in store.list_versions(layout.SCORES).items()}
-    found = snapshot.found_ledgers(keys)
     unfinished = unfinished_keys(store)
+    tasks = [
+        KeyTask(
+            key,
+            {c: sizes[table_name(c)] for c in snapshot.ranges[key] if table_name(c) in sizes},
+            key in unfinished,
+        )
+        for key in keys
+    ]
     done: dict[str, KeyScores] = {}
-    with track("comparing", total, "rows") as advance:
-        work = [begin_key(snapshot, key, found[key], sizes, key in unfinished) for key in keys]
-        tasks = [task for _, tasks in work for task in tasks]
-        advance(total - sum(task.rows for task in tasks))
-        open_ = [key for key, _ in work]
-        _mark(store, open_)
-        for batch in _batches(tasks, _most_rows(snapshot.settings, dim)):
-            _score_batch(snapshot, batch, sizes, advance)
-            ready = [key for key in open_ if not key.waiting]
-            open_ = [key for key in open_ if key.waiting]
-            _commit_all(snapshot, ready, done)
-        _commit_all(snapshot, open_, done)
+    with track("comparing", sum(rows.values()), "rows") as advance:
+        for finished in run_tasks(
+            engine_of(snapshot.settings),
+            _score_keys,
+            _Comparing(snapshot),
+            sorted(tasks, key=lambda task: -rows[task.key]),
+            advance,
+            weight=lambda task: rows[task.key],
+        ):
+            done |= {scores.key: scores for scores in finished}
     for name in scores_left_over(snapshot, sizes):
         store.delete(name)
     return {key: done[key] for key in keys}
+
+
+@dataclass(frozen=True)
+class _Comparing(Common):
+    """What the tasks of comparing have in common."""
+
+    snapshot: Snapshot
+
+
+def _score_keys(
+    common: _Comparing, tasks: Iterable[KeyTask], advance: Advance
+) -> Iterator[KeyScores]:
+    """Compare the clusters of some keys, small ones together, and commit each key."""
+    snapshot, tasks = common.snapshot, list(tasks)
+    found = snapshot.found_ledgers([task.key for task in tasks])
+    work = [begin_key(snapshot, task, found[task.key]) for task in tasks]
+    clusters = [cluster for _, clusters in work for cluster in clusters]
+    rows = sum(commit.rows for commit in snapshot.commits([t.key for t in tasks]).values())
+    advance(rows - sum(cluster.rows for cluster in clusters))
+    open_ = [key for key, _ in work]
+    _mark(snapshot.store, open_)
+    for batch in _batches(clusters, _most_rows(snapshot.settings, snapshot.manifest.dim)):
+        _score_batch(snapshot, batch, advance)
+        ready = [key for key in open_ if not key.waiting]
+        open_ = [key for key in open_ if key.waiting]
+        yield from _commit_all(snapshot, ready)
+    yield from _commit_all(snapshot, open_)
 
 
 def _mark(store: Store, keys: list[Key]) -> None:
@@ -107,14 +143,15 @@ def _mark(store: Store, keys: list[Key]) -> None:
         key.marked = True
 
 
-def _commit_all(snapshot: Snapshot, keys: list[Key], done: dict[str, KeyScores]) -> None:
-    threads = snapshot.store.threads(1)
+def _commit_all(snapshot: Snapshot, keys: list[Key]) -> list[KeyScores]:
+    done: list[KeyScores] = []
     in_threads(
         lambda key: _commit(snapshot, key),
         keys,
-        threads,
-        lambda key, scores: done.__setitem__(key.name, scores),
+        snapshot.store.threads(1),
+        lambda key, scores: done.append(scores),
     )
+    return done
 
 
 def _commit(snapshot: Snapshot, key: Key) -> KeyScores:
@@ -142,6 +179,7 @@ def _commit(snapshot: Snapshot, key: Key) -> KeyScores:
     key.tables.clear()
     key.before = None
     return KeyScores(
+        key.name,
         found.rows,
         len(entries),
         len(key.current),
@@ -192,9 +230,7 @@ def _batches(tasks: list[Task], rows: int) -> Iterator[list[Task]]:
         yield batch
 
 
-def _score_batch(
-    snapshot: Snapshot, batch: list[Task], sizes: dict[str, int], advance: Advance
-) -> None:
+def _score_batch(snapshot: Snapshot, batch: list[Task], advance: Advance) -> None:
     """Read, rank and compare the rows of some clusters and write their pruning tables."""
     settings, store = snapshot.settings, snapshot.store
     offsets = np.cumsum([0, *(task.rows for task in batch)]).tolist()
@@ -223,7 +259,7 @@ def _score_batch(
 
     with track("reading clusters", len(batch), "clusters") as advance_read:
         in_threads(read, batch, threads, hold)
-    whole = {task.number for task in batch if table_name(task.number) in sizes}
+    whole = {task.number for task in batch if task.number in task.key.sizes}
     tables: dict[int, pa.Table] = {}
     in_threads(
         lambda task: _recover(snapshot, task, rows[task.number]),
@@ -244,7 +280,7 @@ def _score_batch(
 
     def write(task: Task) -> tuple[pa.Table, int]:
         if task.number in tables:
-            return tables[task.number], sizes[table_name(task.number)]
+            return tables[task.number], task.key.sizes[task.number]
         found = best[task.number]
         task.key.searched += found.searched
         task.key.updated += found.updated

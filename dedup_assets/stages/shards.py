@@ -1,22 +1,24 @@
 """Write the kept clips: WebDataset tars or plain files, and last the index that names them."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from dedup_assets.engine import run_tasks
 from dedup_assets.errors import InputError
 from dedup_assets.progress import track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.duplicates import require_duplicates
 from dedup_assets.stages.embeddings import clips_folder
 from dedup_assets.stages.kept import Kept, read_kept
+from dedup_assets.stages.machine import engine_of
 from dedup_assets.stages.records import json_values
 from dedup_assets.stages.replacing import kind_of, refuse_loss
-from dedup_assets.stages.samples import Sample, write_media, write_tars
+from dedup_assets.stages.samples import Packing, Sample, pack, parts
 from dedup_assets.state.manifest import Manifest
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
@@ -110,10 +112,23 @@ def write_shards(snapshot: Snapshot, eps: str, *, replace_shards: bool = False) 
     if clip_files is None:
         index = _index_of_ids(kept.ids, schema)
     else:
-        write = write_tars if settings.shards.export == "shards" else write_media
-        rows = write(settings, store, clip_files.media, eps, set_digest, clip_files.samples())
+        assert clips is not None
+        common = Packing(
+            *(settings, eps, set_digest, clips, manifest.id_type), clip_files.media.store
+        )
+        written: dict[int, pa.Table] = {}
         with track(f"writing clips at eps {eps}", len(kept.ids) - len(missing), "clips") as advance:
-            index = _as_table(rows, schema, advance)
+            for finished in run_tasks(
+                engine_of(settings),
+                pack,
+                common,
+                parts(settings, clip_files.samples()),
+                advance,
+                weight=lambda part: len(part.samples),
+                computes=False,
+            ):
+                written.update(finished)
+        index = pa.concat_tables([schema.empty_table(), *(written[n] for n in sorted(written))])
     _write_missing(store, manifest, eps, missing, set_digest)
     write_table(store, index_name, index, info)
     _delete_other_sets(store, eps, set_digest)
@@ -238,21 +253,6 @@ def _index_of_ids(ids: pl.Series, schema: pa.Schema) -> pa.Table:
     nothing = [pl.lit(None).alias(name) for name in ("shard", "offset", "size")]
     frame = pl.DataFrame({schemas.ID: ids, "key": sample_keys(ids)}).with_columns(nothing)
     return to_table(frame, schema)
-
-
-def _as_table(
-    rows: Iterable[dict[str, Any]], schema: pa.Schema, advance: Callable[[int], None]
-) -> pa.Table:
-    """A table of rows that come one by one, of which only some are Python objects at a time."""
-    parts = []
-    gathered: list[dict[str, Any]] = []
-    for row in rows:
-        gathered.append(row)
-        advance(1)
-        if len(gathered) == _CLIPS_AT_ONCE:
-            parts.append(pa.Table.from_pylist(gathered, schema=schema))
-            gathered = []
-    return pa.concat_tables([*parts, pa.Table.from_pylist(gathered, schema=schema)])
 
 
 def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str]] | None) -> str:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from dedup_assets.compute.arrays import DeviceError, resolve_device
 from dedup_assets.compute.cost import Choice, Rates, Workload, choose
@@ -37,7 +36,7 @@ class Measured:
     manifest: Manifest
     rates: Rates
     sample_rows: int
-    device: Literal["cpu", "cuda"]
+    device: str
     free_bytes: int | None
     seconds: float
 
@@ -137,12 +136,12 @@ def workload(settings: Settings, measured: Measured) -> Workload:
     )
 
 
-def _largest_cluster(settings: Settings, device: Literal["cpu", "cuda"]) -> int | None:
+def _largest_cluster(settings: Settings, device: str) -> int | None:
     """Bytes of the largest cluster that a step can hold beside its ``memory_budget``."""
     room = []
     if (free := free_memory()) is not None:
         room.append(free - settings.compute.memory_budget // 2)
-    if device == "cuda":
+    if device != "cpu":
         room.append(compute_budget(settings) // 2)
     return max(0, min(room)) // _COPIES if room else None
 

@@ -1,15 +1,17 @@
 """A pool of background writers."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 Write = Callable[[], object]
 
-WRITERS = 2
-"""Writes at once: while one encodes, another may wait for the storage."""
+
+def writers_for(cores: int) -> int:
+    """Writes at once: while one encodes, another may wait for the storage."""
+    return max(2, cores // 4)
 
 
 class WriteBehind:
@@ -31,7 +33,7 @@ class WriteBehind:
     def __init__(self, threads: int, budget: int) -> None:
         self._pool = ThreadPoolExecutor(threads, "write-behind") if threads else None
         self._budget = budget
-        self._unfinished: deque[tuple[Future[None], int]] = deque()
+        self._unfinished: deque[tuple[Future[object], int]] = deque()
         self.held = self.most = 0
 
     def __enter__(self) -> Self:
@@ -50,29 +52,18 @@ class WriteBehind:
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def write(self, write: Write, size: int, after: Sequence[Future[None]] = ()) -> Future[None]:
-        """Run ``write``, which holds ``size`` bytes, after others have succeeded.
-
-        Args:
-            write: what to run; if one of ``after`` failed, it is not.
-            size: bytes that it holds until it is done.
-            after: what earlier calls returned. Earlier writes have begun when this one begins, so
-                it waits for threads that are at work, never for its own.
-        """
+    def write(self, write: Write, size: int) -> None:
+        """Run ``write``, which holds ``size`` bytes until it is done."""
         if self._pool is None:
-            done: Future[None] = Future()
             write()
-            done.set_result(None)
-            return done
+            return
         while self._unfinished and (
             self.held + size > self._budget or self._unfinished[0][0].done()
         ):
             self._finish_oldest()
         self.held += size
         self.most = max(self.most, self.held)
-        future = self._pool.submit(_run, write, after)
-        self._unfinished.append((future, size))
-        return future
+        self._unfinished.append((self._pool.submit(write), size))
 
     def drain(self) -> None:
         """Wait until all writes are done."""
@@ -83,9 +74,3 @@ class WriteBehind:
         future, size = self._unfinished.popleft()
         self.held -= size
         future.result()
-
-
-def _run(write: Write, after: Sequence[Future[None]]) -> None:
-    for future in after:
-        future.result()
-    write()

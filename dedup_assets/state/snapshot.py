@@ -47,6 +47,10 @@ class Snapshot:
     _commits: dict[str, Commit] = field(default_factory=dict, repr=False)
     _ledgers: dict[str, ScoreLedger | None] = field(default_factory=dict, repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process looks for itself: what was read may be large, a store is a connection."""
+        return _of, (self.settings,)
+
     @cached_property
     def manifest(self) -> Manifest:
         """The input."""
@@ -156,3 +160,7 @@ class Snapshot:
                 whole[key] = ledger
         refuse_lacking(self.settings, lacking)
         return whole
+
+
+def _of(settings: Settings) -> Snapshot:
+    return Snapshot(settings, settings.storage.open_output())

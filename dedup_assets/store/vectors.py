@@ -7,7 +7,7 @@ another shape, as earlier versions may have written, is read by Arrow.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from dedup_assets.errors import StaleError
 from dedup_assets.store.arrow import column_to_vectors
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.rangefile import Window
-from dedup_assets.store.schemas import EMBEDDING
+from dedup_assets.store.schemas import EMBEDDING, ID
 from dedup_assets.store.tables import opened
 
 _LEAF = f"{EMBEDDING}.list.element"
@@ -79,6 +79,41 @@ def read_vector_batches(
                 yield batch, out
 
 
+def read_chosen_vectors(
+    store: Store, name: str, dim: int, choose: Callable[[pa.ChunkedArray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read some rows of a fragment, a row group at a time.
+
+    Args:
+        store: where it lies.
+        name: of its file.
+        dim: of its vectors.
+        choose: called with the ids of a row group; the numbers in it of the rows that are wanted,
+            of shape (m,), ascending.
+
+    Yields:
+        Those numbers, and the vectors of these rows, of shape (m, dim), float32, host.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StaleError: it is damaged.
+    """
+    with opened(store, name) as file:
+        parquet = _parquet(file)
+        for group in range(parquet.num_row_groups):
+            chosen = choose(parquet.read_row_group(group, [ID], use_threads=False)[ID])
+            if not len(chosen):
+                continue
+            out = np.empty((len(chosen), dim), dtype=np.float32)
+            vectors = _vectors(store, file, parquet, group, dim)
+            at = 0
+            for place, row in enumerate(chosen.tolist()):
+                vectors.skip((row - at) * dim)
+                vectors.fill(out[place : place + 1])
+                at = row + 1
+            yield chosen, out
+
+
 def _parquet(file: IO[bytes]) -> pq.ParquetFile:
     # A thread of Arrow's that reads ahead would move the position in the file.
     return pq.ParquetFile(file, pre_buffer=False)
@@ -107,6 +142,17 @@ class _Plain:
             self._left -= read
             wanted = wanted[read:]
 
+    def skip(self, count: int) -> None:
+        """Leave out so many numbers."""
+        size = _VALUE_BYTES * count
+        while size:
+            if not self._left:
+                self._next_page()
+            step = min(size, self._left)
+            self._values += step
+            self._left -= step
+            size -= step
+
     def _next_page(self) -> None:
         if self._page >= self._end:
             raise pa.ArrowInvalid("pages are missing")
@@ -133,6 +179,9 @@ class _Decoded:
     def fill(self, out: np.ndarray) -> None:
         out[:] = self._rows[: len(out)]
         self._rows = self._rows[len(out) :]
+
+    def skip(self, count: int) -> None:
+        self._rows = self._rows[count // self._rows.shape[1] :]
 
 
 def _vectors(

@@ -50,6 +50,11 @@ NOTHING: dict[str, Any] = {
     "removed_factor": 3,
     "eps_thresholds": ["0.5"],
     "eps_to_extract": "0.5",
+    "engine": "ray",
+    "address": "auto",
+    "task_cpus": 2,
+    "task_gpus": 0.5,
+    "task_memory": 1 << 30,
     "device": "cpu",
     "memory_budget": 1 << 24,
     "device_memory_fraction": 0.5,
@@ -77,6 +82,7 @@ NOTHING: dict[str, Any] = {
     "tags": {"a": "b"},
     "op_tags": {"embeddings": {"a": "b"}},
     "pool": "a",
+    "ray_resource": "a",
 }
 
 

@@ -3,12 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dedup_assets.compute import arrays
-from dedup_assets.compute.arrays import DeviceError, array_module, resolve_device, to_host
+from dedup_assets.compute.arrays import (
+    DeviceError,
+    array_module,
+    device_array_module,
+    resolve_device,
+    to_host,
+)
 
 
 def test_compute_imports_without_dagster_cupy_and_arrow():
@@ -39,3 +46,24 @@ def test_auto_takes_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(arrays, "_passes_self_test", lambda: True)
     assert resolve_device("auto") == resolve_device("cuda") == "cuda"
     assert resolve_device("cpu") == "cpu"
+
+
+def test_a_gpu_by_its_number(monkeypatch: pytest.MonkeyPatch):
+    used: list[int] = []
+    runtime = SimpleNamespace(getDeviceCount=lambda: 2)
+
+    class Device:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def use(self) -> None:
+            used.append(self.number)
+
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=Device), ndarray=list)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
+    assert device_array_module(resolve_device("cuda:1")) is cupy
+    assert device_array_module(resolve_device("cuda")) is cupy
+    assert used == [1]
+    with pytest.raises(DeviceError, match=r"device=cuda:2 is not there: the last one is cuda:1"):
+        resolve_device("cuda:2")

@@ -79,9 +79,12 @@ def test_row_groups_that_are_left_out_do_not_change_the_sample(
 def test_rows_are_drawn_by_their_number_in_the_file_nulls_counted(tmp_path: Path):
     ids = [None if i % 7 in (0, 3) else f"v{i}" for i in range(300)]
     write_inputs(tmp_path, ids, np.ones((300, 2)), row_group_size=4)
-    files = InputFiles(str(tmp_path), "id", "embedding", [])
     limit = np.uint64(2**62)
-    drawn, found = centroids._draw(files, "000.parquet", 42, limit)
+    settings = make_settings(tmp_path, input_embeddings_path=str(tmp_path), n_clusters=1)
+    settings = settings.replace(on_invalid="quarantine")
+    manifest = list_embeddings(settings, Store(str(tmp_path / "out")))
+    common = centroids._Drawing(settings, limit)
+    [(_, drawn, found)] = centroids._draw(common, manifest.files, lambda units: None)
     hashes = {i: int(hash_ids(pa.array([v]), 42)[0]) for i, v in enumerate(ids) if v is not None}
     expected = [i for i, h in hashes.items() if h <= limit]
     assert 0 < len(expected) < 200

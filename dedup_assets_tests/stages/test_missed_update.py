@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -208,8 +209,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """The group of each fragment read, by name, and whether its vectors were."""
     seen: list[tuple[str, bool]] = []
 
-    def count(function: str, *, vectors: bool) -> None:
-        real = getattr(sample_rows, function)
+    def count(module: ModuleType, function: str, *, vectors: bool) -> None:
+        real = getattr(module, function)
 
         def counting(store: Store, name: str, *rest: Any) -> Any:
             with store.open(name) as file:
@@ -217,10 +218,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
             seen.append((group, vectors))
             return real(store, name, *rest)
 
-        monkeypatch.setattr(sample_rows, function, counting)
+        monkeypatch.setattr(module, function, counting)
 
-    count("read_batches", vectors=False)
-    count("read_vector_batches", vectors=True)
+    count(sample_rows, "read_batches", vectors=False)
+    count(sample_rows, "read_vector_batches", vectors=True)
+    count(sample_pass, "read_chosen_vectors", vectors=True)
     return seen
 
 

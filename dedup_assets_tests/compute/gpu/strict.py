@@ -6,6 +6,7 @@ use: before adding a name, see that CuPy has it, for these arguments and dtypes.
 """
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,11 @@ class DeviceArray(np.ndarray):
 
     def get(self) -> np.ndarray:
         return np.array(self.view(np.ndarray))
+
+    @property
+    def device(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """As CuPy's: it is the current one within the block."""
+        return nullcontext()
 
     def set(self, array: np.ndarray) -> None:
         assert type(array) is np.ndarray
