@@ -76,7 +76,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "device_memory_fraction": st.floats(0, 1, exclude_min=True),
     "pairwise_batch_size": st.none() | _positive,
     "memory_budget": st.integers(16 << 20, 1 << 50),
-    "device": _choice("device"),
+    "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:0", "cuda:12"]),
     "partitions_per_run": st.none() | _positive,
     "input_s3_profile_name": st.none() | texts,
     "output_s3_profile_name": st.none() | texts,

@@ -11,12 +11,16 @@ from dedup_assets.command.settings_file import load_settings
 from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import FIELDS, Settings
+from dedup_assets.settings import FIELDS, OF_CLUSTER, Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_other_url, is_remote
 from dedup_assets.store.local import absolute_path
 
-BESIDE = ("input_zip", "output_zip", "output_path", "replace_shards", "verbose", *S3_SETTINGS)
+BESIDE = (
+    *("input_zip", "output_zip", "output_path", "replace_shards", "verbose"),
+    *sorted(OF_CLUSTER),
+    *S3_SETTINGS,
+)
 """Flags that may be given beside a spec."""
 
 _REQUIRED = tuple(name for name, field in FIELDS.items() if field.is_required())

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dedup_assets.command.arguments import describe
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.settings import FIELDS, OF_PROJECT, SECRET, Settings
+from dedup_assets.settings import FIELDS, OF_CLUSTER, OF_PROJECT, SECRET, Settings
 from dedup_assets.store import layout
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
@@ -19,8 +19,8 @@ from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.strict_json import MOST_BYTES, JsonError, parse_json
 
 VERSION = 1
-UNWRITTEN = SECRET | OF_PROJECT
-"""Settings that no output folder may set: secrets, and what is of the reader's project."""
+UNWRITTEN = SECRET | OF_PROJECT | OF_CLUSTER
+"""Settings that no output folder may set: secrets, and what is of the reader's own."""
 
 _AGAIN = "run dedup-assets run with this output_path again, which writes the file anew"
 

@@ -28,7 +28,7 @@ SWITCHES = (*_OF_RUN, *(name for name in FIELDS if is_switch(name)))
 RUN_KEYS = ("input_zip", "output_zip", "time_budget", *_OF_RUN)
 """Flags of ``run`` that are no settings."""
 
-KEYS = (*(name for name in FIELDS if name not in YAML_ONLY), *RUN_KEYS)
+KEYS = (*(name for name in FIELDS if name not in YAML_ONLY | {"address"}), *RUN_KEYS)
 
 
 class SpecError(ValueError):
@@ -105,6 +105,11 @@ def _checked(args: dict[str, Any]) -> Spec:
             raise SpecError(
                 f"{key!r} is not a key of a spec, since it may hold secrets: put credentials into "
                 f"the environment, or into a profile that {side}_s3_profile_name names"
+            )
+        if name == "address":
+            raise SpecError(
+                f"{key!r} is not a key of a spec, since a Ray cluster may run code here: give it "
+                "as --address"
             )
         if name not in KEYS:
             raise SpecError(f"unknown key {shown(key)} in args{_hint(name, (*KEYS, *ALIASES))}")

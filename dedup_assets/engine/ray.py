@@ -72,6 +72,8 @@ class _Run:
         self._grows = not _alone
         self._began = time.monotonic()
         self._running: dict[Any, Any] = {}
+        if not self._grows:
+            self._refuse_what_nobody_has()
 
     def results(
         self, work: Any, common: Any, tasks: Iterator[Any], advance: Advance, weight: Any
@@ -111,21 +113,19 @@ class _Run:
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_POLL_S)
         if done:
             return self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)[0]
-        waited = time.monotonic() - self._began
-        patience = _PATIENCE_S if self._grows else 0.0
-        if waited > patience and not self._fits_somewhere():
-            asks = ", ".join(f"{_NAMES[n]} {v:g}" for n, v in self._wanted.items() if v)
-            raise EngineError(
-                f"no node of the Ray cluster has what a task asks for ({asks}); lower it, or add "
-                "such a node"
-            )
+        if time.monotonic() - self._began > _PATIENCE_S:
+            self._refuse_what_nobody_has()
         return []
 
-    def _fits_somewhere(self) -> bool:
+    def _refuse_what_nobody_has(self) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        return any(
-            all(node.get(name, 0) >= amount for name, amount in self._wanted.items())
-            for node in nodes
+        wanted = self._wanted.items()
+        if any(all(node.get(name, 0) >= amount for name, amount in wanted) for node in nodes):
+            return
+        asks = ", ".join(f"{_NAMES[name]} {amount:g}" for name, amount in wanted if amount)
+        raise EngineError(
+            f"no node of the Ray cluster has what a task asks for ({asks}); lower it, or add such "
+            "a node"
         )
 
     def _stop(self) -> None:

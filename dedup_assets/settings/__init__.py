@@ -39,6 +39,12 @@ SIZES = {"memory_budget", "task_memory"}
 OF_PROJECT = {"store_resource", *Assets.model_fields}
 """Settings of a project of the user's: they name what is bound or defined there."""
 
+OF_CLUSTER = {"engine", "address", "task_cpus", "task_gpus", "task_memory"}
+"""Who does the tasks: of the user's machines, never of a dataset.
+
+What a Ray cluster answers is unpickled, so whoever names one may run code here.
+"""
+
 
 class Settings(dg.Model):
     """Settings of one dataset."""

@@ -115,5 +115,9 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         job(input_s3_endpoint_url="https://me:hidden-value@store"),
         ["args.input_s3_endpoint_url: must hold no user name or password"],
     ),
+    "a cluster": (
+        job(engine="ray", address="ray://evil:1"),
+        ["'address' is not a key of a spec", "give it as --address"],
+    ),
     "of YAML only": (job(schedule="0 3 * * *"), ["unknown key 'schedule' in args"]),
 }

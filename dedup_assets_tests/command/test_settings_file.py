@@ -172,6 +172,7 @@ REFUSED = {
     "relative": (file(input_embeddings_path="in"), "must be an absolute path, got 'in'"),
     "home": (file(clips_path="~/clips"), "clips_path: must be an absolute path, got '~/clips'"),
     "secrets": (file(input_storage_options={"secret": "hidden-value"}), "must not be in it"),
+    "a cluster": (file(engine="ray", address="ray://evil:1"), "address must not be in it"),
 }
 
 

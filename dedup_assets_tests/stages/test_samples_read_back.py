@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from webdataset import tariterators
 
 from dedup_assets.errors import InputError
-from dedup_assets.stages.samples import Sample, write_media, write_tars
+from dedup_assets.stages.samples import Packing, Sample, pack, parts
 from dedup_assets.store import layout
 from dedup_assets.store.media import MediaFiles
 from dedup_assets.store.members import keys_of_others, refuse_shared_keys, sample_key
@@ -131,7 +132,6 @@ def try_out(root: Path, export: str, ids: list[str], kept: int, files: list[str]
         path.write_bytes(name.encode(errors="surrogateescape") * 100)
     before = bytes_of(root)
     config = make_settings(root, n_clusters=1, samples_per_shard=2, export=export)
-    store = config.storage.open_output()
     media = MediaFiles(str(root / "clips"))
     try:
         refuse_shared_keys(pl.Series(ids[:kept], dtype=pl.String))
@@ -140,8 +140,9 @@ def try_out(root: Path, export: str, ids: list[str], kept: int, files: list[str]
         assert str(error).isprintable()
         assert bytes_of(root) == before
         return False
-    write = write_tars if export == "shards" else write_media
-    index = list(write(config, store, media, EPS, "set", samples_of(matched)))
+    common = Packing(config, EPS, "set", str(root / "clips"), pa.string(), None)
+    packed = pack(common, parts(config, samples_of(matched)), lambda clips: None)
+    index = [row for _, table in packed for row in table.to_pylist()]
     after = bytes_of(root)
     assert {name: data for name, data in after.items() if not name.startswith("out/")} == before
     folder = root / "out" / layout.shards(EPS) / "set"
