@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from dedup_assets.engine import Engine, run_tasks, session, worker
@@ -103,13 +104,25 @@ def test_a_cluster_of_its_own_is_gone_afterwards(tmp_path: Path):
         again, _ = done(Engine("ray"), Noted(str(tmp_path)), range(3))
         assert ray.is_initialized()
         assert sorted(n for n, _ in first) == sorted(n for n, _ in again) == [0, 1, 4]
-        listening = {_host(node) for node in ray.nodes()}
-    assert all(host.startswith("127.") for host in listening)
+        (node,) = ray.nodes()
+        gcs = ray.get_runtime_context().gcs_address
+        manager = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        for address, method in (
+            (gcs, "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"),
+            (manager, "/ray.rpc.NodeManagerService/GetSystemConfig"),
+        ):
+            assert address.startswith("127.")
+            assert without_token(address, method) == grpc.StatusCode.UNAUTHENTICATED
     assert not ray.is_initialized()
 
 
-def _host(node: dict[str, Any]) -> str:
-    return str(node["NodeManagerAddress"])
+def without_token(address: str, method: str) -> Any:
+    """What a server answers to a stranger."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=20)
+        except grpc.RpcError as error:
+            return error.code()
 
 
 def test_without_ray_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
