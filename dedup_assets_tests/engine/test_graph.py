@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from dedup_assets.engine import ray as on_ray
+from dedup_assets.engine import session
 from dedup_assets.settings import Settings
+from dedup_assets.stages.machine import engine_of
 from dedup_assets.stages.missed import estimate_missed
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets_tests.conftest import bytes_of, make_settings, run_stages, write_inputs
@@ -49,8 +51,10 @@ def settings_for(folder: Path, name: str, **options: Any) -> Settings:
 
 
 def run(settings: Settings) -> None:
-    results = run_stages(settings)
-    estimate_missed(Snapshot(settings, results.store))
+    """All stages; with Ray as one job, so that its workers are started once."""
+    with session(engine_of(settings)):
+        results = run_stages(settings)
+        estimate_missed(Snapshot(settings, results.store))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
