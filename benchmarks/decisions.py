@@ -9,12 +9,13 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from benchmarks.data import make_data
+from benchmarks.data import make_data, make_rows
 from dedup_assets.compute.exact import pair_dots
 from dedup_assets.compute.hashing import row_digests
 from dedup_assets.compute.kmeans import fit
@@ -145,7 +146,7 @@ def reading() -> None:
 
 def seeding() -> None:
     """k-means++ against random rows on blobs, by inertia, over ten seeds."""
-    from dedup_assets.compute import kmeans
+    from dedup_assets.compute import seeding as start
 
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((50, 64))
@@ -156,14 +157,38 @@ def seeding() -> None:
         return [fit(x, 50, seed=s, max_iter=100, tol=1e-4).inertia for s in range(10)]
 
     plus = inertias()
-    limit, kmeans._SEEDING_CLUSTERS = kmeans._SEEDING_CLUSTERS, 0
+    limit, start._MOST_CLUSTERS = start._MOST_CLUSTERS, 0
     random = inertias()
-    kmeans._SEEDING_CLUSTERS = limit
+    start._MOST_CLUSTERS = limit
     print(
         f"inertia on 50 blobs, random rows over k-means++: median "
         f"{statistics.median(random) / statistics.median(plus):.2f}, "
         f"worst {max(random) / max(plus):.2f}"
     )
+
+
+def bounds() -> None:
+    """k-means that meets rows with all centroids in each iteration, against one with bounds."""
+    from dedup_assets.compute import labels
+
+    clusters = 500
+    for name, centres in (("as many centres as clusters", 1), ("ten times as many", 10)):
+        x = make_rows(256 * clusters, DIM, centres * clusters, seed=3)
+
+        def fitted(x: Any = x) -> tuple[float, Any]:
+            start = time.perf_counter()
+            found = fit(x, clusters, seed=1, max_iter=100, tol=1e-4)
+            return time.perf_counter() - start, found
+
+        quick, ours = fitted()
+        limit, labels._FEWEST = labels._FEWEST, clusters + 1
+        slow, plain = fitted()
+        labels._FEWEST = limit
+        print(
+            f"k-means, {len(x):,} rows, {clusters} clusters, {name}: all products take "
+            f"{slow / quick:.2f} times as long over {ours.n_iter} iterations; inertia "
+            f"{plain.inertia / ours.inertia:.6f} times"
+        )
 
 
 def missed() -> None:
@@ -225,6 +250,7 @@ def main() -> None:
     sampling()
     reading()
     seeding()
+    bounds()
     missed()
 
 

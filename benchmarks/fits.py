@@ -103,17 +103,22 @@ def inertia(x: Any, centroids: Any) -> float:
 def fit_own(task: Task, *, narrow: bool = True) -> Fit:
     """The product's k-means; ``narrow=False`` keeps a CPU to float32."""
     points: list[Point] = []
-    meet = kmeans._Rows.meet
+    begin, move = kmeans.Labels.__init__, kmeans.Labels.move
 
-    def noted(rows: Any, centroids: Any) -> None:
+    def begun(rows: Any, x: Any, centroids: Any, *rest: Any) -> None:
         points.append(Point(time.perf_counter() - start, centroids))
-        meet(rows, centroids)
+        begin(rows, x, centroids, *rest)
+
+    def moved(rows: Any, centroids: Any) -> None:
+        points.append(Point(time.perf_counter() - start, centroids))
+        move(rows, centroids)
 
     def wide(xp: Any, *, narrow: bool) -> Format:
         return quick_format(xp, narrow=False)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(patch.object(kmeans._Rows, "meet", noted))
+        stack.enter_context(patch.object(kmeans.Labels, "__init__", begun))
+        stack.enter_context(patch.object(kmeans.Labels, "move", moved))
         if not narrow:
             stack.enter_context(patch.object(kmeans, "quick_format", wide))
         start = time.perf_counter()

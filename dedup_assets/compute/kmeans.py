@@ -14,6 +14,7 @@ import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory
 from dedup_assets.compute.exact import pair_squared_distances
+from dedup_assets.compute.labels import Labels
 from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
 from dedup_assets.compute.seeding import seed_centroids
 
@@ -76,64 +77,39 @@ def fit(
         narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
         quick = quick_format(xp, narrow=narrow)
         centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
-        rows = _Rows(x, n_clusters, quick, memory_budget)
-        rows.meet(centroids)
+        rows = Labels(x, centroids, quick, memory_budget)
         means = _Means(x, centroids, rows.label)
         done = 0
         for done in range(1, max_iter + 1):
             moved = means.directions()
             shift = float(((moved - means.centroids) ** 2).sum())
             before = rows.label.copy()
-            rows.meet(moved)
+            rows.move(moved)
             means.move(before, rows.label, moved)
             if on_iteration is not None:
                 on_iteration(done)
             if shift <= tol * spread / dim:
                 break
-        return KMeansFit(means.centroids, rows.inertia(means.centroids), done)
+        inertia = _inertia(x, means.centroids, rows.label, memory_budget)
+        return KMeansFit(means.centroids, inertia, done)
 
 
 def inertia_of(x: Any, centroids: Any, quick: Format, memory_budget: int) -> float:
     """Sum over unit rows of the squared distance to the nearest of some unit centroids."""
-    rows = _Rows(x, len(centroids), quick, memory_budget)
-    rows.meet(centroids)
-    return rows.inertia(centroids)
+    return _inertia(x, centroids, Labels(x, centroids, quick, memory_budget).label, memory_budget)
 
 
-class _Rows:
-    """All rows, with the nearest centroid of each.
+def _inertia(x: Any, centroids: Any, label: Any, memory_budget: int) -> float:
+    """Sum of the squared distances of rows to their centroids."""
+    xp = array_module(x)
+    sums: list[float] = []
 
-    Attributes:
-        label: of shape (n,), int64.
-    """
+    def add(chunk: slice) -> None:
+        sums.append(float(pair_squared_distances(x[chunk], centroids, label[chunk]).sum()))
 
-    def __init__(self, x: Any, n_clusters: int, quick: Format, memory_budget: int) -> None:
-        xp = array_module(x)
-        self._xp, self._x, self._format = xp, x, quick
-        chunks = row_chunks(xp, len(x), n_clusters, x.shape[1], memory_budget=memory_budget)
-        self._operands = {chunk.start: quick.operand(x[chunk]) for chunk in chunks}
-        self._chunks = chunks
-        self.label = xp.empty(len(x), dtype=xp.int64)
-
-    def meet(self, centroids: Any) -> None:
-        """Find the nearest of these centroids for each row."""
-        right = self._format.right(centroids)
-
-        def meet(chunk: slice) -> None:
-            self.label[chunk] = right.product(self._operands[chunk.start]).argmax(axis=1)
-
-        for_each(self._xp, meet, self._chunks)
-
-    def inertia(self, centroids: Any) -> float:
-        """Sum of the squared distances to the nearest centroids, which were met last."""
-        sums: list[float] = []
-
-        def add(chunk: slice) -> None:
-            rows = self._x[chunk]
-            sums.append(float(pair_squared_distances(rows, centroids, self.label[chunk]).sum()))
-
-        for_each(self._xp, add, self._chunks)
-        return math.fsum(sums)
+    chunks = row_chunks(xp, len(x), len(centroids), x.shape[1], memory_budget=memory_budget)
+    for_each(xp, add, chunks)
+    return math.fsum(sums)
 
 
 class _Means:
