@@ -108,7 +108,7 @@ def _checked(args: dict[str, Any]) -> Spec:
             )
         if name == "address":
             raise SpecError(
-                f"{key!r} is not a key of a spec, since a Ray cluster may run code here: give it "
+                f"{key!r} is not a key of a spec, since a Ray cluster can run code here: pass it "
                 "as --address"
             )
         if name not in KEYS:

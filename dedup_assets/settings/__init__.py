@@ -42,7 +42,7 @@ OF_PROJECT = {"store_resource", *Assets.model_fields}
 OF_CLUSTER = {"engine", "address", "task_cpus", "task_gpus", "task_memory"}
 """Who does the tasks: of the user's machines, never of a dataset.
 
-What a Ray cluster answers is unpickled, so whoever names one may run code here.
+Results from a Ray cluster are unpickled, so whoever chooses the cluster can run code here.
 """
 
 

@@ -1,8 +1,10 @@
-"""How the shuffle divides its memory budget, and how much memory the process has taken."""
+"""How work is cut to fit the memory budget, and how much memory the process has taken."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 BATCH_BYTES = 16 << 20
 """Vectors of one batch, at most: larger ones are no faster, and each step holds a few of them."""
@@ -58,3 +60,25 @@ def process_peak_bytes() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _Sized(Protocol):
+    @property
+    def rows(self) -> int: ...
+
+
+S = TypeVar("S", bound=_Sized)
+
+
+def cut(items: Iterable[S], rows: int) -> Iterator[list[S]]:
+    """Runs of items that hold at most ``rows`` rows together, or one item that has more."""
+    run: list[S] = []
+    held = 0
+    for item in items:
+        if run and held + item.rows > rows:
+            yield run
+            run, held = [], 0
+        run.append(item)
+        held += item.rows
+    if run:
+        yield run

@@ -11,7 +11,8 @@ from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.machine import engine_of
-from dedup_assets.stages.sample_rows import Fragment, count, cut, read_fragments
+from dedup_assets.stages.memory import cut
+from dedup_assets.stages.sample_rows import Fragment, count, read_fragments
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import schemas
 from dedup_assets.store.arrow import hash_ids

@@ -13,12 +13,12 @@ from dedup_assets.compute.missed import BestPartners, Found
 from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
+from dedup_assets.stages.memory import cut
 from dedup_assets.stages.sample_draw import NO_GROUP, Former, draw
 from dedup_assets.stages.sample_rows import (
     Batch,
     Fragment,
     count,
-    cut,
     list_fragments,
     matches,
     read_rows,
@@ -142,6 +142,10 @@ class _Best:
     queries: list[int]
     partners: list["_Partner"]
 
+    @classmethod
+    def of(cls, best: dict[int, "_Partner"]) -> "_Best":
+        return cls(list(best), list(best.values()))
+
 
 _Partner = tuple[Any, int, float, int]
 """Id, cluster, score and group."""
@@ -244,7 +248,7 @@ def _compare_with(
             for side, new in zip(best, found, strict=True):
                 _take(side, new, batch)
             advance(len(batch.ids))
-        yield tuple(_Best(list(side), list(side.values())) for side in best)  # type: ignore[misc]
+        yield _Best.of(best[0]), _Best.of(best[1])
 
 
 def _take(best: dict[int, _Partner], found: Found, batch: Batch) -> None:

@@ -79,20 +79,6 @@ def count(fragments: Sequence[Fragment]) -> int:
     return sum(fragment.rows for fragment in fragments)
 
 
-def cut(fragments: Sequence[Fragment], rows: int) -> Iterator[list[Fragment]]:
-    """Runs of fragments of about ``rows`` rows, or one that has more."""
-    run: list[Fragment] = []
-    held = 0
-    for fragment in fragments:
-        if run and held + fragment.rows > rows:
-            yield run
-            run, held = [], 0
-        run.append(fragment)
-        held += fragment.rows
-    if run:
-        yield run
-
-
 def read_fragments(
     store: Store, fragments: Sequence[Fragment], columns: list[str], rows: int, budget: int
 ) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -16,6 +16,7 @@ from dedup_assets.stages import comparing
 from dedup_assets.stages.comparing import Cluster, compare_clusters
 from dedup_assets.stages.known import Known, known_matches
 from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
+from dedup_assets.stages.memory import cut
 from dedup_assets.stages.ranked import Digested, RankedRows, read_ranked
 from dedup_assets.stages.score_keys import (
     Key,
@@ -126,7 +127,7 @@ def _score_keys(
     advance(rows - sum(cluster.rows for cluster in clusters))
     open_ = [key for key, _ in work]
     _mark(snapshot.store, open_)
-    for batch in _batches(clusters, _most_rows(snapshot.settings, snapshot.manifest.dim)):
+    for batch in cut(clusters, _most_rows(snapshot.settings, snapshot.manifest.dim)):
         _score_batch(snapshot, batch, advance)
         ready = [key for key in open_ if not key.waiting]
         open_ = [key for key in open_ if key.waiting]
@@ -214,20 +215,6 @@ def _most_rows(settings: Settings, dim: int) -> int:
     if compute_module(settings) is np:
         return settings.compute.memory_budget // 8 // (4 * dim)
     return min(_MOST_ROWS_ON_DEVICE, compute_budget(settings) // 2 // (12 * dim + _BYTES_OF_A_ROW))
-
-
-def _batches(tasks: list[Task], rows: int) -> Iterator[list[Task]]:
-    """Clusters that are read and compared together: up to ``rows``, or one that has more."""
-    batch: list[Task] = []
-    held = 0
-    for task in tasks:
-        if batch and held + task.rows > rows:
-            yield batch
-            batch, held = [], 0
-        batch.append(task)
-        held += task.rows
-    if batch:
-        yield batch
 
 
 def _score_batch(snapshot: Snapshot, batch: list[Task], advance: Advance) -> None:

@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     ),
     "a cluster": (
         job(engine="ray", address="ray://evil:1"),
-        ["'address' is not a key of a spec", "give it as --address"],
+        ["'address' is not a key of a spec", "pass it as --address"],
     ),
     "of YAML only": (job(schedule="0 3 * * *"), ["unknown key 'schedule' in args"]),
 }
