@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,10 +13,14 @@ from dedup_assets.command.report import show_report
 from dedup_assets.command.runner import run_graph
 from dedup_assets.command.settings_file import check_output, write_settings
 from dedup_assets.command.terminal import show_progress
+from dedup_assets.engine import session
 from dedup_assets.errors import SettingsError
+from dedup_assets.graph import TASKS
 from dedup_assets.progress import listening, track
 from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
+from dedup_assets.stages.machine import engine_of
+from dedup_assets.stages.plan import Work
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.locks import COMMAND, WHOLE, writing
 from dedup_assets.store.sizes import format_bytes
@@ -109,16 +113,17 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
         with track("planning"):
             work = plan_run(settings, store, instance, refit=options.refit)
         show_plan(console, work)
-        report = run_graph(
-            settings,
-            instance,
-            work,
-            verbose=options.verbose,
-            refit=options.refit,
-            replace_shards=options.replace_shards,
-            location=options.location,
-            on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
-        )
+        with _engine(settings, work):
+            report = run_graph(
+                settings,
+                instance,
+                work,
+                verbose=options.verbose,
+                refit=options.refit,
+                replace_shards=options.replace_shards,
+                location=options.location,
+                on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+            )
         store.sweep()  # each asset does, but perhaps none was started
     with listening(show_progress(console)), track("reporting"):
         show_report(console, Snapshot(settings, store), report, time.monotonic() - started)
@@ -128,3 +133,10 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
         what = f"{packed.files:,} files, {format_bytes(packed.bytes)}"
         console.print(f"packed into:  {packed.url}  ({what})", soft_wrap=True, markup=False)
     return 0
+
+
+def _engine(settings: Settings, work: list[Work]) -> AbstractContextManager[None]:
+    """What the steps of a plan do their tasks on, kept for all of them: Ray takes long to start."""
+    if any(item.asset in TASKS for item in work):
+        return session(engine_of(settings))
+    return nullcontext()

@@ -14,7 +14,7 @@ from typing import Any
 from dedup_assets.engine import C, Engine, R, T, Work
 from dedup_assets.engine.worker import own_version, run_task
 from dedup_assets.errors import DedupError, EngineError, first_line, one_line
-from dedup_assets.progress import Advance
+from dedup_assets.progress import Advance, track
 
 _TRIES = 5  # of a task whose worker or node was lost
 _PATIENCE_S = 300.0  # for a node that has what a task asks for, where clusters grow by themselves
@@ -37,7 +37,8 @@ def session(engine: Engine) -> Iterator[None]:
         yield
         return
     global _alone
-    _connect(ray, engine)
+    with track("starting Ray" if engine.address is None else "joining Ray"):
+        _connect(ray, engine)
     _alone = engine.address is None
     try:
         yield
