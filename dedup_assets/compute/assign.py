@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory
-from dedup_assets.compute.bounds import LIMIT_ROUNDING, U64
+from dedup_assets.compute.bounds import LIMIT_ROUNDING, U64, screen_bound
 from dedup_assets.compute.exact import (
     chunk_rows,
     fold,
@@ -16,7 +16,7 @@ from dedup_assets.compute.exact import (
     widened,
 )
 from dedup_assets.compute.products import for_each, quick_format, row_chunks
-from dedup_assets.compute.rescore import wide_side
+from dedup_assets.compute.rescore import contenders, wide_side
 from dedup_assets.compute.threads import thread_count
 
 _OVERFLOW = 16  # centroids near the nearest from which a float64 product is cheaper
@@ -61,8 +61,8 @@ class Assigner:
         self._side = wide_side(centroids.shape[1], memory_budget // threads)
         with device_memory(xp, f"for {len(centroids)} centroids"):
             self._norms = squared_norms(centroids)
-            unit = (centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32)
-            self._right = self._format.right(unit)
+            self._unit = (centroids / xp.sqrt(self._norms)[:, None]).astype(xp.float32)
+            self._right = self._format.right(self._unit)
 
     def assign(self, x: Any) -> Assignment:
         """The nearest centroid of each row of ``x``.
@@ -109,8 +109,13 @@ class Assigner:
             column = xp.concatenate([column[keep], pairs[1]])
             count[overflow] = 2
         keep = count[row] > 1
-        if keep.any():
-            self._decide(x, norms, row[keep], column[keep], label)
+        row, column = row[keep], column[keep]
+        if xp is np and len(row):
+            float32_bound = screen_bound(x.shape[1], deviation) + LIMIT_ROUNDING
+            keep = contenders(x, row, self._unit, column, float32_bound)
+            row, column = row[keep], column[keep]
+        if len(row):
+            self._decide(x, norms, row, column, label)
         return label
 
     def _near_in_float64(self, x: Any) -> tuple[Any, Any]:

@@ -29,7 +29,8 @@ class RightSide(Protocol):
 
         Args:
             operand: m rows, from `Format.operand`.
-            out: where to write them, contiguous; a new array if it is not given.
+            out: where to write them, contiguous; a new array if it is not given, whose lines may
+                lie apart.
         """
         ...
 
@@ -84,7 +85,7 @@ def row_chunks(
     """
     if xp is np:
         threads = threads or thread_count()
-        step = int(np.clip(_PRODUCT_ON_HOST // columns, _FEWEST_ROWS, _MOST_ROWS))
+        step = int(np.clip(_PRODUCT_ON_HOST // columns, _FEWEST_ROWS, _MOST_ROWS)) // 64 * 64
     else:
         threads = 1
         step = _PRODUCT_ON_DEVICE // columns
@@ -137,12 +138,19 @@ class BFloat16:
 class _BFloat16Right:
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = rows
-        self._packed = bfloat16.pack(rows)
+        self._width = bfloat16.quick_width(len(rows))
+        self._packed = bfloat16.pack(rows, self._width)
 
     def product(self, operand: Any, out: np.ndarray | None = None) -> np.ndarray:
-        if out is None:
-            out = np.empty((operand.shape[0], len(self._rows)), dtype=np.float32)
-        bfloat16.multiply(operand, self._packed, out)
+        columns = len(self._rows)
+        if out is None or self._width > columns:
+            whole = np.empty((operand.shape[0], self._width), dtype=np.float32)
+            bfloat16.multiply(operand, self._packed, whole)
+            if out is None:
+                return whole[:, :columns]
+            out[:] = whole[:, :columns]
+        else:
+            bfloat16.multiply(operand, self._packed, out)
         return out
 
     def bound(self, rows: np.ndarray, deviation: float) -> np.ndarray:

@@ -7,15 +7,15 @@ next, finer screen, and in the end to a float64 product.
 
 import numpy as np
 
+from dedup_assets.compute.bfloat16 import quick_width
 from dedup_assets.compute.bounds import FAST_TOLERANCE, screen_bound
 from dedup_assets.compute.plan import Plan
 from dedup_assets.compute.products import Blocks
-from dedup_assets.compute.rescore import Rows, best_earlier_in_float64, cosines
+from dedup_assets.compute.rescore import Rows, best_earlier_in_float64, contenders, cosines
 
 _OVERFLOW = 16  # candidates in 1,024 columns from which a finer product is cheaper
 _MOSTLY = 0.25  # share of rows with too many candidates from which later blocks skip a screen
 _PRODUCT = 1 << 18  # elements of a product
-_PAIRS = 512  # pairs whose rows are gathered at once: they stay in the cache
 
 
 class Triangle:
@@ -126,11 +126,8 @@ class Triangle:
         score = np.full(count, -np.inf, dtype=np.float32)
         index = np.zeros(count, dtype=np.int64)
         if len(row) > count:
-            quick = self._float32_dots(row, column)
-            best = np.full(count, -np.inf, dtype=np.float32)
-            np.maximum.at(best, row - begin, quick)
-            margin = np.float32(max(2 * self._float32_bound - self._tolerance, 0))
-            keep = quick >= best[row - begin] - margin
+            bound, x = self._float32_bound, self._x
+            keep = contenders(x, row, x, column, bound, below=self._tolerance)
             row, column = row[keep], column[keep]
         value = cosines(self._rows, row, self._rows, column)
         row = row - begin
@@ -140,21 +137,16 @@ class Triangle:
         np.minimum.at(index, row[attains], column[attains])
         return score, index
 
-    def _float32_dots(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        out = np.empty(len(row), dtype=np.float32)
-        for start in range(0, len(row), _PAIRS):
-            part = slice(start, start + _PAIRS)
-            np.einsum("ij,ij->i", self._x[row[part]], self._x[column[part]], out=out[part])
-        return out
-
 
 def block_sizes(n: int, dim: int, threads: int, plan: Plan) -> tuple[int, int]:
     """Rows of a block, which is the width of a block of columns too, and columns of a step.
 
     Small against n, since half of each block on the diagonal is wasted, and so that a product
-    stays in the cache; large against the cost of a call.
+    stays in the cache; large against the cost of a call; and of a width at which bfloat16 has its
+    full rate.
     """
     rows = int(np.clip(n // 8, min(256, n), 512) + 63) // 64 * 64
+    rows = 2 * rows - quick_width(rows)
     columns = max(rows, _PRODUCT // max(rows, 1))
     if plan.largest_tile is not None:
         rows, columns = min(rows, plan.largest_tile), min(columns, plan.largest_tile)

@@ -14,6 +14,8 @@ from dedup_assets.compute.pairwise import (
     best_earlier_matches,
 )
 from dedup_assets.compute.plan import Plan
+from dedup_assets.compute.products import BFloat16
+from dedup_assets.compute.rescore import contenders
 from dedup_assets_tests.compute.oracle import best_earlier_by_product
 from dedup_assets_tests.conftest import unit
 
@@ -134,7 +136,7 @@ def test_no_bfloat16_product_leaves_its_bound(a: np.ndarray, b: np.ndarray):
     dim = min(a.shape[1], b.shape[1])
     a, b = unit(a[:, :dim] + 1e-3), unit(b[:, :dim] + 1e-3)
     out = np.empty((len(a), len(b)), dtype=np.float32)
-    bfloat16.multiply(bfloat16.cast(a), bfloat16.pack(b), out)
+    bfloat16.multiply(bfloat16.cast(a), bfloat16.pack(b, len(b)), out)
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(wide_a, axis=1)[:, None] * np.linalg.norm(wide_b, axis=1)
     cosine = wide_a @ wide_b.T / lengths
@@ -143,6 +145,37 @@ def test_no_bfloat16_product_leaves_its_bound(a: np.ndarray, b: np.ndarray):
     bound = cast_bound(dim, deviation, bfloat16.residuals(a).astype(np.float64), largest)
     assert (abs(out - cosine) <= bound[:, None]).all()
     assert (bound < 0.02).all()  # or it would say nothing
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("columns", [1, 127, 128, 131, 132, 133, 136, 300, 1000])
+def test_padding_for_a_quick_kernel_changes_no_product(rng: np.random.Generator, columns: int):
+    left, rows = unit(rng.standard_normal((70, 96))), unit(rng.standard_normal((columns, 96)))
+    expected = np.empty((len(left), columns), dtype=np.float32)
+    bfloat16.multiply(bfloat16.cast(left), bfloat16.pack(rows, columns), expected)
+    form, out = BFloat16(), np.full((len(left), columns), np.nan, dtype=np.float32)
+    right = form.right(rows)
+    assert right.product(form.operand(left), out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(right.product(form.operand(left)), expected)
+
+
+@given(any_rows(), any_rows(), st.integers(0, 60), st.floats(0, 0.01))
+def test_contenders_keep_the_best_pair_of_each_line(
+    a: np.ndarray, b: np.ndarray, count: int, below: float
+):
+    dim = min(a.shape[1], b.shape[1])
+    a, b = unit(a[:, :dim] + 1e-3), unit(b[:, :dim] + 1e-3)
+    rng = np.random.default_rng(count)
+    line, column = rng.integers(0, len(a), count), rng.integers(0, len(b), count)
+    cosine = (a.astype(np.float64)[line] * b.astype(np.float64)[column]).sum(axis=1)
+    bound = screen_bound(dim, 1e-6)
+    keep = contenders(a, line, b, column, bound, below=below)
+    for row in np.unique(line):
+        of_row = line == row
+        best = cosine[of_row].max()
+        assert cosine[of_row & keep].max() >= best - below
+        assert (cosine[of_row & keep] >= best - 4 * bound).all()
 
 
 @given(any_rows())
