@@ -1,0 +1,152 @@
+"""Which frames go into which clip, decided from a video's index before anything is decoded."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup_assets.video.ids import nominal_duration_s
+from dedup_assets.video.spans import FixedStride, Span
+
+Ticks = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a clip an embedder wants.
+
+    `fps` None: `count` frames, those on screen at the middles of equal time spans of the clip.
+    Else as cosmos-curate and NeMo Curator feed their models: frames nearest to a grid of `fps` a
+    second, from the first frame to the last; the rate is doubled, up to `most_fps`, until there
+    are `count`; of n frames every (n // count)-th is taken from the first on, `count` in all. So up
+    to half of the clip's end may go unseen. A clip too short even then, which the peers give up,
+    has frames repeated.
+    """
+
+    fps: float | None
+    count: int
+    most_fps: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count={self.count} should be >= 1.")
+        if self.fps is not None and not 0 < self.fps <= self.most_fps:
+            raise ValueError(f"fps={self.fps} should be > 0 and <= most_fps={self.most_fps}.")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The frames of a video stream as its packets state them.
+
+    Times are presentation times in ticks of `tick` seconds.
+    """
+
+    pts: Ticks
+    """Of shape (frames,), ascending."""
+    keys: Ticks
+    """Those of key frames, ascending."""
+    tick: Fraction
+    end: int
+    """When the last frame leaves the screen."""
+    stated_s: float | None
+    """The duration that the header states."""
+    fps: float
+    """The average rate."""
+
+    @property
+    def measured_s(self) -> float:
+        return float((self.end - int(self.pts[0])) * self.tick)
+
+    @property
+    def leeway_s(self) -> float:
+        """By how much headers may differ from packets in files that are whole."""
+        return max(0.1, 2 / self.fps)
+
+    @property
+    def duration_s(self) -> float:
+        """The peers' duration where the packets bear it out, else what the packets say."""
+        if self.stated_s is not None and abs(self.stated_s - self.measured_s) <= self.leeway_s:
+            nominal = nominal_duration_s(self.stated_s, self.fps)
+            if nominal > 0:
+                return nominal
+        return self.measured_s
+
+    def at(self, seconds: float) -> int:
+        """The first tick at or after a time from the first frame; exact, without rounding."""
+        return int(self.pts[0]) + ceil(Fraction(seconds) / self.tick)
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip: its frames are those with `begin` <= pts < `end`."""
+
+    span: Span
+    begin: int
+    end: int
+    wanted: Ticks | None
+    """Times of the frames to sample, of shape (count,), ascending; one may occur repeatedly."""
+
+
+def plan_clips(
+    timeline: Timeline, splitting: FixedStride, sampling: Sampling | None, *, on_keys: bool
+) -> list[ClipPlan]:
+    """The clips of a video, by start; a span in which no frame begins gives none.
+
+    `on_keys`: clips begin and end at the first key frame at or after the border of their span.
+    """
+    duration = timeline.duration_s
+    plans = []
+    for span in splitting.spans(duration):
+        begin = timeline.at(span.start_s)
+        # Headers round, so the last frame may begin at the stated end.
+        end = timeline.end + 1 if span.end_s >= duration else timeline.at(span.end_s)
+        if on_keys:
+            begin, end = _next_key(timeline, begin), _next_key(timeline, end)
+        first, last = np.searchsorted(timeline.pts, (begin, end))
+        if first == last:
+            continue
+        wanted = None
+        if sampling is not None:
+            shown_until = int(timeline.pts[last]) if last < len(timeline.pts) else timeline.end
+            wanted = sample_times(timeline.pts[first:last], shown_until, timeline.tick, sampling)
+        plans.append(ClipPlan(span, begin, end, wanted))
+    return plans
+
+
+def sample_times(pts: Ticks, end: int, tick: Fraction, sampling: Sampling) -> Ticks:
+    """Times of the frames that `sampling` chooses from a clip's `pts`, of shape (count,).
+
+    `end` is the tick at which the clip's last frame leaves the screen.
+    """
+    count = sampling.count
+    k = np.arange(count)
+    if sampling.fps is None:
+        middles = pts[0] + (k + 0.5) * (end - int(pts[0])) / count
+        return pts[np.searchsorted(pts, middles, side="right") - 1]
+    seconds = (pts - pts[0]) * float(tick)
+    rate = sampling.fps
+    while len(grid := _grid(seconds[-1], rate)) < count and 2 * rate <= sampling.most_fps:
+        rate *= 2
+    nearest = _nearest(seconds, grid)
+    n = len(nearest)
+    return pts[nearest[k * (n // count) if n >= count else k * n // count]]
+
+
+def _grid(last_s: float, rate: float) -> NDArray[np.float64]:
+    """Times of `rate` a second, up to half a step past the last frame."""
+    return np.arange(0, last_s + 0.5 / rate, 1 / rate)
+
+
+def _nearest(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices into ascending `times` of the values nearest to `wanted`, the earlier on a tie."""
+    right = np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)
+    left = np.maximum(right - 1, 0)
+    return np.where(np.abs(times[left] - wanted) <= np.abs(times[right] - wanted), left, right)
+
+
+def _next_key(timeline: Timeline, at: int) -> int:
+    """The first key frame at or after a tick, else the end of the video."""
+    index = np.searchsorted(timeline.keys, at)
+    return int(timeline.keys[index]) if index < len(timeline.keys) else timeline.end + 1
