@@ -43,14 +43,13 @@ class Sound:
             return
         for packet in self._between(begin_s, end_s):
             for frame in packet.decode():
-                assert isinstance(frame, av.AudioFrame)
                 if frame.pts is not None and frame.time_base:
                     frame.pts -= round(begin_s / frame.time_base)
                 target.mux(track.encode(frame))
         target.mux(track.encode(None))
         track.codec_context.flush_buffers()
 
-    def _between(self, begin_s: Fraction, end_s: Fraction) -> Iterator[Packet]:
+    def _between(self, begin_s: Fraction, end_s: Fraction) -> Iterator["Packet[AudioStream]"]:
         # A second early, since some containers find packets only roughly.
         self._container.seek(max(0, int((begin_s - 1) * av.time_base)))
         for packet in self._container.demux(self._stream):

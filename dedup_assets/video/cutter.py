@@ -79,7 +79,7 @@ class Cutter:
 
     def _encode(
         self,
-        source: Iterator[Packet],
+        source: Iterator["Packet[VideoStream]"],
         files: ExitStack,
         timeline: Timeline,
         waiting: deque[OpenClip],
@@ -99,7 +99,7 @@ class Cutter:
 
     def _copy(
         self,
-        source: Iterator[Packet],
+        source: Iterator["Packet[VideoStream]"],
         stream: VideoStream,
         files: ExitStack,
         timeline: Timeline,
@@ -124,11 +124,11 @@ class Cutter:
 
     def _copied(
         self,
-        source: Iterator[Packet],
+        source: Iterator["Packet[VideoStream]"],
         stream: VideoStream,
         files: ExitStack,
         waiting: deque[OpenClip],
-    ) -> Iterator[Packet]:
+    ) -> Iterator["Packet[VideoStream]"]:
         """Hand packets on after a copy went to each clip that holds their group of pictures."""
         key: int | None = None
         for packet in source:
@@ -143,7 +143,9 @@ class Cutter:
                 self._on_frame()
             yield packet
 
-    def _frames(self, source: Iterator[Packet], timeline: Timeline) -> Iterator[VideoFrame]:
+    def _frames(
+        self, source: Iterator["Packet[VideoStream]"], timeline: Timeline
+    ) -> Iterator[VideoFrame]:
         for frame in reading.frames(self._path, source, timeline):
             self._on_frame()
             if self._rotation is None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from dedup_assets.video.errors import ClipError
@@ -100,13 +101,19 @@ def _in_process(name: str) -> bool:
 
 @lru_cache
 def _refusal(name: str) -> str | None:
-    """Why PyAV cannot open an encoder that it has, None if it can."""
+    """Why PyAV cannot open an encoder that it has, None if it can.
+
+    Only those that need hardware are tried: the others print banners.
+    """
+    if not name.endswith("_nvenc"):
+        return None
     import av
     from av.error import FFmpegError
 
     context = av.VideoCodecContext.create(name, "w")
+    assert isinstance(context, av.VideoCodecContext)  # what a video encoder's name gives
     context.width, context.height, context.pix_fmt = 320, 240, "yuv420p"
-    context.framerate = 30
+    context.framerate = Fraction(30)
     context.options = ENCODERS[name]
     try:
         context.open()

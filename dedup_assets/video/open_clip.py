@@ -80,7 +80,7 @@ class OpenClip:
             pixels = picture().to_ndarray(format="rgb24").astype(np.uint8, copy=False)
             self._samples += [pixels] * due
 
-    def copy(self, packet: Packet, source: VideoStream) -> None:
+    def copy(self, packet: "Packet[VideoStream]", source: VideoStream) -> None:
         """Add a copy of a packet; the first must be that of a key frame."""
         assert self._file is not None
         if self._copy is None:
@@ -90,7 +90,7 @@ class OpenClip:
             self._codec = context.codec.canonical_name
         if packet.pts is not None and packet.pts < self.plan.begin:
             return  # refers to frames of the clip before
-        copied = Packet(bytes(packet))
+        copied: Packet[VideoStream] = Packet(bytes(packet))
         copied.time_base, copied.duration = packet.time_base, packet.duration
         copied.pts = None if packet.pts is None else packet.pts - self.plan.begin
         copied.dts = None if packet.dts is None else packet.dts - self.plan.begin

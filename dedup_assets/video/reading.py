@@ -10,6 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -46,7 +47,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
 def video_stream(path: Path, container: InputContainer) -> VideoStream:
     """The first video stream that is not a cover picture."""
     for stream in container.streams.video:
-        if "attached_pic" in stream.disposition.name.lower():
+        if Disposition.attached_pic in stream.disposition:
             continue
         if stream.codec_context is None:
             raise ClipError(f"{path}: has a codec that cannot be decoded")
@@ -57,13 +58,13 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
     raise ClipError(f"{path}: has no video stream")
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     """Packets from the first key frame on, the empty one at the end included.
 
     What comes before it refers to frames that the file lacks. A stream without any mark of key
     frames is given whole.
     """
-    early: list[Packet] | None = []
+    early: list[Packet[VideoStream]] | None = []
     for packet in container.demux(stream):
         if early is not None:
             if packet.size and not packet.is_keyframe:
@@ -133,7 +134,9 @@ def _timeline(
     return Timeline(pts, timeline.keys, tick, end, stated, fps)
 
 
-def frames(path: Path, source: Iterator[Packet], timeline: Timeline) -> Iterator[VideoFrame]:
+def frames(
+    path: Path, source: Iterator["Packet[VideoStream]"], timeline: Timeline
+) -> Iterator[VideoFrame]:
     """Decode packets to frames in order of presentation, each with a time stamp.
 
     ClipError at the first frame that the decoder marks as damaged, and if frames are missing at

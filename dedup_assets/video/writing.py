@@ -5,7 +5,6 @@ import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 import av
 from av.audio.stream import AudioStream
@@ -66,7 +65,7 @@ class Mp4:
         if self._sound is not None:
             self._track = self._sound.add_stream(self.container)
 
-    def mux(self, packets: list[Packet]) -> None:
+    def mux(self, packets: list["Packet[VideoStream]"]) -> None:
         self.video_bytes += sum(packet.size for packet in packets)
         self.container.mux(packets)
 
@@ -103,13 +102,14 @@ class Piping:
         self._mp4, self._name = mp4, encoder.name
         self._folder = tempfile.TemporaryDirectory(prefix="dedup-assets-ffmpeg-")
         self._video = Path(self._folder.name) / "video.mp4"
-        self._log: IO[bytes] = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            _command(encoder, picture, self._video),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-        )
+        self._log = Path(self._folder.name) / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                _command(encoder, picture, self._video),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         assert self._process.stdin is not None
         self._raw = av.open(self._process.stdin, "w", format="nut")
         self._stream = add_video(self._raw, "rawvideo", picture)
@@ -144,13 +144,11 @@ class Piping:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._log.close()
         self._folder.cleanup()
 
     def _failure(self) -> ClipError:
         status = self._process.wait(COMMAND_TIMEOUT_S)
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()
+        said = self._log.read_text(errors="replace").strip().splitlines()
         return ClipError(
             f"ffmpeg with {self._name} ended with status {status}: {said[-1] if said else ''}"
         )

@@ -1,0 +1,181 @@
+"""Splitting videos in child processes, so that a decoder that crashes or hangs harms only itself.
+
+The children are fresh interpreters, neither forked nor of `multiprocessing`: they can be started
+from any thread, and from a process that may itself have no such children.
+"""
+
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from dedup_assets.video.cut import Cutting, SplitVideo
+from dedup_assets.video.errors import ClipError
+from dedup_assets.video.worker import LENGTH, send
+
+#: Address space of a worker: 8k frames and their references fit several times.
+MEMORY = 8 << 30
+PIECE = 1 << 20
+START = "import sys; sys.path[:] = {path!r}; from dedup_assets.video.worker import main; main({n})"
+
+
+def split_apart(path: Path, folder: Path, cutting: Cutting, *, timeout_s: float) -> SplitVideo:
+    """`split_video` in a process of its own; see `Splitter` for many videos."""
+    with Splitter(1, timeout_s=timeout_s) as splitter:
+        return splitter.split(path, folder, cutting)
+
+
+class Splitter:
+    """At most `count` worker processes, started when needed and used for video after video.
+
+    `split` may be called from any number of threads. A worker that makes no progress for
+    `timeout_s` seconds is killed; one may take `memory` bytes of address space.
+    """
+
+    def __init__(self, count: int, *, timeout_s: float = 120, memory: int = MEMORY) -> None:
+        if count < 1:
+            raise ValueError(f"count={count} should be >= 1.")
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s={timeout_s} should be > 0.")
+        self._timeout_s, self._memory = timeout_s, memory
+        self._free = threading.BoundedSemaphore(count)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+
+    def split(self, path: Path, folder: Path, cutting: Cutting) -> SplitVideo:
+        """`split_video` in a worker.
+
+        ClipError of one line, naming the file, also where the decoder crashes, hangs or wants more
+        memory than is allowed; no clip of the video is left then. `cutting.prepare` must be
+        importable by name.
+        """
+        with self._free:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                worker = _Worker(self._memory)
+            try:
+                result = worker.ask((path, folder, cutting), self._timeout_s)
+            except _Lost as lost:
+                _clear(folder)
+                raise ClipError(f"{path}: {lost}") from None
+            except BaseException:
+                _clear(folder)
+                raise
+            finally:
+                # One that is stopped or in the middle of a video is of no more use.
+                if worker.busy:
+                    worker.stop()
+                else:
+                    with self._lock:
+                        self._idle.append(worker)
+        if isinstance(result, str):
+            raise ClipError(" ".join(result.split()))
+        assert isinstance(result, SplitVideo)
+        return result
+
+    def close(self) -> None:
+        """End the workers that wait; call it when no thread is in `split` any more."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Lost(Exception):
+    """The worker gave no answer; says why."""
+
+
+class _Worker:
+    """One child process and its pipes."""
+
+    def __init__(self, memory: int) -> None:
+        self.busy = False
+        # A file, since a pipe that nobody reads would stop a child that prints much.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        code = START.format(path=[part or str(Path.cwd()) for part in sys.path], n=memory)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # An interrupt of the terminal goes to the caller, who then stops its workers.
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests: IO[bytes] = self._process.stdin
+        self._answers: IO[bytes] = self._process.stdout
+
+    def ask(self, request: Any, timeout_s: float) -> Any:
+        """The worker's answer; `_Lost` if it ends or makes no progress for `timeout_s`."""
+        self.busy = True
+        try:
+            send(self._requests, request)
+        except BrokenPipeError:
+            raise self._ended() from None
+        while (answer := pickle.loads(self._read(timeout_s))) is None:
+            pass
+        self.busy = False
+        return answer
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+        self._log.close()
+        try:
+            self._requests.close()
+        except BrokenPipeError:
+            self.busy = True  # a request that it did not take is lost with it
+
+    def _read(self, timeout_s: float) -> bytes:
+        (length,) = LENGTH.unpack(self._exactly(LENGTH.size, timeout_s))
+        return self._exactly(length, timeout_s)
+
+    def _exactly(self, count: int, timeout_s: float) -> bytes:
+        data = bytearray()
+        deadline = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ)
+            while len(data) < count:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise _Lost(f"the decoder made no progress for {timeout_s:g} s")
+                piece = os.read(self._answers.fileno(), min(PIECE, count - len(data)))
+                if not piece:
+                    raise self._ended()
+                data += piece
+        return bytes(data)
+
+    def _ended(self) -> _Lost:
+        status = self._process.wait()
+        if status < 0:
+            return _Lost(f"the decoder crashed (signal {-status}, {signal.strsignal(-status)})")
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        return _Lost(f"the decoder ended (status {status}): {said[-1] if said else ''}".strip())
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a lost worker left: clips, and those half written."""
+    for pattern in ("[0-9]*.mp4", ".[0-9]*.mp4.partial"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
