@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -64,19 +65,15 @@ class Splitter:
                 worker = _Worker(self._memory)
             try:
                 result = worker.ask((path, folder, cutting), self._timeout_s)
-            except _Lost as lost:
+            except BaseException as error:
+                # First the worker, so that nothing writes there any more.
+                worker.stop()
                 _clear(folder)
-                raise ClipError(f"{path}: {lost}") from None
-            except BaseException:
-                _clear(folder)
+                if isinstance(error, _LostError):
+                    raise ClipError(f"{path}: {error}") from None
                 raise
-            finally:
-                # One that is stopped or in the middle of a video is of no more use.
-                if worker.busy:
-                    worker.stop()
-                else:
-                    with self._lock:
-                        self._idle.append(worker)
+            with self._lock:
+                self._idle.append(worker)
         if isinstance(result, str):
             raise ClipError(" ".join(result.split()))
         assert isinstance(result, SplitVideo)
@@ -101,7 +98,7 @@ class Splitter:
         self.close()
 
 
-class _Lost(Exception):
+class _LostError(Exception):
     """The worker gave no answer; says why."""
 
 
@@ -109,7 +106,6 @@ class _Worker:
     """One child process and its pipes."""
 
     def __init__(self, memory: int) -> None:
-        self.busy = False
         # A file, since a pipe that nobody reads would stop a child that prints much.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         code = START.format(path=[part or str(Path.cwd()) for part in sys.path], n=memory)
@@ -126,15 +122,13 @@ class _Worker:
         self._answers: IO[bytes] = self._process.stdout
 
     def ask(self, request: Any, timeout_s: float) -> Any:
-        """The worker's answer; `_Lost` if it ends or makes no progress for `timeout_s`."""
-        self.busy = True
+        """The worker's answer; `_LostError` if it ends or makes no progress for `timeout_s`."""
         try:
             send(self._requests, request)
         except BrokenPipeError:
             raise self._ended() from None
         while (answer := pickle.loads(self._read(timeout_s))) is None:
             pass
-        self.busy = False
         return answer
 
     def stop(self) -> None:
@@ -142,10 +136,9 @@ class _Worker:
         self._process.wait()
         self._answers.close()
         self._log.close()
-        try:
+        # A request that it did not take is lost with it.
+        with suppress(BrokenPipeError):
             self._requests.close()
-        except BrokenPipeError:
-            self.busy = True  # a request that it did not take is lost with it
 
     def _read(self, timeout_s: float) -> bytes:
         (length,) = LENGTH.unpack(self._exactly(LENGTH.size, timeout_s))
@@ -158,20 +151,24 @@ class _Worker:
             selector.register(self._answers, selectors.EVENT_READ)
             while len(data) < count:
                 if not selector.select(max(0, deadline - time.monotonic())):
-                    raise _Lost(f"the decoder made no progress for {timeout_s:g} s")
+                    raise _LostError(f"the decoder made no progress for {timeout_s:g} s")
                 piece = os.read(self._answers.fileno(), min(PIECE, count - len(data)))
                 if not piece:
                     raise self._ended()
                 data += piece
         return bytes(data)
 
-    def _ended(self) -> _Lost:
+    def _ended(self) -> _LostError:
         status = self._process.wait()
         if status < 0:
-            return _Lost(f"the decoder crashed (signal {-status}, {signal.strsignal(-status)})")
+            return _LostError(
+                f"the decoder crashed (signal {-status}, {signal.strsignal(-status)})"
+            )
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip().splitlines()
-        return _Lost(f"the decoder ended (status {status}): {said[-1] if said else ''}".strip())
+        return _LostError(
+            f"the decoder ended (status {status}): {said[-1] if said else ''}".strip()
+        )
 
 
 def _clear(folder: Path) -> None:

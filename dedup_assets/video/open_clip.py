@@ -90,7 +90,7 @@ class OpenClip:
             self._codec = context.codec.canonical_name
         if packet.pts is not None and packet.pts < self.plan.begin:
             return  # refers to frames of the clip before
-        copied: Packet[VideoStream] = Packet(bytes(packet))
+        copied = Packet(bytes(packet))
         copied.time_base, copied.duration = packet.time_base, packet.duration
         copied.pts = None if packet.pts is None else packet.pts - self.plan.begin
         copied.dts = None if packet.dts is None else packet.dts - self.plan.begin

@@ -2,9 +2,11 @@
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -65,7 +67,7 @@ class Mp4:
         if self._sound is not None:
             self._track = self._sound.add_stream(self.container)
 
-    def mux(self, packets: list["Packet[VideoStream]"]) -> None:
+    def mux(self, packets: Sequence["Packet[Any]"]) -> None:
         self.video_bytes += sum(packet.size for packet in packets)
         self.container.mux(packets)
 
