@@ -11,6 +11,9 @@ from av.packet import Packet
 #: Codecs that players expect in an mp4. They are copied, as the peers do; others become AAC.
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 
+#: Of the AAC that is made, by the number of channels.
+LAYOUTS = {1: "mono", 6: "5.1"}
+
 
 class Sound:
     """Reads the audio of one video for clip after clip; times in seconds of the file's clock."""
@@ -26,7 +29,8 @@ class Sound:
         source = self._stream.codec_context
         track = target.add_stream("aac", rate=source.sample_rate)
         assert isinstance(track, AudioStream)  # what an audio encoder's name gives
-        track.codec_context.layout = source.layout.name
+        # Files of raw samples state how many channels there are, but not where they belong.
+        track.codec_context.layout = LAYOUTS.get(source.layout.nb_channels, "stereo")
         return track
 
     def write(

@@ -11,6 +11,8 @@ from dedup_assets.video.ids import nominal_duration_s
 from dedup_assets.video.spans import FixedStride, Span
 
 Ticks = NDArray[np.int64]
+#: Single precision, as in the peers: it decides which of two frames is nearer to a time between.
+Seconds = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def sample_times(pts: Ticks, end: int, tick: Fraction, sampling: Sampling) -> Ti
     if sampling.fps is None:
         middles = pts[0] + (k + 0.5) * (end - int(pts[0])) / count
         return pts[np.searchsorted(pts, middles, side="right") - 1]
-    seconds = (pts - pts[0]) * float(tick)
+    seconds = ((pts - pts[0]) * float(tick)).astype(np.float32)
     rate = sampling.fps
     while len(grid := _grid(seconds[-1], rate)) < count and 2 * rate <= sampling.most_fps:
         rate *= 2
@@ -134,12 +136,12 @@ def sample_times(pts: Ticks, end: int, tick: Fraction, sampling: Sampling) -> Ti
     return pts[nearest[k * (n // count) if n >= count else k * n // count]]
 
 
-def _grid(last_s: float, rate: float) -> NDArray[np.float64]:
+def _grid(last_s: np.float32, rate: float) -> Seconds:
     """Times of `rate` a second, up to half a step past the last frame."""
-    return np.arange(0, last_s + 0.5 / rate, 1 / rate)
+    return np.arange(0, last_s + 0.5 / rate, 1 / rate, dtype=np.float32)
 
 
-def _nearest(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest(times: Seconds, wanted: Seconds) -> NDArray[np.int64]:
     """Indices into ascending `times` of the values nearest to `wanted`, the earlier on a tie."""
     right = np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)
     left = np.maximum(right - 1, 0)

@@ -50,7 +50,7 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
         if Disposition.attached_pic in stream.disposition:
             continue
         if stream.codec_context is None:
-            raise ClipError(f"{path}: has a codec that cannot be decoded")
+            raise ClipError(f"{path}: cannot be decoded: its codec is unknown")
         pixels = stream.codec_context.width * stream.codec_context.height
         if pixels > MOST_PIXELS:
             raise ClipError(f"{path}: claims {pixels} pixels a frame, more than {MOST_PIXELS}")

@@ -52,7 +52,9 @@ class FixedStride:
         start = 0.0
         while start < duration_s:
             end = min(start + self.length_s, duration_s)
-            if end - start >= self.minimum_s and end > start:
+            # Rounding must not make a whole piece too short for a minimum of its own length.
+            whole = end == start + self.length_s and self.length_s >= self.minimum_s
+            if (whole or end - start >= self.minimum_s) and end > start:
                 spans.append(Span(start, end))
             if start + stride == start:
                 raise ValueError(f"stride_s={stride} is too small to be added to {start} s.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 from av.audio.stream import AudioStream
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -197,6 +198,7 @@ def add_video(container: OutputContainer, codec: str, picture: Picture) -> Video
     stream.time_base = context.time_base = picture.clock
     stream.bit_rate = picture.bit_rate
     context.thread_count = picture.threads
+    context.flags |= Flags.frame_duration  # else the last frame's is guessed
     for name, value in picture.colours.items():
         setattr(context, name, value)
     return stream

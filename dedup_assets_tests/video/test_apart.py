@@ -1,0 +1,140 @@
+"""Splitting in child processes: what crashes, hangs or eats memory there stays there."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dedup_assets.video.apart import Splitter, split_apart
+from dedup_assets.video.cut import Cutting, Sampling, split_video
+from dedup_assets.video.errors import ClipError
+from dedup_assets.video.spans import FixedStride
+from dedup_assets_tests.video.movies import regular
+
+STRIDE = FixedStride(1, None, 0.3)
+
+
+def crash(frames: np.ndarray) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(frames: np.ndarray) -> None:
+    time.sleep(60)
+
+
+def eat(frames: np.ndarray) -> None:
+    np.ones(1 << 40, np.uint8)
+
+
+def leave(frames: np.ndarray) -> None:
+    os._exit(3)
+
+
+def pid(frames: np.ndarray) -> int:
+    print("a library that prints")
+    return os.getpid()
+
+
+def _cutting(prepare: object) -> Cutting:
+    return Cutting(STRIDE, sampling=Sampling(None, 2), prepare=prepare)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return regular(tmp_path / "a.mp4", 75)
+
+
+def test_result_is_that_of_this_process(video: Path, tmp_path: Path):
+    here = split_video(video, tmp_path / "clips", Cutting(STRIDE))
+    content = [clip.file.read_bytes() for clip in here.clips]
+    assert split_apart(video, tmp_path / "clips", Cutting(STRIDE), timeout_s=60) == here
+    assert [clip.file.read_bytes() for clip in here.clips] == content
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (crash, r"a\.mp4: the decoder crashed \(signal 11, Segmentation fault\)"),
+        (hang, r"a\.mp4: the decoder made no progress for 2 s"),
+        (eat, r"a\.mp4: cannot be (split|decoded): "),
+        (leave, r"a\.mp4: the decoder ended \(status 3\)"),
+    ],
+)
+def test_what_a_file_does_to_the_decoder_is_an_error_of_that_file(
+    video: Path, tmp_path: Path, prepare: object, message: str
+):
+    with Splitter(1, timeout_s=2 if prepare is hang else 60) as splitter:
+        with pytest.raises(ClipError, match=message) as caught:
+            splitter.split(video, tmp_path / "clips", _cutting(prepare))
+        assert "\n" not in str(caught.value)
+        assert list((tmp_path / "clips").iterdir()) == []
+        after = splitter.split(video, tmp_path / "clips", _cutting(None))
+    assert len(after.clips) == 3
+
+
+def test_workers_are_used_again_and_shared_by_threads(video: Path, tmp_path: Path):
+    with Splitter(2, timeout_s=60) as splitter, ThreadPoolExecutor(4) as threads:
+        results = list(
+            threads.map(lambda k: splitter.split(video, tmp_path / str(k), _cutting(pid)), range(8))
+        )
+    pids = {clip.prepared for split in results for clip in split.clips}
+    assert len(pids) in (1, 2)
+    assert os.getpid() not in pids
+    for worker in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+def test_error_of_a_file_keeps_the_worker(video: Path, tmp_path: Path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a video" * 100)
+    with Splitter(1, timeout_s=60) as splitter:
+        first = splitter.split(video, tmp_path / "one", _cutting(pid))
+        with pytest.raises(ClipError, match=r"bad\.mp4: cannot be decoded"):
+            splitter.split(bad, tmp_path / "bad", _cutting(pid))
+        second = splitter.split(video, tmp_path / "two", _cutting(pid))
+    assert first.clips[0].prepared == second.clips[0].prepared
+
+
+def test_noise_of_libraries_is_not_printed(
+    video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    split_apart(video, tmp_path / "clips", _cutting(pid), timeout_s=60)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_threads_decode_side_by_side(video: Path, tmp_path: Path):
+    """PyAV 17.0.1 could hang here: its log callback waited for the lock that a decoder held."""
+    import av.logging
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.DEBUG)
+    try:
+        threads = [
+            threading.Thread(
+                target=split_video,
+                args=(video, tmp_path / str(k), Cutting(STRIDE, threads=2)),
+                daemon=True,
+            )
+            for k in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+    finally:
+        av.logging.set_level(level)
+    assert all(len(list((tmp_path / str(k)).iterdir())) == 3 for k in range(4))
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="count=0 should be >= 1"):
+        Splitter(0)
+    with pytest.raises(ValueError, match="timeout_s=0 should be > 0"):
+        Splitter(1, timeout_s=0)
