@@ -47,8 +47,8 @@ class Cutter:
             with reading.opened(self._path) as container, ExitStack() as files:
                 self._run(container, files, timeline, plans, encoder)
         except BaseException:
-            for clip in self._done:
-                clip.file.unlink(missing_ok=True)
+            for number in range(len(plans)):
+                self._file(number).unlink(missing_ok=True)
             raise
         return SplitVideo(self._facts(timeline), tuple(self._done))
 
@@ -63,7 +63,7 @@ class Cutter:
         stream = self._stream(container)
         sound = self._sound(files)
         waiting = deque(
-            OpenClip(self._folder / f"{number:06d}.mp4", plan, timeline, self._cutting, sound)
+            OpenClip(self._file(number), plan, timeline, self._cutting, sound)
             for number, plan in enumerate(plans)
         )
         source = reading.packets(container, stream)
@@ -176,6 +176,9 @@ class Cutter:
             return None
         container = files.enter_context(reading.opened(self._path))
         return Sound(container, container.streams.audio[0]) if container.streams.audio else None
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.mp4"
 
     def _facts(self, timeline: Timeline) -> VideoFacts:
         with reading.opened(self._path) as container:

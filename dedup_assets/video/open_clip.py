@@ -17,7 +17,7 @@ from dedup_assets.video.cut import Clip, Cutting
 from dedup_assets.video.encoders import Encoder
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.plan import ClipPlan, Timeline
-from dedup_assets.video.writing import ClipFile, Encoding, Picture, Piping
+from dedup_assets.video.writing import ClipFile, Encoding, Picture, Piping, written
 
 
 class OpenClip:
@@ -66,7 +66,8 @@ class OpenClip:
         frame.pts, frame.time_base = stamp, self._clock
         frame.duration = max(1, round((self._until - at) * scale))
         frame.pict_type = PictureType.NONE  # the encoder is to choose, not to repeat the source
-        self._video.write(frame)
+        with written(self._path):
+            self._video.write(frame)
         self._last_stamp = stamp
         self._frames += 1
 
@@ -96,7 +97,8 @@ class OpenClip:
         copied.dts = None if packet.dts is None else packet.dts - self.plan.begin
         copied.is_keyframe = packet.is_keyframe
         copied.stream = self._copy
-        self._file.mp4.mux([copied])
+        with written(self._path):
+            self._file.mp4.mux([copied])
         if not packet.is_discard:
             self._frames += 1
 
@@ -108,8 +110,10 @@ class OpenClip:
         if self._copy is not None:
             self._until = min(self.plan.end, self._timeline.end)
             self._start_frame = int(np.searchsorted(self._timeline.pts, self.plan.begin))
+        prepared = self._prepared()
         tick = self._timeline.tick
-        video_bytes = self._file.finish(self._first * tick, self._until * tick)
+        with written(self._path):
+            video_bytes = self._file.finish(self._first * tick, self._until * tick)
         duration = float((self._until - self._first) * tick)
         return Clip(
             file=self._path,
@@ -124,7 +128,7 @@ class OpenClip:
             codec=self._codec,
             bit_rate=round(8 * video_bytes / duration),
             bytes=self._path.stat().st_size,
-            prepared=self._prepared(),
+            prepared=prepared,
         )
 
     def abandon(self) -> None:
@@ -141,7 +145,8 @@ class OpenClip:
         picture = Picture.of(
             frame, Fraction(self._timeline.fps).limit_denominator(1001), self._clock, self._cutting
         )
-        self._video = self._file.encode(encoder, picture)
+        with written(self._path):
+            self._video = self._file.encode(encoder, picture)
 
     def _shown_until(self, at: int) -> int:
         """The tick at which the next frame of the source begins."""

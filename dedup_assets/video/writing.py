@@ -2,7 +2,8 @@
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import av
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -24,6 +26,17 @@ from dedup_assets.video.errors import ClipError
 #: Without a limit on the wait for sound, which is written last, both are interleaved in the file.
 MP4 = {"movflags": "faststart", "max_interleave_delta": "0"}
 COMMAND_TIMEOUT_S = 600
+#: What PyAV and a pipe raise when the command that reads has ended.
+PIPE_ERRORS = (BrokenPipeError, FFmpegError)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """FFmpeg's errors inside become a ClipError of one line that names the clip."""
+    try:
+        yield
+    except FFmpegError as error:
+        raise ClipError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,7 @@ class Piping:
     def write(self, frame: VideoFrame) -> None:
         try:
             self._raw.mux(self._stream.encode(frame))
-        except BrokenPipeError:
+        except PIPE_ERRORS:
             raise self._failure() from None
 
     def finish(self) -> None:
@@ -129,7 +142,7 @@ class Piping:
             self._raw.close()
             assert self._process.stdin is not None
             self._process.stdin.close()
-        except BrokenPipeError:
+        except PIPE_ERRORS:
             raise self._failure() from None
         if self._process.wait(COMMAND_TIMEOUT_S) != 0:
             raise self._failure()
@@ -147,6 +160,12 @@ class Piping:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdin is not None
+        # What is still to be written has no reader any more.
+        with suppress(*PIPE_ERRORS):
+            self._raw.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._folder.cleanup()
 
     def _failure(self) -> ClipError:

@@ -36,7 +36,7 @@ def leave(frames: np.ndarray) -> None:
 
 
 def pid(frames: np.ndarray) -> int:
-    print("a library that prints")
+    os.write(1, b"a library that prints")
     return os.getpid()
 
 

@@ -58,7 +58,7 @@ def test_absent_encoder_is_refused_with_those_present(monkeypatch: pytest.Monkey
 
 
 def test_unknown_encoder_is_refused():
-    with pytest.raises(ClipError, match="'h265' is not one of libx264, .*; present: libx264, "):
+    with pytest.raises(ClipError, match=r"'h265' is not one of libx264, .*; present: libx264, "):
         check_encoder("h265")
 
 
