@@ -1,4 +1,5 @@
-"""Clips of any origin: reading and writing them, and describing their frames.
+"""Videos and clips: cutting, reading and writing them, and describing their frames.
 
-Nothing is imported here: only `codec` needs PyAV.
+Nothing is imported here. PyAV is imported by `codec`, by `cutter` and by what `cutter` is made of;
+`cut`, `apart`, `spans`, `ids`, `plan` and `encoders` import without it.
 """

@@ -1,4 +1,4 @@
-"""Reading and writing video files: the only module that imports PyAV."""
+"""Reading and writing clips by PyAV."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

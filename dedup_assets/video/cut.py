@@ -110,8 +110,10 @@ def split_video(
     """Write the clips of a video as `folder/{n:06d}.mp4` and say what they are.
 
     A video that is damaged fails as a whole: ClipError, of one line that names the file and the
-    reason, and none of its clips is left. `on_frame` is called after each packet or frame. Memory:
-    the sampled frames of the open clips, whatever the length of the video, and 8 bytes a frame.
+    reason, and none of its clips is left. `on_frame` is called after each packet or frame. Memory,
+    whatever the length of the video: the sampled frames of the clips that are open at a time, and
+    8 bytes for each frame's time. `Clip.prepared` of all clips is held for the result, so frames of
+    long videos should be reduced by `prepare`.
     """
     from dedup_assets.video.cutter import Cutter
 

@@ -41,7 +41,7 @@ class Cutter:
     def split(self) -> SplitVideo:
         cutting = self._cutting
         encoder = None if cutting.copy else check_encoder(cutting.encoder)
-        timeline = reading.read_timeline(self._path)
+        timeline = reading.read_timeline(self._path, self._on_frame)
         plans = plan_clips(timeline, cutting.splitting, cutting.sampling, on_keys=cutting.copy)
         try:
             with reading.opened(self._path) as container, ExitStack() as files:

@@ -106,7 +106,7 @@ class OpenClip:
         """Complete the file and hand out what it is."""
         assert self._file is not None
         if not self._frames:
-            raise ClipError(f"{self._path.name}: no frame of {self.plan.span} decodes")
+            raise ClipError(f"{self._path}: no frame of {self.plan.span} decodes")
         if self._copy is not None:
             self._until = min(self.plan.end, self._timeline.end)
             self._start_frame = int(np.searchsorted(self._timeline.pts, self.plan.begin))
@@ -114,6 +114,8 @@ class OpenClip:
         tick = self._timeline.tick
         with written(self._path):
             video_bytes = self._file.finish(self._first * tick, self._until * tick)
+        # An encoder holds megabytes, and this object lives as long as its video.
+        self._file = self._video = self._copy = None
         duration = float((self._until - self._first) * tick)
         return Clip(
             file=self._path,
@@ -158,7 +160,8 @@ class OpenClip:
         if self.plan.wanted is None:
             return None
         if not self._samples:
-            raise ClipError(f"{self._path.name}: no frame of {self.plan.span} decodes")
+            raise ClipError(f"{self._path}: no frame of {self.plan.span} decodes")
         missing = len(self.plan.wanted) - len(self._samples)
         frames = np.stack(self._samples + self._samples[-1:] * missing)
+        self._samples.clear()
         return frames if self._cutting.prepare is None else self._cutting.prepare(frames)

@@ -13,6 +13,8 @@ from dedup_assets.video.spans import FixedStride, Span
 Ticks = NDArray[np.int64]
 #: Single precision, as in the peers: it decides which of two frames is nearer to a time between.
 Seconds = NDArray[np.float32]
+#: Far above the rounding of summed doubles, far below the time between two frames.
+ROUNDING_S = Fraction(1, 10_000_000)
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,12 @@ class Timeline:
         return self.measured_s
 
     def at(self, seconds: float) -> int:
-        """The first tick at or after a time from the first frame; exact, without rounding."""
-        return int(self.pts[0]) + ceil(Fraction(seconds) / self.tick)
+        """The first tick at or after a time from the first frame.
+
+        Up to `ROUNDING_S` before counts as at: a tenth of a second is no double, and its sums
+        would now and then move a border to the next frame.
+        """
+        return int(self.pts[0]) + ceil((Fraction(seconds) - ROUNDING_S) / self.tick)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Opening a video file of unknown origin, its index, and its frames in order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -76,7 +76,7 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[
         yield packet
 
 
-def read_timeline(path: Path) -> Timeline:
+def read_timeline(path: Path, on_packet: Callable[[], None]) -> Timeline:
     """Read a file's packets without decoding; ClipError if it is visibly damaged."""
     with opened(path) as container:
         stream = video_stream(path, container)
@@ -87,6 +87,7 @@ def read_timeline(path: Path) -> Timeline:
         keys: list[int] = []
         end: int | None = None
         for packet in packets(container, stream):
+            on_packet()
             at = packet.dts if packet.pts is None else packet.pts
             if packet.is_corrupt:
                 raise ClipError(f"{path}: is damaged: a packet is incomplete{_seconds(at, tick)}")

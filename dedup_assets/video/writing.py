@@ -148,7 +148,7 @@ class Piping:
             raise self._failure()
         with av.open(self._video) as encoded:
             source = encoded.streams.video[0]
-            stream = self._mp4.container.add_stream_from_template(source)
+            stream = self._mp4.container.add_stream_from_template(source, opaque=True)
             self._mp4.begin()
             for packet in encoded.demux(source):
                 if packet.size:
@@ -191,7 +191,7 @@ class ClipFile:
         return self.video
 
     def copy(self, source: VideoStream) -> VideoStream:
-        stream = self.mp4.container.add_stream_from_template(source)
+        stream = self.mp4.container.add_stream_from_template(source, opaque=True)
         self.mp4.begin()
         return stream
 

@@ -133,6 +133,16 @@ def test_threads_decode_side_by_side(video: Path, tmp_path: Path):
     assert all(len(list((tmp_path / str(k)).iterdir())) == 3 for k in range(4))
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_clips(tmp_path: Path):
+    """An encoder takes 1.5 MB even for tiny pictures; of 2,000 only one may be alive at a time."""
+    path = regular(tmp_path / "a.mp4", 12_000)
+    cutting = Cutting(FixedStride(0.2, None, 0.1))
+    with Splitter(1, timeout_s=60, memory=2 << 30) as splitter:
+        split = splitter.split(path, tmp_path / "clips", cutting)
+    assert [clip.frames for clip in split.clips] == [6] * 2000
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="count=0 should be >= 1"):
         Splitter(0)

@@ -202,6 +202,16 @@ def test_copies_are_cut_at_key_frames(tmp_path: Path, sampled: Sampling | None):
             assert numbers == [clip.start_frame + int((k + 0.5) * width) for k in range(3)]
 
 
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "mpeg4", "libx265"])
+def test_copies_keep_their_codec(tmp_path: Path, codec: str):
+    options = {"g": "15", "x265-params": "log-level=none:keyint=15:bframes=0"}
+    path = regular(tmp_path / "a.mp4", 60, codec=codec, options=options)
+    split = _split(path, tmp_path, Cutting(SECOND, copy=True))
+    assert {clip.codec for clip in split.clips} == {split.source.codec}
+    seen = [number for clip in split.clips for number in shown(clip.file)[0]]
+    assert seen == list(range(60))
+
+
 def test_samples_are_the_frames_asked_for(tmp_path: Path):
     path = regular(tmp_path / "a.mp4", 90)
     split = _split(path, tmp_path, Cutting(FixedStride(2, None, 1), sampling=Sampling(2, 4)))

@@ -6,8 +6,18 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["demo.clips", "video.descriptor", "demo.evaluate"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "demo.clips",
+        "demo.evaluate",
+        "video.apart",
+        "video.descriptor",
+        "video.encoders",
+        "video.ids",
+    ],
+)
 def test_import_needs_neither_dagster_nor_av(module: str):
-    """PyAV belongs to one file, which the others import when they read or write a video."""
+    """PyAV belongs to few files, which the others import when they read or write a video."""
     code = f"import sys; sys.modules.update(dagster=None, av=None); import dedup_assets.{module}"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,6 +1,7 @@
 """Which frames are sampled, and which go into which clip, from time stamps alone."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,6 +45,14 @@ def test_short_clip_repeats_frames():
 def test_every_frame_belongs_to_one_clip():
     plans = plan_clips(_timeline(100, [0]), FixedStride(1, None, 0), None, on_keys=False)
     assert [(plan.begin, plan.end) for plan in plans] == [(0, 30), (30, 60), (60, 90), (90, 101)]
+
+
+def test_rounding_of_summed_strides_moves_no_frame():
+    """0.2 is a little more than 1/5 as a double, so frame 6 begins a little before it."""
+    splitting = FixedStride(0.2, None, 0)
+    plans = plan_clips(_timeline(6 * 500, [0]), splitting, None, on_keys=False)
+    assert [plan.begin for plan in plans] == list(range(0, 3000, 6))
+    assert all(plan.end == after.begin for plan, after in pairwise(plans))
 
 
 def test_copies_begin_at_the_next_key_frame():
