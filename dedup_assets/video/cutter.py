@@ -175,7 +175,12 @@ class Cutter:
         if not self._cutting.audio:
             return None
         container = files.enter_context(reading.opened(self._path))
-        return Sound(container, container.streams.audio[0]) if container.streams.audio else None
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise ClipError(f"{self._path}: cannot be decoded: the codec of its sound is unknown")
+        return Sound(container, stream)
 
     def _file(self, number: int) -> Path:
         return self._folder / f"{number:06d}.mp4"
