@@ -55,8 +55,8 @@ class Splitter:
         """`split_video` in a worker.
 
         ClipError of one line, naming the file, also where the decoder crashes, hangs or wants more
-        memory than is allowed; no clip of the video is left then. `cutting.prepare` must be
-        importable by name.
+        memory than is allowed; no clip of the video is left then. `folder` must be the video's own:
+        what a lost worker left there is deleted. `cutting.prepare` must be importable by name.
         """
         with self._free:
             with self._lock:
