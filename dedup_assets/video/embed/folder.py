@@ -1,0 +1,162 @@
+"""A model's folder in the layout of Hugging Face: what it holds, and loading it.
+
+Loading never downloads, never reads a pickle, and runs Python files of the folder only where the
+user trusts them.
+"""
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dedup_assets.errors import first_line, listed
+from dedup_assets.video.embed.errors import EmbedError
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that has a config.json.
+
+    Attributes:
+        path: the folder.
+        config: its config.json.
+        trusted: whether the user lets Python files in it run.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    trusted: bool
+
+    @property
+    def has_code(self) -> bool:
+        """Whether it brings Python files of its own that make the model."""
+        return "auto_map" in self.config
+
+
+def open_folder(kind: str, model_dir: Path | None, *, trusted: bool) -> ModelFolder:
+    """Read the config.json of `model_dir`."""
+    if model_dir is None:
+        raise EmbedError(
+            f"{kind} reads its weights from a folder: name one with --model-dir, laid out as on "
+            "Hugging Face (config.json, *.safetensors); nothing is downloaded"
+        )
+    if not (model_dir / "config.json").is_file():
+        found = "has no config.json" if model_dir.is_dir() else "is not a directory"
+        raise EmbedError(
+            f"{model_dir}: {found}; --model-dir should be the folder of a model as on Hugging "
+            "Face, with config.json and *.safetensors"
+        )
+    return ModelFolder(model_dir, read_json(model_dir / "config.json"), trusted)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise EmbedError(
+            f"{path}: cannot be read as JSON: {first_line(error)}; copy the model's folder again"
+        ) from error
+    if not isinstance(value, dict):
+        raise EmbedError(f"{path}: should hold a JSON object; copy the model's folder again")
+    return value
+
+
+def require_trust(folder: ModelFolder) -> None:
+    """Refuse a folder whose Python files would have to run."""
+    if not folder.trusted:
+        raise EmbedError(
+            f"{folder.path}: this model is made by Python files in its folder, which can do "
+            "anything you can; read them, and allow them with --trust-remote-code"
+        )
+
+
+def require_safetensors(folder: ModelFolder) -> None:
+    """Refuse a folder without *.safetensors: other weights are pickles, which can run code."""
+    if any(folder.path.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.path.glob(pattern))
+    found = f"holds pickled weights ({listed(pickles, 3)})" if pickles else "holds no weights"
+    raise EmbedError(
+        f"{folder.path}: {found}; weights are read from *.safetensors alone, since a pickle can "
+        "run code: take the model's safetensors, or convert them where you trust their origin"
+    )
+
+
+def require_torch(kind: str) -> None:
+    """Refuse to go on where the extra `embed` is not installed."""
+    for module in ("torch", "transformers", "PIL"):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise EmbedError(
+                f"{kind} needs {module}, which cannot be imported here ({first_line(error)}): "
+                "pip install 'dedup-assets[embed]'"
+            ) from error
+
+
+def load_model(folder: ModelFolder, device: Any, dtype: Any) -> tuple[Any, set[str]]:
+    """The folder's model on `device` in `dtype`, and the names of parameters without weights.
+
+    Those are random: only a pooling layer may be among them, which the caller must not use.
+    """
+    from transformers import AutoModel
+
+    require_safetensors(folder)
+    with explained(folder):
+        model, loading = AutoModel.from_pretrained(
+            folder.path,
+            local_files_only=True,
+            trust_remote_code=folder.trusted,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=dtype,
+        )
+        model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    missing = set(loading["missing_keys"])
+    random = sorted(name for name in missing if "pooler" not in name)
+    if random or loading["mismatched_keys"]:
+        wrong = random or [str(key) for key in loading["mismatched_keys"]]
+        raise EmbedError(
+            f"{folder.path}: the weights do not fit the model of config.json: "
+            f"{len(wrong):,} parameters would be random ({listed(wrong, 3)}); copy the folder again"
+        )
+    return model, missing
+
+
+@contextmanager
+def explained(folder: ModelFolder) -> Iterator[None]:
+    """Turn what transformers or the folder's own code raises into one line; keep them quiet."""
+    import transformers
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except EmbedError:
+        raise
+    except ImportError as error:
+        raise EmbedError(
+            f"{folder.path}: this model needs a package that is not installed: "
+            f"{first_line(error)}; install it and run again"
+        ) from error
+    # The folder's files decide what is raised: damaged weights, unknown names, code of its own.
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            require_trust(folder)
+        raise EmbedError(
+            f"{folder.path}: cannot be used with transformers {transformers.__version__}: "
+            f"{type(error).__name__}: {first_line(error)}; check that the folder is whole and that "
+            "the model's publisher names this version"
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,132 @@
+"""An embedder that runs a torch model: batches by memory, checks what comes out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup_assets.compute.normalize import VALID, unit_rows
+from dedup_assets.video.embed.device import clips_at_once, out_of_memory
+from dedup_assets.video.embed.errors import EmbedError
+from dedup_assets.video.embed.interface import Frames
+from dedup_assets.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+#: Prepared frames of n clips to a tensor of shape (n, dim) on the model's device.
+Forward = Callable[[Sequence[Frames]], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded model and how clips get into it.
+
+    Attributes:
+        name, folder, sampling, prepare: as of `Embedder`.
+        forward: from prepared frames of n clips to a tensor of shape (n, dim).
+        device: where the model is.
+    """
+
+    name: str
+    folder: str
+    sampling: Sampling
+    prepare: Callable[[Frames], Frames]
+    forward: Forward
+    device: "torch.device"
+
+
+class ModelEmbedder:
+    """Embeds with an `Encoder`, as many clips at once as the memory holds."""
+
+    def __init__(self, encoder: Encoder, *, dim: int | None, batch_size: int | None) -> None:
+        """Embed one made-up clip, which tells the dimension and, on a GPU, the memory it takes.
+
+        `dim` is what the model is known to give, None where it is not known before. `batch_size`
+        is the number of clips at once, None to choose it by the free memory.
+        """
+        self.name = encoder.name
+        self.folder = encoder.folder
+        self.sampling = encoder.sampling
+        self.prepare = encoder.prepare
+        self._encoder = encoder
+        trial = [encoder.prepare(np.full((encoder.sampling.count, 64, 64, 3), 127, np.uint8))]
+        self.dim = self._trial(trial, dim)
+        self._at_once = batch_size or clips_at_once(encoder.device, partial(self._run, trial))
+
+    def embed(self, prepared: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
+        """Embed prepared clips, each of shape (t, h, w, 3), uint8; returns (n, dim), unit rows.
+
+        A batch that runs out of device memory is halved, and later ones with it.
+        """
+        frames = [self._checked(clip) for clip in prepared]
+        out = np.empty((len(frames), self.dim), np.float32)
+        done = 0
+        while done < len(frames):
+            part = frames[done : done + self._at_once]
+            rows = self._attempt(part)
+            if rows is None:
+                self._at_once = len(part) // 2
+                continue
+            out[done : done + len(part)] = rows
+            done += len(part)
+        return self._unit(out)
+
+    def _attempt(self, part: Sequence[Frames]) -> NDArray[np.float32] | None:
+        """Rows of a batch, or None where two or more clips do not fit the device's memory."""
+        import torch
+
+        try:
+            return self._run(part)
+        except torch.OutOfMemoryError as error:
+            if len(part) == 1:
+                raise out_of_memory(self._encoder.device, error, self.name) from error
+        # Outside the handler: its traceback keeps the tensors of the failed call.
+        if self._encoder.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _run(self, part: Sequence[Frames]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            rows: NDArray[np.float32] = self._encoder.forward(part).float().cpu().numpy()
+        return rows
+
+    def _trial(self, trial: Sequence[Frames], dim: int | None) -> int:
+        rows = self._attempt(trial)
+        shape = None if rows is None else rows.shape
+        if shape is None or len(shape) != 2 or shape[0] != 1:
+            raise EmbedError(
+                f"{self.name}: the model gives shape {shape} for one clip, which is not one vector;"
+                " choose a model that encodes images or videos"
+            )
+        if dim is not None and shape[1] != dim:
+            raise EmbedError(
+                f"{self.name}: the model gives {shape[1]} dimensions and should give {dim}; "
+                "--model-dir holds another model than the algorithm names"
+            )
+        return shape[1]
+
+    def _checked(self, clip: NDArray[np.generic]) -> Frames:
+        if clip.ndim != 4 or len(clip) != self.sampling.count or clip.dtype != np.uint8:
+            raise ValueError(
+                f"clip of shape {clip.shape}, {clip.dtype}, should be what prepare gives for "
+                f"{self.sampling.count} frames: ({self.sampling.count}, h, w, 3), uint8."
+            )
+        return clip.view(np.uint8)
+
+    def _unit(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = unit_rows(rows)
+        bad = np.flatnonzero(found.status != VALID)
+        if len(bad):
+            raise EmbedError(
+                f"{self.name}: the model gives NaN, infinite or zero vectors for {len(bad):,} of "
+                f"{len(rows):,} clips, the first at position {bad[0]}; its weights are damaged or "
+                f"overflow on {self._encoder.device}: try --device cpu"
+            )
+        unit: NDArray[np.float32] = found.rows
+        return unit
