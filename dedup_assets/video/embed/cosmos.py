@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dedup_assets.errors import shown
 from dedup_assets.video.embed.errors import EmbedError
 from dedup_assets.video.embed.folder import (
@@ -87,7 +89,9 @@ def _forward(
 
     # One by one, since clips of different aspect ratios differ in shape until they are processed.
     videos = [
-        processor(videos=clip.transpose(0, 3, 1, 2)[None], return_tensors="pt")["videos"]
+        processor(
+            videos=np.ascontiguousarray(clip.transpose(0, 3, 1, 2))[None], return_tensors="pt"
+        )["videos"]
         for clip in clips
     ]
     batch = torch.cat(videos).to(device=device, dtype=dtype)
