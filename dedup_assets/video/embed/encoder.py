@@ -23,6 +23,9 @@ IMAGE_FRAMES = 8
 FPS = 2.0
 #: Where configurations of video models say how many frames they take.
 FRAME_COUNTS = ("num_frames", "frames_per_clip")
+#: Methods that give embeddings where calling the model would do more: CLIP and its like project
+#: into the space they share with text, V-JEPA 2 leaves its predictor out.
+METHODS = ("get_video_features", "get_image_features", "get_vision_features")
 
 #: Pixel values to one vector for each picture or video.
 Features = Callable[["torch.Tensor"], "torch.Tensor"]
@@ -39,8 +42,15 @@ def load_encoder(folder: ModelFolder, name: str, output: str, device: "torch.dev
     _require_known(folder)
     geometry, levels = read_preprocessing(folder)
     model, missing = load_model(folder, device, torch.float32)
+    method = next((name for name in METHODS if hasattr(model, name)), None)
+    if missing and method:
+        raise EmbedError(
+            f"{folder.path}: the weights lack {listed(sorted(missing), 3)}, on which {method} of "
+            f"{type(model).__name__} may depend; copy the folder again"
+        )
+    encode = getattr(model, method) if method else partial(_call, model)
+    features = partial(_features, encode, pooled=not missing)
     count = _frame_count(model.config)
-    features = partial(_features, model, pooled=not missing)
     forward = _video_forward if count else _image_forward
     return Encoder(
         name=name,
@@ -68,10 +78,11 @@ def _require_known(folder: ModelFolder) -> None:
 
 def _frame_count(config: Any) -> int | None:
     """Frames that a video model takes; None for an image model."""
-    for name in FRAME_COUNTS:
-        count = getattr(config, name, None)
-        if isinstance(count, int):
-            return count
+    for part in (config, getattr(config, "vision_config", None)):
+        for name in FRAME_COUNTS:
+            count = getattr(part, name, None)
+            if isinstance(count, int):
+                return count
     return None
 
 
@@ -92,29 +103,23 @@ def _image_forward(
     return each.unflatten(0, frames.shape[:2]).mean(dim=1)
 
 
-def _features(model: Any, pixels: "torch.Tensor", *, pooled: bool) -> "torch.Tensor":
-    """One vector for each picture or video, by what the model offers.
+def _call(model: Any, pixels: "torch.Tensor") -> Any:
+    return model(**{model.main_input_name: pixels})
 
-    CLIP and its like project into the space they share with text. Else it is the pooled output, or
-    the mean of the tokens where there is none or its layer has no trained weights (`pooled`).
+
+def _features(
+    encode: Callable[["torch.Tensor"], Any], pixels: "torch.Tensor", *, pooled: bool
+) -> "torch.Tensor":
+    """One vector for each picture or video.
+
+    It is what the model pools, or the mean of its tokens where it pools nothing or the layer that
+    does has no weights (`pooled` is False).
     """
-    projected = getattr(model, "get_image_features", None)
-    if projected is not None:
-        return _vector(projected(pixel_values=pixels), pooled=True)
-    # V-JEPA 2 would run its predictor, too, which embeddings do not need.
-    encoded = getattr(model, "get_vision_features", None)
-    if encoded is not None:
-        return _vector(encoded(pixels), pooled=pooled)
-    return _vector(model(**{model.main_input_name: pixels}), pooled=pooled)
-
-
-def _vector(output: Any, *, pooled: bool) -> "torch.Tensor":
-    """The vector in what a model gives: a tensor, or an output with named tensors."""
-    found = output if not hasattr(output, "keys") else None
-    if found is None and pooled:
-        found = output.get("pooler_output")
-    if found is None:
-        found = output.get("last_hidden_state")
+    output = encode(pixels)
+    if not hasattr(output, "keys"):
+        return _mean_of_tokens(output)
+    found = output.get("pooler_output") if pooled else None
+    found = output.get("last_hidden_state") if found is None else found
     if found is None:
         raise EmbedError(
             f"the model gives {listed(output)} and neither pooler_output nor last_hidden_state; "

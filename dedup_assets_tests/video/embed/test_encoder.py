@@ -1,6 +1,7 @@
 """Encoders in Hugging Face folders, against calling each model by hand."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from dedup_assets_tests.video.embed.tiny import (
     MODELS,
     SQUARE,
     TEXT,
-    TOWER,
     Tiny,
     load_file,
     save,
@@ -46,6 +46,8 @@ def by_hand(tiny: Tiny, model: Any, processor: Any, clip: NDArray[np.uint8]) -> 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_equal_calling_the_model_by_hand(name: str, tmp_path: Path) -> None:
+    if name == "xclip" and tf.__version__.startswith("4."):
+        pytest.skip("X-CLIP of transformers 4 fails in its own get_video_features")
     tiny = MODELS[name]
     model, processor = save(name, tmp_path / name)
     embedder = make_embedder("transformers", model_dir=tmp_path / name, device="cpu")
@@ -83,6 +85,19 @@ def test_order_of_frames_matters_to_video_models_alone(
     (clip,) = clips(1, MODELS[name].frames)
     rows = embed(embedder, [clip, clip[::-1]])
     assert bool(np.abs(rows[0] - rows[1]).max() > 1e-3) is matters
+
+
+def test_nothing_is_asked_of_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("clip", tmp_path)
+    asked: list[object] = []
+
+    def refuse(_: socket.socket, address: object) -> None:
+        asked.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    embed(make_embedder("transformers", model_dir=tmp_path), clips(1, 8))
+    assert asked == []
 
 
 def test_layer_without_weights_is_left_out(tmp_path: Path) -> None:
@@ -128,11 +143,14 @@ def test_settings_of_a_video_processor_are_read_without_its_class(tmp_path: Path
     """V-JEPA 2's processor needs torchvision to be made; its file says all that it does."""
     torch.manual_seed(0)
     config = tf.VJEPA2Config(
-        **{k: v for k, v in TOWER.items() if k not in ("intermediate_size", "image_size")},
+        hidden_size=32,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        patch_size=8,
         crop_size=32,
         frames_per_clip=4,
         pred_hidden_size=32,
-        pred_num_attention_heads=4,
+        pred_num_attention_heads=2,
         pred_num_hidden_layers=1,
         pred_num_mask_tokens=2,
     )

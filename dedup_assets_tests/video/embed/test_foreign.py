@@ -105,6 +105,40 @@ def test_known_model_is_made_without_the_code_beside_it(tmp_path: Path, marker: 
     assert not marker.exists()
 
 
+_IMAGE = """
+    def get_image_features(self, pixels):
+        grid = torch.nn.functional.adaptive_avg_pool2d(pixels, 4)
+        return self.proj(grid.flatten(1).repeat(1, 4))
+"""
+
+
+def test_trusted_code_may_be_any_encoder_of_images(tmp_path: Path, marker: Path) -> None:
+    folder = internvideo(tmp_path / "own", marker, dim=20, method=_IMAGE)
+    tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    embedder = make_embedder("transformers", model_dir=folder, trust_remote_code=True)
+    assert (embedder.dim, embedder.folder) == (20, "own_embd_parquet")
+    assert marker.exists()
+
+
+def test_features_that_may_depend_on_random_weights_are_refused(
+    tmp_path: Path, marker: Path
+) -> None:
+    """A pooling layer without weights is left out elsewhere; here the model's method decides."""
+    pooler = """
+    def __init__(self, config):
+        super().__init__(config)
+        self.pooler = torch.nn.Linear(3, 20)
+        self.post_init()
+
+    def get_image_features(self, pixels):
+        return self.pooler(pixels.mean(dim=(2, 3)))
+"""
+    folder = internvideo(tmp_path / "own", marker, dim=20, method=pooler)
+    tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    with pytest.raises(EmbedError, match=r"lack pooler.* on which get_image_features of Foreign"):
+        make_embedder("transformers", model_dir=folder, trust_remote_code=True)
+
+
 def test_folder_of_another_variant_is_refused(tmp_path: Path, marker: Path) -> None:
     folder = cosmos(tmp_path / "Cosmos-Embed1-336p", marker, 336)
     with pytest.raises(EmbedError, match="resolution=336 is not that of Cosmos-Embed1-224p"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dedup_assets.video.embed.device import CPU_CLIPS, pick_device
+from dedup_assets.video.embed.device import CPU_CLIPS, MOST_CLIPS, clips_at_once, pick_device
 from dedup_assets.video.embed.errors import EmbedError
 from dedup_assets.video.embed.model import Encoder, ModelEmbedder
 from dedup_assets.video.sampling import Sampling
@@ -55,6 +55,26 @@ def test_batches_on_a_cpu_are_small() -> None:
     model = Room(99)
     embedder(model, batch_size=None).embed(clips(6, 2))
     assert model.batches == [1, CPU_CLIPS, 6 - CPU_CLIPS]
+
+
+@pytest.mark.parametrize(
+    ("one", "free", "batch"), [(100, 10_000, 50), (100, 150, 1), (1, 10_000, MOST_CLIPS)]
+)
+def test_batches_on_a_gpu_take_half_the_free_memory(
+    one: int, free: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one clip takes is its peak above what the model already holds (7 here)."""
+    found = {
+        "synchronize": lambda _: None,
+        "reset_peak_memory_stats": lambda _: None,
+        "empty_cache": lambda: None,
+        "memory_allocated": lambda _: 7,
+        "max_memory_allocated": lambda _: 7 + one,
+        "mem_get_info": lambda _: (free, 2 * free),
+    }
+    for name, value in found.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    assert clips_at_once(torch.device("cuda"), lambda: None) == batch
 
 
 def test_other_dimension_than_known_is_refused() -> None:

@@ -34,6 +34,13 @@ TEXT = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
+#: The part of X-CLIP that goes across frames.
+MIT = {
+    "mit_hidden_size": 32,
+    "mit_intermediate_size": 40,
+    "mit_num_attention_heads": 4,
+    "mit_num_hidden_layers": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,11 @@ def _mean(model: Any, pixels: Any) -> Any:
 def _projected(model: Any, pixels: Any) -> Any:
     """The tower's pooled output through the projection, as a contrastive model is trained."""
     return model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+
+
+def _of_video(model: Any, pixels: Any) -> Any:
+    output = model.get_video_features(pixel_values=pixels)
+    return getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
 
 
 def _clip_processor() -> Any:
@@ -121,6 +133,21 @@ MODELS: dict[str, Tiny] = {
         lambda: tf.VideoMAEModel(tf.VideoMAEConfig(**TOWER, num_frames=4)),
         lambda: tf.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
         _mean,
+        32,
+        frames=4,
+        video=True,
+    ),
+    "xclip": Tiny(
+        lambda: tf.XCLIPModel(
+            tf.XCLIPConfig(
+                text_config=TEXT,
+                vision_config={**TOWER, **MIT, "num_frames": 4},
+                projection_dim=32,
+                prompt_num_attention_heads=4,
+            )
+        ),
+        lambda: tf.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
+        _of_video,
         32,
         frames=4,
         video=True,
