@@ -55,7 +55,7 @@ def load_cosmos(
             f"{FRAMES} frames; processor_config.json should name it under auto_map: copy it again"
         )
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model, _ = load_model(folder, device, dtype)
+    model, unloaded = load_model(folder, device, dtype)
     return Encoder(
         name=name,
         folder=output,
@@ -63,6 +63,7 @@ def load_cosmos(
         prepare=partial(shrink_frames, shorter_side=side),
         forward=partial(_forward, model, processor, device, dtype),
         device=device,
+        unloaded=unloaded,
     )
 
 

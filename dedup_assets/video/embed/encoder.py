@@ -41,15 +41,10 @@ def load_encoder(folder: ModelFolder, name: str, output: str, device: "torch.dev
 
     _require_known(folder)
     geometry, levels = read_preprocessing(folder)
-    model, missing = load_model(folder, device, torch.float32)
-    method = next((name for name in METHODS if hasattr(model, name)), None)
-    if missing and method:
-        raise EmbedError(
-            f"{folder.path}: the weights lack {listed(sorted(missing), 3)}, on which {method} of "
-            f"{type(model).__name__} may depend; copy the folder again"
-        )
-    encode = getattr(model, method) if method else partial(_call, model)
-    features = partial(_features, encode, pooled=not missing)
+    model, unloaded = load_model(folder, device, torch.float32)
+    methods = [getattr(model, name) for name in METHODS if hasattr(model, name)]
+    encode = methods[0] if methods else partial(_call, model)
+    features = partial(_features, encode, pooled=not any("pooler" in name for name in unloaded))
     count = _frame_count(model.config)
     forward = _video_forward if count else _image_forward
     return Encoder(
@@ -59,6 +54,7 @@ def load_encoder(folder: ModelFolder, name: str, output: str, device: "torch.dev
         prepare=partial(fit_frames, geometry=geometry),
         forward=partial(forward, features, levels, device),
         device=device,
+        unloaded=unloaded,
     )
 
 

@@ -100,10 +100,11 @@ def require_torch(kind: str) -> None:
             ) from error
 
 
-def load_model(folder: ModelFolder, device: Any, dtype: Any) -> tuple[Any, set[str]]:
-    """The folder's model on `device` in `dtype`, and the names of parameters without weights.
+def load_model(folder: ModelFolder, device: Any, dtype: Any) -> tuple[Any, dict[str, Any]]:
+    """The folder's model on `device` in `dtype`, and the tensors that it has no weights for.
 
-    Those are random: only a pooling layer may be among them, which the caller must not use.
+    transformers fills those with random numbers and goes on. They are harmless where what is asked
+    of the model does not depend on them, which `ModelEmbedder` tries.
     """
     from transformers import AutoModel
 
@@ -118,15 +119,18 @@ def load_model(folder: ModelFolder, device: Any, dtype: Any) -> tuple[Any, set[s
             dtype=dtype,
         )
         model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    missing = set(loading["missing_keys"])
-    random = sorted(name for name in missing if "pooler" not in name)
-    if random or loading["mismatched_keys"]:
-        wrong = random or [str(key) for key in loading["mismatched_keys"]]
-        raise EmbedError(
-            f"{folder.path}: the weights do not fit the model of config.json: "
-            f"{len(wrong):,} parameters would be random ({listed(wrong, 3)}); copy the folder again"
-        )
-    return model, missing
+        return model, _unloaded(model, set(loading["missing_keys"]))
+
+
+def _unloaded(model: Any, missing: set[str]) -> dict[str, Any]:
+    """Tensors of those names, without the ones that share memory with a loaded tensor."""
+    tensors = model.state_dict(keep_vars=True)
+    loaded = {tensor.data_ptr() for name, tensor in tensors.items() if name not in missing}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in missing and tensor.is_floating_point() and tensor.data_ptr() not in loaded
+    }
 
 
 @contextmanager

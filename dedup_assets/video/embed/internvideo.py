@@ -48,7 +48,7 @@ def load_internvideo(
     import torch
 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model, _ = load_model(folder, device, dtype)
+    model, unloaded = load_model(folder, device, dtype)
     if not hasattr(model, "get_vid_feat"):
         raise EmbedError(
             f"{folder.path}: {type(model).__name__} has no get_vid_feat, by which InternVideo2 "
@@ -61,6 +61,7 @@ def load_internvideo(
         prepare=partial(interpolate_frames, size=(SIDE, SIDE)),
         forward=partial(_forward, model, device, dtype),
         device=device,
+        unloaded=unloaded,
     )
 
 

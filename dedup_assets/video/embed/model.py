@@ -1,6 +1,6 @@
 """An embedder that runs a torch model: batches by memory, checks what comes out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup_assets.compute.normalize import VALID, unit_rows
+from dedup_assets.errors import listed
 from dedup_assets.video.embed.device import clips_at_once, out_of_memory
 from dedup_assets.video.embed.errors import EmbedError
 from dedup_assets.video.embed.interface import Frames
@@ -29,6 +30,7 @@ class Encoder:
         name, folder, sampling, prepare: as of `Embedder`.
         forward: from prepared frames of n clips to a tensor of shape (n, dim).
         device: where the model is.
+        unloaded: tensors of the model that hold random numbers, for want of weights.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Encoder:
     prepare: Callable[[Frames], Frames]
     forward: Forward
     device: "torch.device"
+    unloaded: Mapping[str, "torch.Tensor"]
 
 
 class ModelEmbedder:
@@ -53,7 +56,8 @@ class ModelEmbedder:
         self.sampling = encoder.sampling
         self.prepare = encoder.prepare
         self._encoder = encoder
-        trial = [encoder.prepare(np.full((encoder.sampling.count, 64, 64, 3), 127, np.uint8))]
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        trial = [encoder.prepare(np.stack([noise] * encoder.sampling.count))]
         self.dim = self._trial(trial, dim)
         self._at_once = batch_size or clips_at_once(encoder.device, partial(self._run, trial))
 
@@ -109,7 +113,21 @@ class ModelEmbedder:
                 f"{self.name}: the model gives {shape[1]} dimensions and should give {dim}; "
                 "--model-dir holds another model than the algorithm names"
             )
+        if self._encoder.unloaded:
+            self._require_unused(trial, rows)
         return shape[1]
+
+    def _require_unused(self, trial: Sequence[Frames], rows: NDArray[np.float32] | None) -> None:
+        """Refuse a model whose vectors change with the tensors that it has no weights for."""
+        unloaded = self._encoder.unloaded
+        for tensor in unloaded.values():
+            tensor.fill_(0.5)
+        again = self._attempt(trial)
+        if rows is None or again is None or not np.allclose(rows, again, rtol=1e-5, atol=1e-6):
+            raise EmbedError(
+                f"{self.name}: the weights lack {len(unloaded):,} tensors that the vectors depend "
+                f"on ({listed(unloaded, 3)}), so that they would be random; copy --model-dir again"
+            )
 
     def _checked(self, clip: NDArray[np.generic]) -> Frames:
         if clip.ndim != 4 or len(clip) != self.sampling.count or clip.dtype != np.uint8:

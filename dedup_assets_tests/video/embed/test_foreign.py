@@ -123,7 +123,7 @@ def test_trusted_code_may_be_any_encoder_of_images(tmp_path: Path, marker: Path)
 def test_features_that_may_depend_on_random_weights_are_refused(
     tmp_path: Path, marker: Path
 ) -> None:
-    """A pooling layer without weights is left out elsewhere; here the model's method decides."""
+    """A pooling layer without weights is left out elsewhere; here the model's method uses it."""
     pooler = """
     def __init__(self, config):
         super().__init__(config)
@@ -135,8 +135,23 @@ def test_features_that_may_depend_on_random_weights_are_refused(
 """
     folder = internvideo(tmp_path / "own", marker, dim=20, method=pooler)
     tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    with pytest.raises(EmbedError, match=r"lack pooler.* on which get_image_features of Foreign"):
+    with pytest.raises(EmbedError, match=r"lack 2 tensors .*\(pooler\.weight, pooler\.bias\)"):
         make_embedder("transformers", model_dir=folder, trust_remote_code=True)
+
+
+def test_weights_that_the_vectors_do_not_need_may_be_missing(tmp_path: Path, marker: Path) -> None:
+    """As the head of a text tower, which publishers leave out."""
+    spare = """
+    def __init__(self, config):
+        super().__init__(config)
+        self.proj = torch.nn.Linear(config.width, config.embed_dim)
+        self.text_head = torch.nn.Linear(3, 20)
+        self.post_init()
+"""
+    folder = internvideo(tmp_path / "own", marker, dim=20, method=spare + _IMAGE)
+    tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    embedder = make_embedder("transformers", model_dir=folder, trust_remote_code=True)
+    assert embedder.dim == 20
 
 
 def test_folder_of_another_variant_is_refused(tmp_path: Path, marker: Path) -> None:
