@@ -155,10 +155,11 @@ def explained(folder: ModelFolder) -> Iterator[None]:
     except Exception as error:
         if "trust_remote_code" in str(error):
             require_trust(folder)
+        # Code that came with a model was written for the transformers of its day.
+        older = "; or its Python files need pip install 'transformers<5'" if folder.has_code else ""
         raise EmbedError(
             f"{folder.path}: cannot be used with transformers {transformers.__version__}: "
-            f"{type(error).__name__}: {first_line(error)}; check that the folder is whole and that "
-            "the model's publisher names this version"
+            f"{type(error).__name__}: {first_line(error)}; check that the folder is whole{older}"
         ) from error
     finally:
         logging.set_verbosity(level)

@@ -83,15 +83,23 @@ class ModelEmbedder:
         """Rows of a batch, or None where two or more clips do not fit the device's memory."""
         import torch
 
+        if len(part) == 1:
+            return self._alone(part)
         try:
             return self._run(part)
-        except torch.OutOfMemoryError as error:
-            if len(part) == 1:
-                raise out_of_memory(self._encoder.device, error, self.name) from error
-        # Outside the handler: its traceback keeps the tensors of the failed call.
+        except torch.OutOfMemoryError:
+            pass  # its traceback keeps tensors of the failed call, so memory is freed below
         if self._encoder.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _alone(self, one: Sequence[Frames]) -> NDArray[np.float32]:
+        import torch
+
+        try:
+            return self._run(one)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(self._encoder.device, error, self.name) from error
 
     def _run(self, part: Sequence[Frames]) -> NDArray[np.float32]:
         import torch
@@ -101,29 +109,28 @@ class ModelEmbedder:
         return rows
 
     def _trial(self, trial: Sequence[Frames], dim: int | None) -> int:
-        rows = self._attempt(trial)
-        shape = None if rows is None else rows.shape
-        if shape is None or len(shape) != 2 or shape[0] != 1:
+        rows = self._alone(trial)
+        if rows.ndim != 2 or len(rows) != 1:
             raise EmbedError(
-                f"{self.name}: the model gives shape {shape} for one clip, which is not one vector;"
-                " choose a model that encodes images or videos"
+                f"{self.name}: the model gives shape {rows.shape} for one clip, which is not one "
+                "vector; choose a model that encodes images or videos"
             )
-        if dim is not None and shape[1] != dim:
+        found = rows.shape[1]
+        if dim is not None and found != dim:
             raise EmbedError(
-                f"{self.name}: the model gives {shape[1]} dimensions and should give {dim}; "
+                f"{self.name}: the model gives {found} dimensions and should give {dim}; "
                 "--model-dir holds another model than the algorithm names"
             )
         if self._encoder.unloaded:
             self._require_unused(trial, rows)
-        return shape[1]
+        return found
 
-    def _require_unused(self, trial: Sequence[Frames], rows: NDArray[np.float32] | None) -> None:
+    def _require_unused(self, trial: Sequence[Frames], rows: NDArray[np.float32]) -> None:
         """Refuse a model whose vectors change with the tensors that it has no weights for."""
         unloaded = self._encoder.unloaded
         for tensor in unloaded.values():
             tensor.fill_(0.5)
-        again = self._attempt(trial)
-        if rows is None or again is None or not np.allclose(rows, again, rtol=1e-5, atol=1e-6):
+        if not np.allclose(rows, self._alone(trial), rtol=1e-5, atol=1e-6):
             raise EmbedError(
                 f"{self.name}: the weights lack {len(unloaded):,} tensors that the vectors depend "
                 f"on ({listed(unloaded, 3)}), so that they would be random; copy --model-dir again"
@@ -135,7 +142,7 @@ class ModelEmbedder:
                 f"clip of shape {clip.shape}, {clip.dtype}, should be what prepare gives for "
                 f"{self.sampling.count} frames: ({self.sampling.count}, h, w, 3), uint8."
             )
-        return clip.view(np.uint8)
+        return np.asarray(clip, np.uint8)
 
     def _unit(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         found = unit_rows(rows)

@@ -208,3 +208,11 @@ def test_other_model_under_the_name_of_internvideo_is_refused(tmp_path: Path, ma
     other = internvideo(tmp_path / "InternVideo2-CLIP", marker, dim=768)
     with pytest.raises(EmbedError, match="gives 768 dimensions and should give 512"):
         make_embedder("internvideo2", model_dir=other, trust_remote_code=True)
+
+
+def test_code_that_fails_is_one_line_with_a_hint(tmp_path: Path, marker: Path) -> None:
+    """The code of published models is older than the transformers of today."""
+    folder = internvideo(tmp_path / "InternVideo2", marker, method=_IMAGE + "    1 / 0\n")
+    with pytest.raises(EmbedError, match=r"ZeroDivisionError.*'transformers<5'") as caught:
+        make_embedder("internvideo2", model_dir=folder, trust_remote_code=True)
+    assert "\n" not in str(caught.value)
