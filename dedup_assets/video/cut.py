@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup_assets.video.encoders import DEFAULT_ENCODER
-from dedup_assets.video.plan import Sampling
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride, Span
-
-__all__ = ["Clip", "Cutting", "Sampling", "SplitVideo", "VideoFacts", "split_video"]
 
 
 @dataclass(frozen=True)

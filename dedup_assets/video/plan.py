@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup_assets.video.ids import nominal_duration_s
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride, Span
 
 Ticks = NDArray[np.int64]
@@ -15,29 +16,6 @@ Ticks = NDArray[np.int64]
 Seconds = NDArray[np.float32]
 #: Far above the rounding of summed doubles, far below the time between two frames.
 ROUNDING_S = Fraction(1, 10_000_000)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames of a clip an embedder wants.
-
-    `fps` None: `count` frames, those on screen at the middles of equal time spans of the clip.
-    Else as cosmos-curate and NeMo Curator feed their models: frames nearest to a grid of `fps` a
-    second, from the first frame to the last; the rate is doubled, up to `most_fps`, until there
-    are `count`; of n frames every (n // count)-th is taken from the first on, `count` in all. So up
-    to half of the clip's end may go unseen. A clip too short even then, which the peers give up,
-    has frames repeated.
-    """
-
-    fps: float | None
-    count: int
-    most_fps: float = 20.0
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count={self.count} should be >= 1.")
-        if self.fps is not None and not 0 < self.fps <= self.most_fps:
-            raise ValueError(f"fps={self.fps} should be > 0 and <= most_fps={self.most_fps}.")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ class Sampling:
 
     Attributes:
         count: number of frames.
-        fps: None takes `count` frames at the middles of equal time spans. A rate in frames per
-            second samples at it, doubled up to `most_fps` until there are at least `count` frames,
-            and takes `count` of them spread evenly.
+        fps: None takes `count` frames, those on screen at the middles of equal time spans of the
+            clip. A rate takes frames as cosmos-curate and NeMo Curator feed their models: those
+            nearest to a grid of `fps` a second, from the first frame to the last; the rate is
+            doubled, up to `most_fps`, until there are `count`; of n frames every (n // count)-th
+            is taken from the first on, `count` in all. So up to half of the clip's end may go
+            unseen. A clip too short even then, which the peers give up, has frames repeated.
         most_fps: the highest rate, in frames per second.
     """
 

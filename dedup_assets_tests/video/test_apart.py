@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from dedup_assets.video.apart import Splitter, split_apart
-from dedup_assets.video.cut import Cutting, Sampling, split_video
+from dedup_assets.video.cut import Cutting, split_video
 from dedup_assets.video.errors import ClipError
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 from dedup_assets_tests.video.movies import regular
 
@@ -41,7 +42,7 @@ def pid(frames: np.ndarray) -> int:
 
 
 def _cutting(prepare: object) -> Cutting:
-    return Cutting(STRIDE, sampling=Sampling(None, 2), prepare=prepare)  # type: ignore[arg-type]
+    return Cutting(STRIDE, sampling=Sampling(2), prepare=prepare)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from dedup_assets.video.cut import Clip, Cutting, Sampling, SplitVideo, split_video
+from dedup_assets.video.cut import Clip, Cutting, SplitVideo, split_video
 from dedup_assets.video.errors import ClipError
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 from dedup_assets_tests.video.movies import number_of, regular, shown, write_video
 
@@ -112,7 +113,7 @@ def test_odd_sides_lose_a_pixel(tmp_path: Path):
 
 def test_one_frame(tmp_path: Path):
     path = regular(tmp_path / "a.mp4", 1)
-    split = _split(path, tmp_path, Cutting(FixedStride(1, None, 0), sampling=Sampling(2, 3)))
+    split = _split(path, tmp_path, Cutting(FixedStride(1, None, 0), sampling=Sampling(3, 2)))
     (clip,) = split.clips
     assert shown(clip.file)[0] == [0]
     assert clip.prepared.shape == (3, 48, 64, 3)
@@ -184,7 +185,7 @@ def test_sound_is_left_out_when_asked(tmp_path: Path):
             assert not file.streams.audio
 
 
-@pytest.mark.parametrize("sampled", [None, Sampling(None, 3)])
+@pytest.mark.parametrize("sampled", [None, Sampling(3)])
 def test_copies_are_cut_at_key_frames(tmp_path: Path, sampled: Sampling | None):
     path = regular(tmp_path / "a.mp4", 75, options={"g": "20", "bf": "2", "sc_threshold": "0"})
     split = _split(path, tmp_path, Cutting(SECOND, copy=True, sampling=sampled))
@@ -214,7 +215,7 @@ def test_copies_keep_their_codec(tmp_path: Path, codec: str):
 
 def test_samples_are_the_frames_asked_for(tmp_path: Path):
     path = regular(tmp_path / "a.mp4", 90)
-    split = _split(path, tmp_path, Cutting(FixedStride(2, None, 1), sampling=Sampling(2, 4)))
+    split = _split(path, tmp_path, Cutting(FixedStride(2, None, 1), sampling=Sampling(4, 2)))
     assert [[number_of(f) for f in clip.prepared] for clip in split.clips] == [
         [0, 15, 30, 45],
         [60, 67, 75, 82],
@@ -223,7 +224,7 @@ def test_samples_are_the_frames_asked_for(tmp_path: Path):
 
 def test_prepare_takes_the_place_of_frames(tmp_path: Path):
     path = regular(tmp_path / "a.mp4", 30)
-    cutting = Cutting(SECOND, sampling=Sampling(None, 3), prepare=np.shape)
+    cutting = Cutting(SECOND, sampling=Sampling(3), prepare=np.shape)
     assert _split(path, tmp_path, cutting).clips[0].prepared == (3, 48, 64, 3)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dedup_assets.video.apart import Splitter
-from dedup_assets.video.cut import Cutting, Sampling
+from dedup_assets.video.cut import Cutting
 from dedup_assets.video.errors import ClipError
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 from dedup_assets_tests.video.movies import regular
 

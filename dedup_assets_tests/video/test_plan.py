@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dedup_assets.video.plan import Sampling, Timeline, plan_clips, sample_times
+from dedup_assets.video.plan import Timeline, plan_clips, sample_times
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 
 TICK = Fraction(1, 30)
@@ -22,24 +23,24 @@ def _sampled(frames: int, sampling: Sampling) -> list[int]:
 
 
 def test_middles_of_equal_spans():
-    assert _sampled(10, Sampling(None, 5)) == [1, 3, 5, 7, 9]
-    assert _sampled(2, Sampling(None, 4)) == [0, 0, 1, 1]
+    assert _sampled(10, Sampling(5)) == [1, 3, 5, 7, 9]
+    assert _sampled(2, Sampling(4)) == [0, 0, 1, 1]
 
 
 def test_two_a_second_takes_every_second_of_21():
     """10 s at 2 a second and both ends are 21 frames; 21 // 8 = 2, so 7 s of 10 are seen."""
-    assert _sampled(300, Sampling(2, 8)) == [0, 30, 60, 90, 120, 150, 180, 210]
+    assert _sampled(300, Sampling(8, 2)) == [0, 30, 60, 90, 120, 150, 180, 210]
 
 
 def test_rate_is_doubled_until_there_are_enough():
     """2 s: 5 frames at 2, 9 at 4 a second."""
-    assert _sampled(60, Sampling(2, 8)) == [0, 7, 15, 22, 30, 37, 45, 52]
+    assert _sampled(60, Sampling(8, 2)) == [0, 7, 15, 22, 30, 37, 45, 52]
 
 
 def test_short_clip_repeats_frames():
     """0.1 s: even at 16 a second two frames; 32 is past the bound of 20."""
-    assert _sampled(3, Sampling(2, 4)) == [0, 0, 2, 2]
-    assert _sampled(1, Sampling(2, 3)) == [0, 0, 0]
+    assert _sampled(3, Sampling(4, 2)) == [0, 0, 2, 2]
+    assert _sampled(1, Sampling(3, 2)) == [0, 0, 0]
 
 
 def test_every_frame_belongs_to_one_clip():
@@ -72,4 +73,4 @@ def test_duration_is_the_stated_one_only_if_frames_bear_it_out():
 @pytest.mark.parametrize("wrong", [{"fps": 0, "count": 1}, {"fps": 30, "count": 1}, {"count": 0}])
 def test_wrong_sampling_is_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match="should be"):
-        Sampling(**{"fps": None, **wrong})  # type: ignore[arg-type]
+        Sampling(**wrong)  # type: ignore[arg-type]
