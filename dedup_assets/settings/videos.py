@@ -1,0 +1,79 @@
+"""Settings of the videos that clips and embeddings are made from."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from dedup_assets.settings.group import Group
+
+
+class Videos(Group):
+    """Videos to split into clips and to embed."""
+
+    video_dir: str | None = Field(
+        default=None,
+        description="Folder of videos, searched with its folders; local or s3://bucket/prefix.",
+        examples=["s3://bucket/videos"],
+    )
+    output_clip_path: str | None = Field(
+        default=None,
+        description="Folder that clips and their embeddings go to.",
+        examples=["s3://bucket/clips"],
+    )
+    splitting_algorithm: Literal["fixed_stride"] = Field(
+        default="fixed_stride", description="How videos are cut."
+    )
+    fixed_stride_split_duration: float = Field(
+        default=10.0, gt=0, description="Seconds of a clip.", examples=[5.0]
+    )
+    fixed_stride_split_stride: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds from the start of a clip to that of the next; by default the length "
+        "of a clip.",
+        examples=[5.0],
+    )
+    fixed_stride_min_clip_length: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds that the last piece of a video must have to be kept.",
+        examples=[1.0],
+    )
+    clip_id_recipe: Literal["seconds", "frames"] = Field(
+        default="seconds",
+        description="How ids are made from the path of a video: from the seconds of a clip, as "
+        "cosmos-curate's fixed stride does, or from its frames, as NeMo Curator does.",
+    )
+    transcode_encoder: str = Field(
+        default="libx264",
+        min_length=1,
+        description="Encoder of the clips: one of PyAV's, or of an ffmpeg on the PATH.",
+        examples=["h264_nvenc"],
+    )
+    transcode_bitrate: int = Field(
+        default=4_000_000, ge=1, description="Bits per second of a clip's video."
+    )
+    copy_video: bool = Field(
+        default=False,
+        description="Cut at key frames, without encoding: quick, but borders are late by up to a "
+        "group of pictures.",
+    )
+    drop_audio: bool = Field(default=False, description="Leave sound out of the clips.")
+    embedding_algorithm: str = Field(
+        default="perceptual",
+        description="perceptual, which needs no weights; or transformers, cosmos-embed1-224p, "
+        "-336p, -448p or internvideo2, whose model is in model_dir.",
+        examples=["cosmos-embed1-336p"],
+    )
+    model_dir: str | None = Field(
+        default=None,
+        description="Local folder of the model, as on Hugging Face.",
+        examples=["/models/Cosmos-Embed1-336p"],
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run the Python files of model_dir, with all your rights. Some models need it.",
+    )
+    upload_clips: bool = Field(
+        default=True, description="Write the clips themselves, not their embeddings alone."
+    )
