@@ -1,10 +1,14 @@
 """Settings of the videos that clips and embeddings are made from."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from dedup_assets.settings.group import Group
+from dedup_assets.video.cut import Cutting
+from dedup_assets.video.embed import Embedder, make_embedder, output_folder
+from dedup_assets.video.spans import FixedStride
 
 
 class Videos(Group):
@@ -77,3 +81,34 @@ class Videos(Group):
     upload_clips: bool = Field(
         default=True, description="Write the clips themselves, not their embeddings alone."
     )
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of the embeddings."""
+        model = None if self.model_dir is None else Path(self.model_dir)
+        return output_folder(self.embedding_algorithm, model_dir=model)
+
+    def cutting(self, embedder: Embedder) -> Cutting:
+        """How videos are cut, and what of each clip is prepared for ``embedder``."""
+        return Cutting(
+            FixedStride(
+                self.fixed_stride_split_duration,
+                self.fixed_stride_split_stride,
+                self.fixed_stride_min_clip_length,
+            ),
+            encoder=self.transcode_encoder,
+            bit_rate=self.transcode_bitrate,
+            copy=self.copy_video,
+            audio=not self.drop_audio,
+            sampling=embedder.sampling,
+            prepare=embedder.prepare,
+        )
+
+    def embedder(self, device: str) -> Embedder:
+        """The model, loaded onto ``device``."""
+        return make_embedder(
+            self.embedding_algorithm,
+            model_dir=None if self.model_dir is None else Path(self.model_dir),
+            device=device,
+            trust_remote_code=self.trust_remote_code,
+        )
