@@ -20,6 +20,7 @@ from dedup_assets.command.arguments import (
     parse_settings,
 )
 from dedup_assets.command.durations import parse_duration
+from dedup_assets.command.split_arguments import add_split
 from dedup_assets.command.terminal import guarded_output
 from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.errors import DedupError, SettingsError, describe_fault, shown
@@ -106,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="With --plan: print one JSON document.")
     _add_run_options(run)
     run.set_defaults(command=lambda arguments: _run(run, arguments))
+
+    split = commands.add_parser(
+        "split", help="split videos into clips and embed them, for run to deduplicate"
+    )
+    add_split(split)
+    split.set_defaults(command=lambda arguments: _split(split, arguments))
 
     suggest = commands.add_parser(
         "suggest-clusters", help="say how long a run would take by number of clusters"
@@ -224,6 +231,12 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip, location),
         complete=choose if job.choose_clusters else None,
     )
+
+
+def _split(parser: OneLineParser, arguments: argparse.Namespace) -> int:
+    from dedup_assets.command.split import run_split
+
+    return run_split(parser, arguments, Console())
 
 
 def _suggest(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -79,7 +79,8 @@ class Videos(Group):
         description="Run the Python files of model_dir, with all your rights. Some models need it.",
     )
     upload_clips: bool = Field(
-        default=True, description="Write the clips themselves, not their embeddings alone."
+        default=True,
+        description="Whether clips are written, or their metadata and embeddings alone.",
     )
 
     @property

@@ -76,6 +76,16 @@ def refuse_overlaps(
             raise _refused(written, other)
 
 
+def refuse_nested(written: tuple[str, str, Access], read: tuple[str, str, Access]) -> None:
+    """Refuse a place to write to that overlaps one that is read; each a name, a path, its access.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if _Place(*written).overlaps(_Place(*read)):
+        raise _refused(_Place(*written), _Place(*read))
+
+
 def refuse_links_to_output(settings: Settings, source: Source) -> None:
     """Refuse links in an input by which a run would read what another one has written.
 

@@ -108,8 +108,8 @@ class Splitting(Common):
         return self.videos.embedder(self.device)
 
 
-def plan(common: Splitting) -> Plan:
-    """Compare the videos that there are with the records.
+def plan(common: Splitting, limit: int | None = None) -> Plan:
+    """Compare the videos that there are with the records; at most ``limit`` are to be done.
 
     Raises:
         InputError: there is no video.
@@ -129,22 +129,22 @@ def plan(common: Splitting) -> Plan:
     known = {(record.video, record.made_from) for record in found}
     todo = [
         Video(name, size_of(versions[name]), record)
-        for name, record in expected.items()
+        for name, record in sorted(expected.items())
         if (record.video, record.made_from) not in known
     ]
     current = {(record.video, record.made_from) for record in expected.values()}
     gone = [record for record in found if (record.video, record.made_from) not in current]
-    todo.sort(key=lambda video: (-video.bytes, video.name))
-    return Plan(len(versions), todo, sorted(gone, key=lambda record: record.name))
+    chosen = sorted(todo[:limit], key=lambda video: (-video.bytes, video.name))
+    return Plan(len(versions), chosen, sorted(gone, key=lambda record: record.name))
 
 
-def split(common: Splitting, engine: Engine) -> Done:
+def split(common: Splitting, engine: Engine, limit: int | None = None) -> Done:
     """Split and embed what is new, delete what belongs to videos that are gone, and list failures.
 
     Of each video the clips are written first and its record last, so a run that was stopped goes
     on with the next video.
     """
-    planned = plan(common)
+    planned = plan(common, limit)
     failed = 0
     with track("splitting videos", len(planned.todo), "videos") as advance:
         for outcomes in run_tasks(
@@ -182,9 +182,7 @@ def _one(common: Splitting, splitter: Splitter, video: Video) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="dedup-assets-clips-") as scratch:
         with _on_disk(common.source, video.name, Path(scratch)) as path:
             try:
-                made = splitter.split(
-                    path, Path(scratch) / "clips", common.videos.cutting(embedder)
-                )
+                made = splitter.split(path, Path(scratch) / "clips", cutting)
             except ClipError as error:
                 reason = str(error).replace(str(path), common.source.url(video.name))
                 failed = Record(video.record.video, video.record.made_from, failed=True)
