@@ -1,0 +1,218 @@
+"""Videos become clips with embeddings once, and what is gone takes its clips with it."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dedup_assets.engine import Engine
+from dedup_assets.errors import InputError
+from dedup_assets.settings.videos import Videos
+from dedup_assets.stages import splitting
+from dedup_assets.stages.splitting import Done, Splitting, plan, split
+from dedup_assets.store.access import Access
+from dedup_assets.store.inputs import InputFiles
+from dedup_assets_tests.conftest import bytes_of
+from dedup_assets_tests.s3 import S3Server
+from dedup_assets_tests.video.movies import regular, shown
+
+RATE = Fraction(10)
+
+
+class Folders:
+    """Videos, what they are split into, and how."""
+
+    def __init__(self, root: Path) -> None:
+        self.videos, self.out = root / "videos", root / "out"
+        self.videos.mkdir(parents=True)
+
+    def add(self, name: str, seconds: float) -> Path:
+        path = self.videos / name
+        path.parent.mkdir(exist_ok=True)
+        return regular(path, round(seconds * RATE), RATE)
+
+    def common(self, **settings: Any) -> Splitting:
+        videos = Videos(
+            **{
+                "video_dir": str(self.videos),
+                "output_clip_path": str(self.out),
+                "fixed_stride_split_duration": 2.0,
+                "fixed_stride_min_clip_length": 0.5,
+                **settings,
+            },
+        )
+        return Splitting(videos, Access(), Access(), "cpu")
+
+    def split(self, **settings: Any) -> Done:
+        return split(self.common(**settings), Engine())
+
+    def rows(self) -> list[dict[str, Any]]:
+        parts = sorted((self.out / "perceptual_embd_parquet").glob("part-*.parquet"))
+        return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
+
+
+def test_clips_hold_all_frames_and_files_say_what_they_are(folders: Folders):
+    path = folders.add("a.mp4", 5)
+    assert folders.split() == Done(1, 1, 3, {})
+    rows = sorted(folders.rows(), key=lambda row: row["span_start"])
+    assert [(row["span_start"], row["span_end"]) for row in rows] == [(0, 2), (2, 4), (4, 5)]
+    frames = [number for row in rows for number in shown(folders.out / f"clips/{row['id']}.mp4")[0]]
+    assert frames == list(range(50))
+    for row in rows:
+        name = f"{path}_{row['span_start']}_{row['span_end']}"
+        assert row["id"] == str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+        assert np.linalg.norm(row["embedding"]) == pytest.approx(1, abs=1e-6)
+        assert (row["width"], row["height"], row["source_video"]) == (64, 48, str(path))
+        meta = json.loads((folders.out / f"metas/v0/{row['id']}.json").read_text())
+        assert meta["span_uuid"] == row["id"]
+        assert meta["duration_span"] == [row["span_start"], row["span_end"]]
+        assert meta["clip_location"] == str(folders.out / f"clips/{row['id']}.mp4")
+        assert meta["num_frames"] == round(10 * row["duration"])
+
+
+def test_the_output_is_an_input_with_clips(folders: Folders):
+    folders.add("a.mp4", 5)
+    folders.split()
+    files = InputFiles(str(folders.out), "id", "embedding", ["duration", "width"])
+    assert files.clips == f"{folders.out}/clips"
+    (name,) = files.names()
+    (batch,) = files.read(name, 315)
+    assert sorted(batch.ids.to_pylist()) == sorted(row["id"] for row in folders.rows())
+
+
+def test_what_is_current_stays(folders: Folders):
+    folders.add("a.mp4", 4)
+    folders.add("below/b.mp4", 3)
+    folders.split()
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files_below(folders.out)}
+    assert folders.split() == Done(2, 0, 4, {})
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files_below(folders.out)} == before
+
+
+def test_new_changed_and_gone_videos(folders: Folders):
+    gone, changed = folders.add("gone.mp4", 2), folders.add("changed.mp4", 2)
+    folders.add("same.mp4", 4)
+    folders.split()
+    gone.unlink()
+    folders.add("changed.mp4", 4)
+    os.utime(changed, ns=(1, 1))
+    folders.add("new.mp4", 6)
+    assert len(plan(folders.common()).todo) == 2
+    assert folders.split() == Done(3, 2, 7, {})
+    fresh = folders.split(output_clip_path=str(folders.out.parent / "fresh"))
+    assert fresh == Done(3, 3, 7, {})
+    assert contents(folders.out) == contents(folders.out.parent / "fresh")
+
+
+def test_another_way_to_split_replaces_what_was_there(folders: Folders):
+    folders.add("a.mp4", 4)
+    folders.split()
+    assert folders.split(fixed_stride_split_duration=1.0) == Done(1, 1, 4, {})
+    assert len(list((folders.out / "clips").iterdir())) == 4
+    assert folders.split(upload_clips=False) == Done(1, 1, 2, {})
+    assert not (folders.out / "clips").exists()
+
+
+def test_a_damaged_video_is_listed_and_stops_no_other(folders: Folders):
+    whole = folders.add("whole.mp4", 2).read_bytes()
+    (folders.videos / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (folders.videos / "text.mkv").write_text("no video")
+    done = folders.split()
+    assert (done.videos, done.split, done.clips) == (3, 1, 1)
+    listed = pq.read_table(folders.out / "failed_videos.parquet").to_pylist()
+    assert {row["source_video"]: row["reason"] for row in listed} == done.failed
+    assert done.failed.keys() == {"cut.mp4", "text.mkv"}
+    assert all("\n" not in reason for reason in done.failed.values())
+    assert folders.split() == Done(3, 0, 1, done.failed)
+    (folders.videos / "cut.mp4").write_bytes(whole)
+    (folders.videos / "text.mkv").unlink()
+    assert folders.split() == Done(2, 1, 2, {})
+    assert not (folders.out / "failed_videos.parquet").exists()
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_run_that_was_stopped_goes_on(folders: Folders, monkeypatch: pytest.MonkeyPatch, at: int):
+    for number in range(3):
+        folders.add(f"{number}.mp4", 2 + number)
+    undisturbed = str(folders.out.parent / "undisturbed")
+    folders.split(output_clip_path=undisturbed)
+    write, written = splitting.write_table, []
+
+    def stopped(*arguments: Any) -> int:
+        written.append(arguments[1])
+        if len(written) == at + 1:
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(splitting, "write_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            folders.split()
+    folders.split()
+    assert contents(folders.out) == contents(Path(undisturbed))
+
+
+def test_the_number_of_videos_of_a_run_can_be_limited(folders: Folders):
+    for number in range(3):
+        folders.add(f"{number}.mp4", 1)
+    common = folders.common()
+    assert [video.name for video in plan(common, 2).todo] == ["0.mp4", "1.mp4"]
+    assert split(common, Engine(), 2) == Done(3, 2, 2, {})
+    assert split(common, Engine(), 2) == Done(3, 1, 3, {})
+
+
+def test_no_video_is_an_error(folders: Folders):
+    (folders.videos / "notes.txt").write_text("none")
+    with pytest.raises(InputError, match="holds no video"):
+        folders.split()
+
+
+def test_s3_on_both_sides(folders: Folders, s3: S3Server):
+    path = folders.add("a.mp4", 3)
+    s3.put("videos/a.mp4", path.read_bytes())
+    common = folders.common(video_dir=s3.url("videos"), output_clip_path=s3.url("out"))
+    assert split(common, Engine()) == Done(1, 1, 2, {})
+    names = s3.names("out/")
+    assert sum(name.startswith("out/clips/") for name in names) == 2
+    assert sum(name.startswith("out/metas/v0/") for name in names) == 2
+    meta = json.loads(s3.get(next(name for name in names if "metas" in name)))
+    assert meta["source_video"] == s3.url("videos/a.mp4")
+    assert split(common, Engine()) == Done(1, 0, 2, {})
+    s3.client().delete_object(Bucket=s3.bucket, Key="videos/a.mp4")
+    s3.put("videos/b.mp4", path.read_bytes())
+    assert split(common, Engine()) == Done(1, 1, 2, {})
+    assert len(s3.names("out/clips/")) == 2
+
+
+@pytest.mark.slow
+def test_ray_writes_the_same_files(folders: Folders, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray")
+    folders.add("a.mp4", 3)
+    folders.add("b.mp4", 2)
+    folders.split()
+    other = folders.common(output_clip_path=str(folders.out.parent / "ray"))
+    assert split(other, Engine("ray")) == Done(2, 2, 3, {})
+    assert contents(folders.out) == contents(folders.out.parent / "ray")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files, with the folder's own path taken out of those that name it."""
+    return {
+        name: data.replace(str(folder).encode(), b"OUT") for name, data in bytes_of(folder).items()
+    }
