@@ -51,12 +51,15 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
     )
     if not videos.copy_video:
         check_encoder(videos.transcode_encoder)
+    planned = plan(common, arguments.limit)
     if arguments.dry_run:
-        _show_plan(console, plan(common, arguments.limit))
+        _show_plan(console, planned)
         return 0
+    if planned.todo and settings.compute.engine == "local":
+        common.embedder  # noqa: B018 (loaded before anything is written)
     common.store.sweep()
     with listening(show_progress(console)), writing(common.store, COMMAND, [WHOLE], reads={}):
-        done = split(common, engine_of(settings), arguments.limit)
+        done = split(common, engine_of(settings), planned)
     _show(console, common, done)
     return 0
 

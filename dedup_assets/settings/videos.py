@@ -1,9 +1,9 @@
 """Settings of the videos that clips and embeddings are made from."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dedup_assets.settings.group import Group
 from dedup_assets.video.cut import Cutting
@@ -82,6 +82,16 @@ class Videos(Group):
         default=True,
         description="Whether clips are written, or their metadata and embeddings alone.",
     )
+
+    @model_validator(mode="after")
+    def _some_piece_is_long_enough(self) -> Self:
+        if self.fixed_stride_min_clip_length > self.fixed_stride_split_duration:
+            raise ValueError(
+                f"fixed_stride_min_clip_length ({self.fixed_stride_min_clip_length:g}) must not be "
+                f"above fixed_stride_split_duration ({self.fixed_stride_split_duration:g}): no "
+                "clip would be long enough"
+            )
+        return self
 
     @property
     def folder(self) -> str:

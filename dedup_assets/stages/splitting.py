@@ -138,13 +138,12 @@ def plan(common: Splitting, limit: int | None = None) -> Plan:
     return Plan(len(versions), chosen, sorted(gone, key=lambda record: record.name))
 
 
-def split(common: Splitting, engine: Engine, limit: int | None = None) -> Done:
-    """Split and embed what is new, delete what belongs to videos that are gone, and list failures.
+def split(common: Splitting, engine: Engine, planned: Plan) -> Done:
+    """Split and embed what is planned, delete what videos that are gone left, list failures.
 
     Of each video the clips are written first and its record last, so a run that was stopped goes
     on with the next video.
     """
-    planned = plan(common, limit)
     failed = 0
     with track("splitting videos", len(planned.todo), "videos") as advance:
         for outcomes in run_tasks(

@@ -51,7 +51,8 @@ class Folders:
         return Splitting(videos, Access(), Access(), "cpu")
 
     def split(self, **settings: Any) -> Done:
-        return split(self.common(**settings), Engine())
+        common = self.common(**settings)
+        return split(common, Engine(), plan(common))
 
     def rows(self) -> list[dict[str, Any]]:
         parts = sorted((self.out / "perceptual_embd_parquet").glob("part-*.parquet"))
@@ -169,8 +170,8 @@ def test_the_number_of_videos_of_a_run_can_be_limited(folders: Folders):
         folders.add(f"{number}.mp4", 1)
     common = folders.common()
     assert [video.name for video in plan(common, 2).todo] == ["0.mp4", "1.mp4"]
-    assert split(common, Engine(), 2) == Done(3, 2, 2, {})
-    assert split(common, Engine(), 2) == Done(3, 1, 3, {})
+    assert split(common, Engine(), plan(common, 2)) == Done(3, 2, 2, {})
+    assert split(common, Engine(), plan(common, 2)) == Done(3, 1, 3, {})
 
 
 def test_no_video_is_an_error(folders: Folders):
@@ -183,16 +184,16 @@ def test_s3_on_both_sides(folders: Folders, s3: S3Server):
     path = folders.add("a.mp4", 3)
     s3.put("videos/a.mp4", path.read_bytes())
     common = folders.common(video_dir=s3.url("videos"), output_clip_path=s3.url("out"))
-    assert split(common, Engine()) == Done(1, 1, 2, {})
+    assert split(common, Engine(), plan(common)) == Done(1, 1, 2, {})
     names = s3.names("out/")
     assert sum(name.startswith("out/clips/") for name in names) == 2
     assert sum(name.startswith("out/metas/v0/") for name in names) == 2
     meta = json.loads(s3.get(next(name for name in names if "metas" in name)))
     assert meta["source_video"] == s3.url("videos/a.mp4")
-    assert split(common, Engine()) == Done(1, 0, 2, {})
+    assert split(common, Engine(), plan(common)) == Done(1, 0, 2, {})
     s3.client().delete_object(Bucket=s3.bucket, Key="videos/a.mp4")
     s3.put("videos/b.mp4", path.read_bytes())
-    assert split(common, Engine()) == Done(1, 1, 2, {})
+    assert split(common, Engine(), plan(common)) == Done(1, 1, 2, {})
     assert len(s3.names("out/clips/")) == 2
 
 
@@ -203,7 +204,7 @@ def test_ray_writes_the_same_files(folders: Folders, monkeypatch: pytest.MonkeyP
     folders.add("b.mp4", 2)
     folders.split()
     other = folders.common(output_clip_path=str(folders.out.parent / "ray"))
-    assert split(other, Engine("ray")) == Done(2, 2, 3, {})
+    assert split(other, Engine("ray"), plan(other)) == Done(2, 2, 3, {})
     assert contents(folders.out) == contents(folders.out.parent / "ray")
 
 
