@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +27,6 @@ from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import REQUESTS
 from dedup_assets.store.tables import read_table
 
-_AT_ONCE = 2  # batches whose rows are held: one is read while the one before is compared
 _WRITTEN_AHEAD = 2
 _MOST_ROWS_ON_DEVICE = 1 << 19
 _BYTES_OF_A_ROW = 200  # on a GPU, of its match, norm and place
@@ -79,12 +79,25 @@ def score_batches(
 ) -> Iterator[list[Scored]]:
     """Read, rank and compare the rows of clusters and write their pruning tables.
 
-    Small clusters go through it together, a batch at a time; yields what is written.
+    Small clusters go through it together, a batch at a time; yields what is written. Where the
+    store is remote, a batch is read and another one written while a third is compared. On a local
+    disk that would be slower (4.3 s instead of 3.9 for 200,000 x 768 on 2 cores): there is little
+    to wait for, and more threads share the processors' caches.
     """
     most = most_rows(snapshot.settings, snapshot.manifest.dim)
-    batches = _read_ahead(snapshot, list(cut(clusters, most)), _AT_ONCE * most)
-    compared = (_compare(snapshot, batch, advance) for batch in batches)
-    yield from in_order(lambda batch: _write(snapshot, batch), compared, 1, _WRITTEN_AHEAD)
+    overlaps = _overlaps(snapshot)
+    batches = list(cut(clusters, most // 2 if overlaps else most))
+    read = (
+        _read_ahead(snapshot, batches, most) if overlaps else map(partial(_read, snapshot), batches)
+    )
+    compared = (_compare(snapshot, batch, advance) for batch in read)
+    write = partial(_write, snapshot)
+    yield from in_order(write, compared, 1, _WRITTEN_AHEAD) if overlaps else map(write, compared)
+
+
+def _overlaps(snapshot: Snapshot) -> bool:
+    """Whether batches are read and written beside others: not on a GPU, whose memory they fill."""
+    return not snapshot.store.is_local and compute_module(snapshot.settings) is np
 
 
 def most_rows(settings: Settings, dim: int) -> int:
@@ -94,15 +107,12 @@ def most_rows(settings: Settings, dim: int) -> int:
     rows repeat, a copy of the distinct ones, in half of the budget.
     """
     if compute_module(settings) is np:
-        return settings.compute.memory_budget // 8 // _AT_ONCE // (4 * dim)
+        return settings.compute.memory_budget // 8 // (4 * dim)
     return min(_MOST_ROWS_ON_DEVICE, compute_budget(settings) // 2 // (12 * dim + _BYTES_OF_A_ROW))
 
 
 def _read_ahead(snapshot: Snapshot, batches: list[list[Task]], most: int) -> Iterator[_Batch]:
     """Read each batch while the one before is in use, if both have ``most`` rows together."""
-    if compute_module(snapshot.settings) is not np:
-        yield from (_read(snapshot, batch) for batch in batches)
-        return
     with ThreadPoolExecutor(1, thread_name_prefix="read-clusters") as pool:
         ahead: Future[_Batch] | None = None
         for batch, following in pairwise([*batches, []]):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from dedup_assets.compute.threads import in_order, in_threads
+from dedup_assets.compute.threads import in_threads
 from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
@@ -32,8 +32,6 @@ from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.sizes import format_bytes
-
-_COMMITS_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,8 @@ def _score_keys(
     advance(rows - sum(cluster.rows for cluster in clusters))
     keys = [key for key, _ in work]
     _mark(snapshot.store, keys)
-    compared = _compared(keys, score_batches(snapshot, clusters, advance))
-    for done in in_order(lambda ready: _commit_all(snapshot, ready), compared, 1, _COMMITS_AHEAD):
-        yield from done
+    for ready in _compared(keys, score_batches(snapshot, clusters, advance)):
+        yield from _commit_all(snapshot, ready)
 
 
 def _compared(keys: list[Key], batches: Iterable[list[Scored]]) -> Iterator[list[Key]]:

@@ -53,7 +53,7 @@ def test_on_a_device_work_is_sized_by_its_memory(
     monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
     host = make_settings(tmp_path, device="cpu", n_clusters=2, memory_budget=64 << 20)
     assert compute_budget(host) == 64 << 20
-    assert most_rows(host, 768) == (4 << 20) // (4 * 768)
+    assert most_rows(host, 768) == (8 << 20) // (4 * 768)
     device = host.replace(device="cuda", device_memory_fraction=0.5)
     assert compute_budget(device) == FREE_BYTES // 2
     assert most_rows(device, 768) == FREE_BYTES // 4 // (12 * 768 + 200)

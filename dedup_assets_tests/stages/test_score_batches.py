@@ -5,7 +5,6 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from dedup_assets.stages import score_batches
@@ -26,9 +25,8 @@ def test_a_batch_is_read_while_the_one_before_is_in_use_if_both_have_room(
         return int(batch[0].rows)
 
     monkeypatch.setattr(score_batches, "_read", read)
-    monkeypatch.setattr(score_batches, "compute_module", lambda settings: np)
     batches: Any = [[SimpleNamespace(number=n, rows=rows)] for n, rows in enumerate(sizes)]
-    snapshot: Any = SimpleNamespace(settings=None)
+    snapshot: Any = SimpleNamespace()
     seen = []
     for number, rows in enumerate(score_batches._read_ahead(snapshot, batches, ROOM)):
         seen.append(rows)
