@@ -2,15 +2,17 @@
 
     python -m benchmarks.model --json benchmarks/results/model.json
     python -m benchmarks.model --check-rows 1000000
+    python -m benchmarks.model --rates benchmarks/results/model.json --storage-gbs 4
 
 Each small run is predicted from the others, which the model has to get right within 1.5 times, and
 so is one that is much larger if ``--check-rows`` asks for it. Processor time is that of the stage
 functions in one process, without Dagster. Predictions for machines with GPUs are arithmetic, not
 measurements: the host's share of a row is the one measured here, the rates of a GPU and of the
-storage are options.
+storage are options. ``--rates`` takes the host's share from an earlier run and measures nothing.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +61,15 @@ def main() -> int:
     parser.add_argument("--gpu-tflops", type=float, default=200, help="of a GPU, in float16")
     parser.add_argument("--gpu-cores", type=positive, default=16, help="processors beside a GPU")
     parser.add_argument("--storage-gbs", type=float, default=1, help="GB/s of the store for a GPU")
+    parser.add_argument("--rates", type=Path, metavar="FILE", help="results of an earlier run")
     options = parser.parse_args()
+    if options.rates is not None:
+        earlier = json.loads(options.rates.read_text())
+        rates = {s: {t: float(v) for t, v in of.items()} for s, of in earlier["rates"].items()}
+        show_predictions(
+            options, [predict(options, rates, earlier["efficiency"], *large) for large in LARGE]
+        )
+        return 0
     shapes = [Shape(*run) for run in RUNS]
     if options.check_rows:
         large = (options.check_rows, options.dim, options.check_clusters)
@@ -77,7 +87,9 @@ def main() -> int:
     busy = efficiency(measured, cores)
     predictions = [predict(options, rates, busy, *large) for large in LARGE]
     targets = judge(checked, busy * cores)
-    show(options, checked, rates, predictions, targets)
+    show(checked, rates)
+    show_predictions(options, predictions)
+    print_targets(targets)
     if options.json is not None:
         names = ("gpu_tflops", "gpu_cores", "storage_gbs")
         document = {
@@ -196,23 +208,18 @@ def judge(checked: list[dict[str, Any]], processors: float) -> list[Target]:
     ]
 
 
-def show(
-    options: argparse.Namespace,
-    checked: list[dict[str, Any]],
-    rates: Rates,
-    predictions: list[dict[str, Any]],
-    targets: list[Target],
-) -> None:
+def show(checked: list[dict[str, Any]], rates: Rates) -> None:
     rows = [
         [_name(r["shape"]), r["predicted_s"], r["taken_s"], r["predicted_s"] / r["taken_s"]]
         for r in checked
     ]
     columns = ["run", "predicted, s", "taken, s", "ratio"]
     print_table("Processor time, each run predicted from the others", columns, rows)
-    names = [
-        [stage, term, f"{value:.3g}"] for stage, t in rates.items() for term, value in t.items()
-    ]
-    print_table("Seconds for one of", ["stage", "term", "s"], names)
+    rows = [[stage, term, f"{rates[stage][term]:.3g}"] for stage in rates for term in rates[stage]]
+    print_table("Processor seconds of one", ["stage", "term", "s"], rows)
+
+
+def show_predictions(options: argparse.Namespace, predictions: list[dict[str, Any]]) -> None:
     for found in predictions:
         size = f"{found['rows']:,} x {options.dim}, {found['clusters']:,} clusters"
         lines = [[stage, f"{of['s']:,.0f}", of["by"]] for stage, of in found["stages"].items()]
@@ -224,7 +231,6 @@ def show(
             f"{found['files']:,} files, {found['requests']:,} requests, "
             f"{found['moved_tb']:,.1f} TB moved"
         )
-    print_targets(targets)
 
 
 def _name(shape: dict[str, Any]) -> str:
