@@ -81,8 +81,7 @@ def score_batches(
 
     Small clusters go through it together, a batch at a time; yields what is written. Where the
     store is remote, a batch is read and another one written while a third is compared. On a local
-    disk that would be slower (4.3 s instead of 3.9 for 200,000 x 768 on 2 cores): there is little
-    to wait for, and more threads share the processors' caches.
+    disk that is slower: there is little to wait for, and more threads share the caches.
     """
     most = most_rows(snapshot.settings, snapshot.manifest.dim)
     overlaps = _overlaps(snapshot)
