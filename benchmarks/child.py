@@ -26,21 +26,21 @@ def in_child(
     module: str,
     function: str,
     *,
-    one_thread: bool = False,
+    threads: int | None = None,
     environment: Mapping[str, str] = os.environ,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Call ``module.function(**arguments)`` in a new process and return the dict it returns.
 
-    ``one_thread`` keeps the linear algebra to one thread. ``environment`` goes without what is
-    Dagster's.
+    ``threads`` limits the linear algebra, and with it the threads of the stages. ``environment``
+    goes without what is Dagster's.
 
     Raises:
         ChildFailedError: it raised, or was killed.
     """
     variables = {k: v for k, v in environment.items() if k not in _DAGSTER}
-    if one_thread:
-        variables |= dict.fromkeys(_THREADS, "1")
+    if threads is not None:
+        variables |= dict.fromkeys(_THREADS, str(threads))
     if hasattr(os, "sync"):
         os.sync()  # what earlier runs wrote must not slow down this one's commits
     with tempfile.TemporaryDirectory(prefix="benchmark-child-") as folder:

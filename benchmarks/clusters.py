@@ -79,7 +79,7 @@ def measure(
             found = in_child(
                 "benchmarks.clusters",
                 "predict_times",
-                one_thread=options.one_thread,
+                threads=1 if options.one_thread else None,
                 settings=settings,
                 clusters=list(options.clusters),
             )
@@ -90,7 +90,7 @@ def measure(
                 taken = in_child(
                     "benchmarks.clusters",
                     "time_stages",
-                    one_thread=options.one_thread,
+                    threads=1 if options.one_thread else None,
                     settings=settings,
                 )
             found["taken"][str(clusters)] = taken

@@ -17,11 +17,13 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks.data import make_data, make_rows
+from dedup_assets.compute import bfloat16
 from dedup_assets.compute.exact import pair_dots
 from dedup_assets.compute.hashing import row_digests
 from dedup_assets.compute.kmeans import fit
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match
+from dedup_assets.compute.threads import one_blas_thread
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids, sample_size
 from dedup_assets.stages.embeddings import list_embeddings
@@ -74,6 +76,25 @@ def exactness(x: np.ndarray) -> None:
     wide = seconds(lambda: full_float64(x))
     print(f"exact best earlier match, {ROWS:,} x {DIM}: {ours / floor:.2f} times the float32 half")
     print(f"  product alone; the full float64 product takes {wide / floor:.2f} times as long")
+
+
+def kernels(x: np.ndarray) -> None:
+    """What NumKong's bfloat16 products take by the number of columns, one thread."""
+    if not bfloat16.has_bfloat16():
+        print("bfloat16 products: not on this processor")
+        return
+    rows = bfloat16.cast(x[:256])
+
+    def a_column(columns: int, width: int) -> float:
+        right = bfloat16.pack(x[:columns], width)
+        out = np.empty((256, width), dtype=np.float32)
+        return seconds(lambda: bfloat16.multiply(rows, right, out), 50) / columns
+
+    plain, padded = a_column(1_000, 1_000), a_column(1_000, bfloat16.quick_width(1_000))
+    print(f"bfloat16 products with 1,000 columns: {plain / padded:.2f} times as long as if padded")
+    with one_blas_thread():
+        wide = seconds(lambda: x[:256] @ x[:1_000].T, 50) / 1_000
+    print(f"  in float32: {wide / padded:.2f} times")
 
 
 def order_of_summation(x: np.ndarray) -> None:
@@ -252,6 +273,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = unit_rows(rng.standard_normal((ROWS, DIM)).astype(np.float32)).rows
     exactness(x)
+    kernels(x)
     order_of_summation(x)
     copies()
     sampling()

@@ -119,7 +119,9 @@ class Bench:
             arguments["metadata"] = False
         with self._console.status(f"{self._label}: {name}"):
             function = "empty" if kind == "bare" else kind
-            done.append(in_child(RUNS, function, one_thread=self._one_thread, **arguments))
+            done.append(
+                in_child(RUNS, function, threads=1 if self._one_thread else None, **arguments)
+            )
         self._console.print(f"{self._label}: {name} took {done[-1]['wall_s']:.1f} s")
 
     def results(self) -> dict[str, Any]:

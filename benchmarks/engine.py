@@ -4,8 +4,9 @@
 
 Processor time is that of the stage functions in one process, without Dagster. Rates are those of
 the stages that an engine does tasks of, without starting Ray, each on as many processors as it has
-workers and with one thread of linear algebra in each. ``--against`` names another checkout of this
-repository: the whole run is made with either, in turns, and the ratio is of the medians.
+workers: threads of the local engine, or processes of Ray's with one thread of linear algebra each.
+``--against`` names another checkout of this repository: the whole run is made with either, in
+turns, and the ratio is of the medians.
 """
 
 import argparse
@@ -93,10 +94,11 @@ def _rates(
     for number in range(options.rounds):
         for engine, workers in cases:
             output = str(folder / f"rate-{engine}-{workers}-{number}")
+            threads = workers if engine == LOCAL else 1
             found = in_child(
                 RUNS,
                 "rate",
-                one_thread=True,
+                threads=threads,
                 settings=settings | {"engine": engine},
                 output=output,
                 workers=workers,

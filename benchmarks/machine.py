@@ -14,6 +14,7 @@ def describe(*packages: str) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
             "processor": _processor(),
+            "units": _units(),
             "cores": _cores(),
             "memory_gib": _memory_gib(),
             "system": platform.system(),
@@ -30,6 +31,15 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _units() -> list[str]:
+    """What NumKong finds in the processor, by its names: what multiplies, and how fast."""
+    try:
+        import numkong
+    except ImportError:
+        return []
+    return sorted(name for name, there in numkong.get_capabilities().items() if there)
 
 
 def _cores() -> int:

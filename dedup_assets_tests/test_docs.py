@@ -78,6 +78,21 @@ def test_python_of_the_docs_builds_definitions() -> None:
     assert len(list(names["defs"].resolve_all_asset_specs())) == 8
 
 
+def test_kuberay_of_the_docs_is_a_cluster_with_gpus() -> None:
+    pytest.importorskip("dagster_ray", reason="needs dagster-ray: pip install '.[dev]'")
+    (code,) = blocks(ROOT / "docs" / "scaling.md", "python")
+    found: dict[str, Any] = {}
+    exec(code, found)
+    ray_cluster = found["defs"].resources["ray_cluster"]
+    context = dg.build_op_context()
+    cluster = ray_cluster.ray_cluster.to_k8s(context, image=ray_cluster.image)
+    (group,) = cluster["spec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    assert group["maxReplicas"] == 8
+    assert container["image"] == "dedup-assets:gpu"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
 def test_range_of_the_docs_is_that_of_a_thousand_clusters() -> None:
     settings = Settings.of(input_embeddings_path="in", output_path="out", n_clusters=1000)
     keys = cluster_partitions_def(settings).get_partition_keys()

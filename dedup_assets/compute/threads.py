@@ -18,13 +18,24 @@ Result = TypeVar("Result")
 _guard = threading.Lock()
 _holders = 0
 _limited: object = None
+_unlimited = 1  # threads before the holders limited BLAS
+_of_thread = threading.local()
 
 
 def thread_count() -> int:
     """Processors this process may use, and no more than its linear algebra is limited to.
 
-    So OMP_NUM_THREADS, threadpoolctl and a CPU affinity all hold for what is not BLAS as well.
+    So OMP_NUM_THREADS, threadpoolctl and a CPU affinity all hold for what is not BLAS as well. A
+    limit of `one_blas_thread` says nothing to other threads than those of `in_threads`, which are
+    one each.
     """
+    if getattr(_of_thread, "computes", False):
+        return 1
+    with _guard:
+        return _unlimited if _holders else _count()
+
+
+def _count() -> int:
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every platform
@@ -39,11 +50,12 @@ def one_blas_thread() -> Iterator[None]:
 
     The limit belongs to the process, so of several callers the last one to leave lifts it.
     """
-    global _holders, _limited
+    global _holders, _limited, _unlimited
     with _guard:
-        _holders += 1
-        if _holders == 1:
+        if _holders == 0:
+            _unlimited = _count()
             _limited = _blas().limit(limits=1)
+        _holders += 1
     try:
         yield
     finally:
@@ -69,7 +81,9 @@ def in_threads(
             on_done(task, function(task))
         return
     with one_blas_thread():
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="compute")
+        executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="compute", initializer=_begin_computing
+        )
         try:
             running: dict[Future[Result], Task] = {}
             for task in tasks:
@@ -103,6 +117,10 @@ def in_order(
         finally:
             for call in calls:
                 call.cancel()
+
+
+def _begin_computing() -> None:
+    _of_thread.computes = True
 
 
 def _collect(running: dict[Future[Result], Task], on_done: Callable[[Task, Result], None]) -> None:

@@ -2,29 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-import numpy as np
 import pyarrow as pa
 
-from dedup_assets.compute.arrays import copy_to, device_memory
-from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.compute.threads import in_threads
 from dedup_assets.engine import Common, run_tasks
 from dedup_assets.progress import Advance, track
 from dedup_assets.settings import Settings
-from dedup_assets.stages import comparing
-from dedup_assets.stages.comparing import Cluster, compare_clusters
-from dedup_assets.stages.known import Known, known_matches
-from dedup_assets.stages.machine import compute_budget, compute_module, engine_of
-from dedup_assets.stages.memory import cut
-from dedup_assets.stages.ranked import Digested, RankedRows, read_ranked
+from dedup_assets.stages.machine import engine_of
+from dedup_assets.stages.score_batches import Scored, score_batches
 from dedup_assets.stages.score_keys import (
     Key,
     KeyTask,
-    Task,
     before_of,
     begin_key,
-    is_made_from,
     table_name,
 )
 from dedup_assets.state.ranges import clusters_of
@@ -35,15 +26,12 @@ from dedup_assets.state.scores import (
     unfinished_keys,
     unmark,
     write_ledger,
+    write_pruning_table,
 )
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
-from dedup_assets.store.filesystem import REQUESTS, Store, size_of
+from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.sizes import format_bytes
-from dedup_assets.store.tables import read_table, write_table
-
-_MOST_ROWS_ON_DEVICE = 1 << 19
-_BYTES_OF_A_ROW = 200  # on a GPU, of its match, norm and place
 
 
 @dataclass(frozen=True)
@@ -125,14 +113,30 @@ def _score_keys(
     clusters = [cluster for _, clusters in work for cluster in clusters]
     rows = sum(commit.rows for commit in snapshot.commits([t.key for t in tasks]).values())
     advance(rows - sum(cluster.rows for cluster in clusters))
-    open_ = [key for key, _ in work]
-    _mark(snapshot.store, open_)
-    for batch in cut(clusters, _most_rows(snapshot.settings, snapshot.manifest.dim)):
-        _score_batch(snapshot, batch, advance)
-        ready = [key for key in open_ if not key.waiting]
-        open_ = [key for key in open_ if key.waiting]
+    keys = [key for key, _ in work]
+    _mark(snapshot.store, keys)
+    for ready in _compared(keys, score_batches(snapshot, clusters, advance)):
         yield from _commit_all(snapshot, ready)
-    yield from _commit_all(snapshot, open_)
+
+
+def _compared(keys: list[Key], batches: Iterable[list[Scored]]) -> Iterator[list[Key]]:
+    """The keys whose clusters are all written, after each batch of clusters."""
+    for batch in batches:
+        for scored in batch:
+            _keep(scored)
+        yield [key for key in keys if not key.waiting]
+        keys = [key for key in keys if key.waiting]
+    yield keys
+
+
+def _keep(scored: Scored) -> None:
+    """Note with the key what is to be committed of a cluster."""
+    task, key = scored.task, scored.task.key
+    key.entries[task.number] = Entry(task.fingerprint, task.rows, scored.bytes)
+    key.tables[task.number] = scored.ledger
+    key.searched += scored.searched
+    key.updated += scored.updated
+    key.waiting.discard(task.number)
 
 
 def _mark(store: Store, keys: list[Key]) -> None:
@@ -164,7 +168,8 @@ def _commit(snapshot: Snapshot, key: Key) -> KeyScores:
         entries |= {cluster: found.clusters[cluster] for cluster in key.current}
     for cluster in sorted(key.restored):
         rows = before_of(store, key).rows(cluster)
-        size = _write_table(store, cluster, key.expected[cluster], pruning_table(rows, id_type))
+        table = pruning_table(rows, id_type)
+        size = write_pruning_table(store, cluster, key.expected[cluster], table)
         entries[cluster] = replace(entries[cluster], bytes=size)
     if found is None or entries != found.clusters or found.compared_by != snapshot.compared_by:
         tables = [
@@ -204,132 +209,6 @@ def warn_of_size(settings: Settings, largest: int, dim: int) -> str | None:
         f"the largest cluster has {largest:,} rows, and takes {format_bytes(needed)} to compare, "
         f"more than memory_budget ({format_bytes(budget)}); more clusters are smaller"
     )
-
-
-def _most_rows(settings: Settings, dim: int) -> int:
-    """Rows of the clusters that are read and compared together.
-
-    On a GPU they lie there, since many small products are slow: beside each row its half and, where
-    rows repeat, a copy of the distinct ones, in half of the budget.
-    """
-    if compute_module(settings) is np:
-        return settings.compute.memory_budget // 8 // (4 * dim)
-    return min(_MOST_ROWS_ON_DEVICE, compute_budget(settings) // 2 // (12 * dim + _BYTES_OF_A_ROW))
-
-
-def _score_batch(snapshot: Snapshot, batch: list[Task], advance: Advance) -> None:
-    """Read, rank and compare the rows of some clusters and write their pruning tables."""
-    settings, store = snapshot.settings, snapshot.store
-    offsets = np.cumsum([0, *(task.rows for task in batch)]).tolist()
-    xp = compute_module(settings)
-    with device_memory(xp, f"for {offsets[-1]} rows of clusters"):
-        x = xp.empty((offsets[-1], snapshot.manifest.dim), dtype=np.float32)
-    spans = {t.number: slice(*s) for t, s in zip(batch, pairwise(offsets), strict=True)}
-    # A remote reader or writer holds up to 16 MiB beside the rows: an eighth of the budget in all.
-    remote = min(REQUESTS, max(2, settings.compute.memory_budget // (128 << 20)))
-    threads = store.threads(thread_count(), remote)
-    rows: dict[int, RankedRows] = {}
-    before = {task.number: _before(snapshot, task) for task in batch}
-
-    def read(task: Task) -> RankedRows:
-        own, number = x[spans[task.number]], task.number
-        if xp is np:
-            return read_ranked(snapshot, number, task.fragments, own, before[number])
-        host = np.empty(own.shape, dtype=np.float32)
-        ranked = read_ranked(snapshot, number, task.fragments, host, before[number])
-        copy_to(own, host)
-        return ranked
-
-    def hold(task: Task, read: RankedRows) -> None:
-        rows[task.number] = read
-        advance_read(1)
-
-    with track("reading clusters", len(batch), "clusters") as advance_read:
-        in_threads(read, batch, threads, hold)
-    whole = {task.number for task in batch if task.number in task.key.sizes}
-    tables: dict[int, pa.Table] = {}
-    in_threads(
-        lambda task: _recover(snapshot, task, rows[task.number]),
-        [task for task in batch if task.number in whole],
-        threads,
-        lambda task, table: tables.__setitem__(task.number, table) if table else None,
-    )
-    for task in batch:
-        if task.number in tables:
-            advance(task.rows)
-    remaining = [task for task in batch if task.number not in tables]
-    to_compare = [
-        Cluster(t.number, spans[t.number], _known(snapshot, t, rows[t.number], before[t.number]))
-        for t in remaining
-    ]
-    best = compare_clusters(settings, x, to_compare, advance)
-    schema = schemas.pairs(snapshot.manifest.id_type)
-
-    def write(task: Task) -> tuple[pa.Table, int]:
-        if task.number in tables:
-            return tables[task.number], task.key.sizes[task.number]
-        found = best[task.number]
-        task.key.searched += found.searched
-        task.key.updated += found.updated
-        ids = rows[task.number].ids
-        table = pa.table([ids, ids.take(pa.array(found.index)), found.score], schema=schema)
-        return table, _write_table(store, task.number, task.fingerprint, table)
-
-    def keep(task: Task, written: tuple[pa.Table, int]) -> None:
-        table, size = written
-        key = task.key
-        key.entries[task.number] = Entry(task.fingerprint, task.rows, size)
-        numbers = pa.array(np.full(task.rows, task.number, dtype=np.int32))
-        columns = [numbers, *table.columns, rows[task.number].digests]
-        key.tables[task.number] = pa.table(
-            columns, schema=schemas.score_ledger(snapshot.manifest.id_type)
-        )
-        key.waiting.discard(task.number)
-        advance_written(1)
-
-    with track("writing scores", len(batch), "clusters") as advance_written:
-        in_threads(write, batch, threads, keep)
-
-
-def _recover(snapshot: Snapshot, task: Task, rows: RankedRows) -> pa.Table | None:
-    """The pruning table of a cluster, if a run that was stopped has written it already."""
-    name = layout.scores(task.number)
-    if not is_made_from(snapshot.store, task.number, task.fingerprint):
-        return None
-    table = read_table(snapshot.store, name)
-    schema = schemas.pairs(snapshot.manifest.id_type)
-    if table.schema.names != schema.names or not table[schemas.ID].combine_chunks().equals(
-        rows.ids
-    ):
-        return None
-    return table.replace_schema_metadata(None)
-
-
-def _before(snapshot: Snapshot, task: Task) -> Digested | None:
-    """The rows of a cluster that were scored before, by the same rules."""
-    found = task.key.found
-    if (
-        found is None
-        or found.compared_by != snapshot.compared_by
-        or task.number not in found.clusters
-    ):
-        return None
-    return Digested(found.groups, before_of(snapshot.store, task.key).rows(task.number))
-
-
-def _known(
-    snapshot: Snapshot, task: Task, rows: RankedRows, before: Digested | None
-) -> Known | None:
-    """What earlier scores say of a cluster, if there are any that can be brought up to date."""
-    exact = snapshot.settings.compute.precision == "exact"
-    if before is None or not exact or task.rows < comparing.FEWEST_UPDATED:
-        return None
-    return known_matches(rows, before.rows)
-
-
-def _write_table(store: Store, cluster: int, fingerprint: str, table: pa.Table) -> int:
-    info = {"fingerprint": fingerprint, "cluster": cluster}
-    return write_table(store, layout.scores(cluster), table, info)
 
 
 def scores_left_over(snapshot: Snapshot, tables: Iterable[str]) -> list[str]:

@@ -177,3 +177,9 @@ def pruning_table(rows: pa.Table, id_type: pa.DataType) -> pa.Table:
     """The documented columns of some rows of a ledger."""
     schema = schemas.pairs(id_type)
     return rows.select(schema.names).cast(schema)
+
+
+def write_pruning_table(store: Store, cluster: int, made_from: str, table: pa.Table) -> int:
+    """Write the documented table of a cluster. Returns its bytes."""
+    info = {"fingerprint": made_from, "cluster": cluster}
+    return write_table(store, layout.scores(cluster), table, info)

@@ -29,6 +29,14 @@ def test_thread_count_follows_the_affinity_of_the_process():
         os.sched_setaffinity(0, allowed)
 
 
+def test_work_beside_threads_that_compute_has_its_own_number_of_them():
+    before, within = thread_count(), []
+    with one_blas_thread():
+        assert thread_count() == before
+        in_threads(lambda task: thread_count(), range(4), 2, lambda _, count: within.append(count))
+    assert within == [1] * 4
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_every_task_is_done_once(count: int):
     done: dict[int, int] = {}

@@ -8,7 +8,7 @@ import pytest
 from dedup_assets.compute import arrays, cuda
 from dedup_assets.settings import Settings
 from dedup_assets.stages.machine import compute_budget
-from dedup_assets.stages.scores import _most_rows
+from dedup_assets.stages.score_batches import most_rows
 from dedup_assets.store import layout
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 from dedup_assets_tests.compute.gpu.strict import FREE_BYTES, strict_cupy
@@ -53,8 +53,8 @@ def test_on_a_device_work_is_sized_by_its_memory(
     monkeypatch.setattr(arrays, "_missing_for_cuda", lambda: None)
     host = make_settings(tmp_path, device="cpu", n_clusters=2, memory_budget=64 << 20)
     assert compute_budget(host) == 64 << 20
-    assert _most_rows(host, 768) == (8 << 20) // (4 * 768)
+    assert most_rows(host, 768) == (8 << 20) // (4 * 768)
     device = host.replace(device="cuda", device_memory_fraction=0.5)
     assert compute_budget(device) == FREE_BYTES // 2
-    assert _most_rows(device, 768) == FREE_BYTES // 4 // (12 * 768 + 200)
-    assert _most_rows(device, 1) == 1 << 19
+    assert most_rows(device, 768) == FREE_BYTES // 4 // (12 * 768 + 200)
+    assert most_rows(device, 1) == 1 << 19
