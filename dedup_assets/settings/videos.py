@@ -1,9 +1,9 @@
 """Settings of the videos that clips and embeddings are made from."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dedup_assets.settings.group import Group
 from dedup_assets.video.cut import Cutting
@@ -37,7 +37,7 @@ class Videos(Group):
         "of a clip.",
         examples=[5.0],
     )
-    fixed_stride_min_clip_length: float = Field(
+    fixed_stride_min_clip_length_s: float = Field(
         default=2.0,
         ge=0,
         description="Seconds that the last piece of a video must have to be kept.",
@@ -83,13 +83,18 @@ class Videos(Group):
         description="Whether clips are written, or their metadata and embeddings alone.",
     )
 
+    @field_validator("splitting_algorithm", mode="before")
+    @classmethod
+    def _as_either_spells_it(cls, value: Any) -> Any:
+        return "fixed_stride" if value == "fixed-stride" else value
+
     @model_validator(mode="after")
     def _some_piece_is_long_enough(self) -> Self:
-        if self.fixed_stride_min_clip_length > self.fixed_stride_split_duration:
+        shortest, length = self.fixed_stride_min_clip_length_s, self.fixed_stride_split_duration
+        if shortest > length:
             raise ValueError(
-                f"fixed_stride_min_clip_length ({self.fixed_stride_min_clip_length:g}) must not be "
-                f"above fixed_stride_split_duration ({self.fixed_stride_split_duration:g}): no "
-                "clip would be long enough"
+                f"fixed_stride_min_clip_length_s ({shortest:g}) must not be above "
+                f"fixed_stride_split_duration ({length:g}): no clip would be long enough"
             )
         return self
 
@@ -105,7 +110,7 @@ class Videos(Group):
             FixedStride(
                 self.fixed_stride_split_duration,
                 self.fixed_stride_split_stride,
-                self.fixed_stride_min_clip_length,
+                self.fixed_stride_min_clip_length_s,
             ),
             encoder=self.transcode_encoder,
             bit_rate=self.transcode_bitrate,

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 SPLIT = ("split", "--video-dir", "videos", "--output-clip-path", "clips")
 
-SHORT = ("--fixed-stride-split-duration", "1", "--fixed-stride-min-clip-length", "0.5")
+SHORT = ("--fixed-stride-split-duration", "1", "--fixed-stride-min-clip-length-s", "0.5")
 
 
 @pytest.fixture

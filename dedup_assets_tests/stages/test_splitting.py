@@ -44,7 +44,7 @@ class Folders:
                 "video_dir": str(self.videos),
                 "output_clip_path": str(self.out),
                 "fixed_stride_split_duration": 2.0,
-                "fixed_stride_min_clip_length": 0.5,
+                "fixed_stride_min_clip_length_s": 0.5,
                 **settings,
             },
         )
