@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from shutil import copyfileobj
@@ -50,8 +50,9 @@ class Plan:
 
     Attributes:
         videos: all that there are.
-        todo: those that are new, changed, or were split in another way, the largest first.
-        gone: records of videos that are gone, or will be replaced.
+        todo: those that are new, changed, were split in another way or have failed, the largest
+            first.
+        gone: records of videos that are gone, or are replaced by those of `todo`.
     """
 
     videos: int
@@ -125,17 +126,25 @@ def plan(common: Splitting, limit: int | None = None) -> Plan:
         )
     how = _how(common.videos)
     expected = {name: record_of(name, version, VERSION, how) for name, version in versions.items()}
-    found = set(filter(None, map(Record.parse, common.store.list(processed.RECORDS))))
-    known = {(record.video, record.made_from) for record in found}
+    found = _records(common.store)
     todo = [
         Video(name, size_of(versions[name]), record)
         for name, record in sorted(expected.items())
-        if (record.video, record.made_from) not in known
+        if record not in found
     ]
-    current = {(record.video, record.made_from) for record in expected.values()}
-    gone = [record for record in found if (record.video, record.made_from) not in current]
-    chosen = sorted(todo[:limit], key=lambda video: (-video.bytes, video.name))
-    return Plan(len(versions), chosen, sorted(gone, key=lambda record: record.name))
+    chosen, later = todo[:limit], {video.record.video for video in todo[len(todo[:limit]) :]}
+    # What a later run is to replace stays until then.
+    current = set(expected.values())
+    gone = {
+        record
+        for record in found
+        if record.video not in later and replace(record, failed=False) not in current
+    }
+    return Plan(
+        len(versions),
+        sorted(chosen, key=lambda video: (-video.bytes, video.name)),
+        sorted(gone, key=lambda record: record.name),
+    )
 
 
 def split(common: Splitting, engine: Engine, planned: Plan) -> Done:
@@ -150,13 +159,22 @@ def split(common: Splitting, engine: Engine, planned: Plan) -> Done:
             engine, _split, common, planned.todo, advance, weight=lambda video: 1
         ):
             failed += sum(outcome.reason is not None for outcome in outcomes)
-    records = set(filter(None, map(Record.parse, common.store.list(processed.RECORDS))))
     gone = set(planned.gone)
-    rows, failures = _collect(common, records - gone)
-    _delete(common.store, gone, {id_ for ids in rows.values() for id_ in ids})
-    _list_failures(common.store, failures)
-    clips = sum(map(len, rows.values()))
+    records = _records(common.store) - gone
+    # A video that failed once and then did not has two.
+    mended = {r for r in records if r.failed and replace(r, failed=False) in records}
+    records, gone = records - mended, gone | mended
+    clips = 0
+    for key in range(processed.KEYS):
+        own, left = ({r for r in of if r.key == key} for of in (records, gone))
+        clips += _collect(common, key, [record for record in own if not record.failed])
+        _delete(common, key, left)
+    failures = _list_failures(common.store, [record for record in records if record.failed])
     return Done(planned.videos, len(planned.todo) - failed, clips, failures)
+
+
+def _records(store: Store) -> set[Record]:
+    return set(filter(None, map(Record.parse, store.list(processed.RECORDS))))
 
 
 def _how(videos: Videos) -> dict[str, Any]:
@@ -257,36 +275,29 @@ def _rows(ids: list[str], vectors: np.ndarray, made: SplitVideo, url: str) -> pa
     return pa.table(columns, schema=processed.CLIP)
 
 
-def _collect(
-    common: Splitting, records: set[Record]
-) -> tuple[dict[int, list[str]], dict[str, str]]:
-    """Write the embeddings of each partition, unless they are current.
-
-    Returns the ids of each partition, and the reasons by video of what could not be split.
-    """
-    store, folder = common.store, common.videos.folder
-    failures: dict[str, str] = {}
-    ids: dict[int, list[str]] = {}
-    for record in sorted(records, key=lambda record: record.name):
-        if record.failed:
-            found = json.loads(store.read_bytes(record.name))
-            failures[found["source_video"]] = found["reason"]
-    for key in range(processed.KEYS):
-        own = sorted(r.name for r in records if not r.failed and r.key == key)
-        made_from, name = fingerprint(VERSION, own), processed.part(folder, key)
-        if not own:
-            store.delete(name)
-            continue
-        if (read_info(store, name) or {}).get("fingerprint") != made_from:
-            tables = list(store.map(lambda record: read_table(store, record), own))
-            rows = pa.concat_tables([processed.CLIP.empty_table(), *tables]).sort_by("id")
-            write_table(store, name, rows, {"fingerprint": made_from})
-        ids[key] = read_table(store, name, ["id"])["id"].to_pylist()
-    return ids, failures
+def _collect(common: Splitting, key: int, records: list[Record]) -> int:
+    """Write the embeddings of a partition, unless they are current. Returns how many there are."""
+    store, name = common.store, processed.part(common.videos.folder, key)
+    if not records:
+        store.delete(name)
+        return 0
+    own = sorted(record.name for record in records)
+    made_from = fingerprint(VERSION, own)
+    info = read_info(store, name) or {}
+    if info.get("fingerprint") != made_from:
+        tables = list(store.map(lambda record: read_table(store, record), own))
+        rows = pa.concat_tables(tables).sort_by("id")
+        info = {"fingerprint": made_from, "rows": rows.num_rows}
+        write_table(store, name, rows, info)
+    return int(info["rows"])
 
 
-def _delete(store: Store, gone: set[Record], kept: set[str]) -> None:
-    """Delete records that are not current any more, after the clips that they alone name."""
+def _delete(common: Splitting, key: int, gone: set[Record]) -> None:
+    """Delete records of a partition, each after the clips that it alone names."""
+    if not gone:
+        return
+    store, name = common.store, processed.part(common.videos.folder, key)
+    kept = set(read_table(store, name, ["id"])["id"].to_pylist()) if store.exists(name) else set()
     for record in sorted(gone, key=lambda record: record.name):
         if not record.failed:
             for id_ in read_table(store, record.name, ["id"])["id"].to_pylist():
@@ -296,10 +307,16 @@ def _delete(store: Store, gone: set[Record], kept: set[str]) -> None:
         store.delete(record.name)
 
 
-def _list_failures(store: Store, failures: dict[str, str]) -> None:
-    """Write what could not be split, or delete the list where there is nothing to list."""
+def _list_failures(store: Store, records: list[Record]) -> dict[str, str]:
+    """Write what could not be split, or delete the list where there is nothing to list.
+
+    Returns the reasons by video.
+    """
+    documents = [json.loads(store.read_bytes(record.name)) for record in records]
+    failures = {d["source_video"]: d["reason"] for d in documents}
     if not failures:
         store.delete(processed.FAILED)
-        return
+        return failures
     columns = {"source_video": sorted(failures), "reason": [failures[v] for v in sorted(failures)]}
     write_table(store, processed.FAILED, pa.table(columns, schema=processed.FAILURE), {})
+    return failures

@@ -19,6 +19,8 @@ from dedup_assets.stages import splitting
 from dedup_assets.stages.splitting import Done, Splitting, plan, split
 from dedup_assets.store.access import Access
 from dedup_assets.store.inputs import InputFiles
+from dedup_assets.video.apart import Splitter
+from dedup_assets.video.errors import ClipError
 from dedup_assets_tests.conftest import bytes_of
 from dedup_assets_tests.s3 import S3Server
 from dedup_assets_tests.video.movies import regular, shown
@@ -172,6 +174,29 @@ def test_the_number_of_videos_of_a_run_can_be_limited(folders: Folders):
     assert [video.name for video in plan(common, 2).todo] == ["0.mp4", "1.mp4"]
     assert split(common, Engine(), plan(common, 2)) == Done(3, 2, 2, {})
     assert split(common, Engine(), plan(common, 2)) == Done(3, 1, 3, {})
+
+
+def test_what_a_later_run_is_to_replace_stays(folders: Folders):
+    for number in range(3):
+        folders.add(f"{number}.mp4", 2)
+    folders.split()
+    common = folders.common(fixed_stride_split_duration=1.0)
+    assert split(common, Engine(), plan(common, 1)) == Done(3, 1, 4, {})
+    assert len(list((folders.out / "clips").iterdir())) == 4
+    assert folders.split(fixed_stride_split_duration=1.0) == Done(3, 2, 6, {})
+
+
+def test_a_video_that_failed_is_tried_again(folders: Folders, monkeypatch: pytest.MonkeyPatch):
+    folders.add("a.mp4", 2)
+
+    def full(*arguments: Any) -> None:
+        raise ClipError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Splitter, "split", full)
+        assert folders.split() == Done(1, 0, 0, {"a.mp4": "the disk is full"})
+    assert folders.split() == Done(1, 1, 1, {})
+    assert [path.suffix for path in (folders.out / "processed_videos").iterdir()] == [".parquet"]
 
 
 def test_no_video_is_an_error(folders: Folders):
