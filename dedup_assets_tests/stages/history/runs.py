@@ -10,7 +10,7 @@ import pytest
 
 from dedup_assets import graph
 from dedup_assets.settings import Settings
-from dedup_assets.stages import comparing, missed, plot, scores
+from dedup_assets.stages import comparing, missed, plot, score_batches, scores
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates
 from dedup_assets.stages.embeddings import list_embeddings
@@ -140,7 +140,7 @@ def make(settings: Settings, work: Work) -> None:
 
 def watch_paths(patch: pytest.MonkeyPatch, seen: Counter[str]) -> None:
     """Count how often each way of bringing an output up to date was taken."""
-    score, recover = scores.score, scores._recover
+    score, recover = scores.score, score_batches._recover
     estimate, join = missed.estimate_missed, groups._joined
 
     def scoring(snapshot: Snapshot, keys: list[str]) -> Any:
@@ -164,7 +164,7 @@ def watch_paths(patch: pytest.MonkeyPatch, seen: Counter[str]) -> None:
         return after
 
     patch.setattr(scores, "score", scoring)
-    patch.setattr(scores, "_recover", recovering)
+    patch.setattr(score_batches, "_recover", recovering)
     patch.setattr(missed, "estimate_missed", estimating)
     patch.setattr(groups, "_joined", joining)
     patch.setattr(comparing, "FEWEST_UPDATED", 4)
