@@ -56,7 +56,8 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
         _show_plan(console, planned)
         return 0
     if planned.todo and settings.compute.engine == "local":
-        common.embedder  # noqa: B018 (loaded before anything is written)
+        # The model is loaded before anything is written.
+        console.print(f"embedding with {common.embedder.name}", markup=False, highlight=False)
     common.store.sweep()
     with listening(show_progress(console)), writing(common.store, COMMAND, [WHOLE], reads={}):
         done = split(common, engine_of(settings), planned)

@@ -25,9 +25,9 @@ def has_bfloat16() -> bool:
 def quick_width(columns: int) -> int:
     """The least width of a right side, from ``columns`` on, that is multiplied at the full rate.
 
-    Without matrix units NumKong takes a kernel of 1 x 8 for a multiple of 8 columns, at half the
-    rate of its kernel of 4 x 4 (Zen 4, one thread, 256 x 1000 x 768: 117 and 204 GFLOP/s). Both
-    add in the same order.
+    Without matrix units NumKong takes a kernel of 1 x 8 for a multiple of 8 columns, which is
+    slower than its kernel of 4 x 4 (``benchmarks.decisions`` says by how much). Both add in the
+    same order.
     """
     if columns < _FEWEST_PADDED or _has_one_of(_TILED):
         return columns

@@ -24,6 +24,7 @@ from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.processed import Record, record_of
+from dedup_assets.store.split import PARQUET_SUFFIX
 from dedup_assets.store.tables import read_info, read_table, write_table
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.cut import Clip, SplitVideo
@@ -161,14 +162,15 @@ def split(common: Splitting, engine: Engine, planned: Plan) -> Done:
             failed += sum(outcome.reason is not None for outcome in outcomes)
     gone = set(planned.gone)
     records = _records(common.store) - gone
-    # A video that failed once and then did not has two.
-    mended = {r for r in records if r.failed and replace(r, failed=False) in records}
-    records, gone = records - mended, gone | mended
+    # A video that failed in one run and succeeded in a later one has two.
+    outdated = {r for r in records if r.failed and replace(r, failed=False) in records}
+    records, gone = records - outdated, gone | outdated
     clips = 0
     for key in range(processed.KEYS):
         own, left = ({r for r in of if r.key == key} for of in (records, gone))
         clips += _collect(common, key, [record for record in own if not record.failed])
         _delete(common, key, left)
+    _delete_other_embeddings(common)
     failures = _list_failures(common.store, [record for record in records if record.failed])
     return Done(planned.videos, len(planned.todo) - failed, clips, failures)
 
@@ -305,6 +307,21 @@ def _delete(common: Splitting, key: int, gone: set[Record]) -> None:
                     store.delete(processed.clip(id_))
                     store.delete(processed.meta(id_))
         store.delete(record.name)
+
+
+def _delete_other_embeddings(common: Splitting) -> None:
+    """Delete what an earlier run embedded with another model: its records are replaced by now.
+
+    A folder of embeddings of two models is no input of `run`. What others wrote there stays.
+    """
+    store = common.store
+    for folder in store.entries().folders:
+        if not folder.endswith(PARQUET_SUFFIX) or folder == common.videos.folder:
+            continue
+        for key in range(processed.KEYS):
+            name = processed.part(folder, key)
+            if "fingerprint" in (read_info(store, name) or {}):
+                store.delete(name)
 
 
 def _list_failures(store: Store, records: list[Record]) -> dict[str, str]:

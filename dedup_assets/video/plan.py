@@ -58,8 +58,8 @@ class Timeline:
     def at(self, seconds: float) -> int:
         """The first tick at or after a time from the first frame.
 
-        Up to `ROUNDING_S` before counts as at: a tenth of a second is no double, and its sums
-        would now and then move a border to the next frame.
+        A tick up to `ROUNDING_S` earlier counts too: a tenth of a second has no exact double, and
+        sums of it would now and then move a border to the next frame.
         """
         return int(self.pts[0]) + ceil((Fraction(seconds) - ROUNDING_S) / self.tick)
 

@@ -21,7 +21,7 @@ from dedup_assets.store.access import Access
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.errors import ClipError
-from dedup_assets_tests.conftest import bytes_of
+from dedup_assets_tests.conftest import bytes_of, write_inputs
 from dedup_assets_tests.s3 import S3Server
 from dedup_assets_tests.video.movies import regular, shown
 
@@ -126,6 +126,19 @@ def test_another_way_to_split_replaces_what_was_there(folders: Folders):
     assert len(list((folders.out / "clips").iterdir())) == 4
     assert folders.split(upload_clips=False) == Done(1, 1, 2, {})
     assert not (folders.out / "clips").exists()
+
+
+def test_embeddings_of_another_model_go_and_those_of_others_stay(folders: Folders):
+    folders.add("a.mp4", 4)
+    folders.split()
+    earlier, foreign = folders.out / "clip_embd_parquet", folders.out / "ce1_embd_336p_parquet"
+    (folders.out / "perceptual_embd_parquet").rename(earlier)
+    write_inputs(foreign, ["x"], np.eye(1, 4, dtype=np.float32))
+    before = bytes_of(foreign)
+    assert folders.split() == Done(1, 0, 2, {})
+    assert not earlier.exists()
+    assert len(folders.rows()) == 2
+    assert bytes_of(foreign) == before
 
 
 def test_a_damaged_video_is_listed_and_stops_no_other(folders: Folders):
