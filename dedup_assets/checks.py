@@ -10,6 +10,7 @@ from dedup_assets.assets.common import RETRY, asset_key, open_store, store_keys,
 from dedup_assets.assets.curated_shards import is_wanted, not_asked
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.graph import (
+    CLIP_EMBEDDINGS,
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
     DUPLICATE_IDS,
@@ -25,6 +26,7 @@ from dedup_assets.stages.quality import (
     verify_balance,
     verify_fit,
     verify_missed,
+    verify_split,
     verify_steady,
     verify_valid,
 )
@@ -50,6 +52,7 @@ ROWS_VALID = "rows_valid"
 IDS_UNIQUE = "ids_unique"
 CLUSTERS_BALANCED = "clusters_balanced"
 REMOVED_STEADY = "removed_steady"
+VIDEOS_SPLIT = "videos_split"
 
 
 BLOCKING = {
@@ -61,7 +64,13 @@ BLOCKING = {
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    of_videos = (
+        [_check(settings, CLIP_EMBEDDINGS, VIDEOS_SPLIT, verify_split)]
+        if settings.begins_with_videos
+        else []
+    )
     return [
+        *of_videos,
         _check(settings, DUPLICATE_IDS, ROWS_CONSERVED, verify_conservation),
         _check(settings, DUPLICATE_IDS, REMOVED_HAVE_MATCH, verify_removed),
         _check(settings, DUPLICATE_IDS, LISTS_MATCH_LEDGER, verify_sampled_lists),

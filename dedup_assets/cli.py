@@ -14,13 +14,13 @@ from dedup_assets import __version__
 from dedup_assets.command.arguments import (
     INPUT_SETTINGS,
     S3_SETTINGS,
+    SPLIT_SETTINGS,
     OneLineParser,
     add_settings,
     given_flags,
     parse_settings,
 )
 from dedup_assets.command.durations import parse_duration
-from dedup_assets.command.split_arguments import add_split
 from dedup_assets.command.terminal import guarded_output
 from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.errors import DedupError, SettingsError, describe_fault, shown
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="deduplicate embeddings and write curated shards",
         usage="%(prog)s --input-embeddings-path PATH --output-path PATH --n-clusters N [OPTION ...]"
+        "\n       %(prog)s --video-dir PATH --output-path PATH --n-clusters N [OPTION ...]"
         "\n       %(prog)s --spec FILE [OPTION ...]",
     )
     run.add_argument("--spec", metavar="FILE", help=_SPEC_HELP)
@@ -111,7 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     split = commands.add_parser(
         "split", help="split videos into clips and embed them, for run to deduplicate"
     )
-    add_split(split)
+    add_settings(split, only=SPLIT_SETTINGS, require=False)
+    split.add_argument("--limit", type=int, metavar="N", help="Split at most N videos in this run.")
+    split.add_argument(
+        "--dry-run", action="store_true", help="Say what would be split, and write nothing."
+    )
     split.set_defaults(command=lambda arguments: _split(split, arguments))
 
     suggest = commands.add_parser(

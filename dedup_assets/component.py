@@ -17,7 +17,7 @@ from dedup_assets.automation import build_automation
 from dedup_assets.checks import build_checks
 from dedup_assets.errors import SettingsError, shown
 from dedup_assets.scaffolding import Scaffolder
-from dedup_assets.settings import GROUPS, Settings
+from dedup_assets.settings import GROUPS, PATHS, Settings
 from dedup_assets.store.access import is_remote
 from dedup_assets.store.local import absolute_path
 
@@ -113,8 +113,8 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
     Raises:
         SettingsError: two of them have one name, or write to one place.
     """
-    for field in ("dataset", "output_path"):
-        values = [settings.values()[field] for settings in datasets]
+    for field in ("dataset", "output_path", "output_clip_path"):
+        values = [value for s in datasets if (value := s.values()[field]) is not None]
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
             raise SettingsError(
@@ -152,7 +152,7 @@ def rooted(settings: Settings, root: Path) -> Settings:
     values = settings.values()
     paths = {
         field: value if is_remote(value) else absolute_path(value, root)
-        for field in ("input_embeddings_path", "output_path", "clips_path")
+        for field in PATHS
         if (value := values[field]) is not None
     }
     for field, path in paths.items():

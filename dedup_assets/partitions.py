@@ -1,10 +1,15 @@
-"""The two kinds of partition: ranges of clusters (static), and eps values (dynamic)."""
+"""The kinds of partition: videos by hash and ranges of clusters (static), eps values (dynamic)."""
 
 import dagster as dg
 
 from dedup_assets.compute.thresholds import canonical_eps
 from dedup_assets.settings import Settings
 from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.store.processed import KEY_NAMES
+
+
+def videos_partitions_def() -> dg.StaticPartitionsDefinition:
+    return dg.StaticPartitionsDefinition(list(KEY_NAMES))
 
 
 def cluster_partitions_def(settings: Settings) -> dg.StaticPartitionsDefinition:

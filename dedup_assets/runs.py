@@ -10,6 +10,7 @@ from dedup_assets.partitions import cluster_partitions_def
 from dedup_assets.settings import Settings
 from dedup_assets.store.filesystem import is_alive
 from dedup_assets.store.locks import this_machine
+from dedup_assets.store.processed import KEY_NAMES
 
 AUTOMATIC = "dedup_assets/automatic"
 """Tag of runs that the schedule or `new_files` started; only these are followed by each eps."""
@@ -35,6 +36,10 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 
+def splitting_job_name(settings: Settings) -> str:
+    return f"{settings.dataset}_splitting"
+
+
 def scoring_job_name(settings: Settings) -> str:
     return f"{settings.dataset}_scoring"
 
@@ -46,6 +51,12 @@ def curation_job_name(settings: Settings) -> str:
 def all_clusters_tags(settings: Settings) -> dict[str, str]:
     """Run tags that ask for every cluster partition in one run."""
     keys = cluster_partitions_def(settings).get_partition_keys()
+    return {RANGE_START: keys[0], RANGE_END: keys[-1]}
+
+
+def all_videos_tags() -> dict[str, str]:
+    """Run tags that ask for every partition of the videos in one run."""
+    keys = list(KEY_NAMES)
     return {RANGE_START: keys[0], RANGE_END: keys[-1]}
 
 
@@ -69,7 +80,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list
     schedule, for ever.
     """
     ended = []
-    for name in (scoring_job_name(settings), curation_job_name(settings)):
+    jobs = (splitting_job_name, scoring_job_name, curation_job_name)
+    for name in (job_name(settings) for job_name in jobs):
         filters = dg.RunsFilter(job_name=name, statuses=list(UNFINISHED))
         for run in instance.get_runs(filters):
             machine, _, process = run.tags.get(PROCESS, "").partition("/")
@@ -82,13 +94,22 @@ def end_abandoned_runs(instance: dg.DagsterInstance, settings: Settings) -> list
     return ended
 
 
-def is_scoring(instance: dg.DagsterInstance, settings: Settings) -> bool:
-    """Whether a run of the first half is under way."""
-    unfinished = dg.RunsFilter(job_name=scoring_job_name(settings), statuses=list(UNFINISHED))
-    return instance.get_runs_count(unfinished) > 0
+def is_under_way(instance: dg.DagsterInstance, settings: Settings) -> bool:
+    """Whether a run of what comes before each eps is under way."""
+    return any(
+        instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=list(UNFINISHED)))
+        for name in (splitting_job_name(settings), scoring_job_name(settings))
+    )
 
 
-def automatic_tags(settings: Settings) -> dict[str, str]:
+def first_tags(settings: Settings) -> dict[str, str]:
+    """Tags of a run of all videos that scoring follows or, without videos, those of scoring."""
+    if settings.begins_with_videos:
+        return {**all_videos_tags(), AUTOMATIC: "true"}
+    return scoring_tags(settings)
+
+
+def scoring_tags(settings: Settings) -> dict[str, str]:
     """Tags of a run of all clusters that each configured eps follows."""
     return {**all_clusters_tags(settings), AUTOMATIC: "true"}
 

@@ -7,19 +7,22 @@ from typing import Any
 import dagster as dg
 
 from dedup_assets.assets.common import asset_key, open_store, store_keys, user_errors
-from dedup_assets.graph import SCORING, SIMILARITY_HISTOGRAM
+from dedup_assets.graph import CURATION, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import eps_partitions_def, eps_partitions_name, misspelt_eps
 from dedup_assets.runs import (
     AUTOMATIC,
-    automatic_tags,
     end_abandoned_runs,
     eps_assets,
-    is_scoring,
+    first_tags,
+    is_under_way,
     scoring_job_name,
+    scoring_tags,
 )
 from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import input_digest
-from dedup_assets.stages.plan import input_changes
+from dedup_assets.stages.plan import input_changes, plan_splitting
+from dedup_assets.stages.videos import Splitting, list_videos
+from dedup_assets.store.filesystem import Store
 
 INTERVAL_S = 60
 
@@ -29,12 +32,33 @@ def _watches_files(settings: Settings) -> bool:
     return mode == "sensor" or (mode == "eager" and not settings.assets.deps)
 
 
-def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.SensorDefinition]:
-    """The sensors of a dataset; ``scoring`` and ``curation`` are its jobs."""
+def _digest(settings: Settings) -> str:
+    """A text that changes when a file of the input comes, goes or is written."""
+    if settings.begins_with_videos:
+        return list_videos(Splitting(settings)).fingerprint
+    return input_digest(settings)
+
+
+def _changes(settings: Settings, store: Store) -> str:
+    """Why the first job has something to do; empty if it has not."""
+    if not settings.begins_with_videos:
+        return input_changes(settings, store)
+    return "; ".join(map(str, plan_splitting(settings, store)))
+
+
+def build_sensors(settings: Settings, jobs: list[Any], curation: Any) -> list[dg.SensorDefinition]:
+    """The sensors of a dataset.
+
+    Args:
+        settings: of the dataset.
+        jobs: those up to the histogram; the last is scoring.
+        curation: the job that is run at each eps.
+    """
+    scoring = jobs[-1]
 
     @dg.sensor(
         name=f"{settings.dataset}_new_files",
-        job=scoring,
+        job=jobs[0],
         minimum_interval_seconds=INTERVAL_S,
         default_status=(
             dg.DefaultSensorStatus.RUNNING
@@ -50,21 +74,35 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
         seen = json.loads(context.cursor or "{}")
         with user_errors():
             ours, store = open_store(context.resources, settings)
-            found = input_digest(ours)
+            found = _digest(ours)
             if found == seen.get("done"):
                 return dg.SkipReason("no new files since the last run was started")
             if found != seen.get("last"):
                 context.update_cursor(json.dumps({**seen, "last": found}))
                 return dg.SkipReason("the input has changed; waiting until it stays as it is")
-            if is_scoring(context.instance, settings):
+            if is_under_way(context.instance, settings):
                 return dg.SkipReason("the last run is not finished")
-            why = input_changes(ours, store)
+            why = _changes(ours, store)
         context.update_cursor(json.dumps({"last": found, "done": found}))
         if not why:
             return dg.SkipReason("a run has read these files already")
         context.log.info(why)
         # Without a run key, by which Dagster would skip files that come back after they went.
-        return dg.RunRequest(tags=automatic_tags(settings))
+        return dg.RunRequest(tags=first_tags(settings))
+
+    @dg.run_status_sensor(
+        name=f"{settings.dataset}_after_splitting",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitored_jobs=[jobs[0]],
+        request_job=scoring,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Scores the clips after a run that the schedule or a sensor started.",
+    )
+    def after_splitting(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+        run = context.dagster_run
+        if AUTOMATIC not in run.tags:
+            return dg.SkipReason("this run was not started automatically")
+        return dg.RunRequest(run_key=run.run_id, tags=scoring_tags(settings))
 
     @dg.run_status_sensor(
         name=f"{settings.dataset}_each_eps",
@@ -124,11 +162,17 @@ def build_sensors(settings: Settings, scoring: Any, curation: Any) -> list[dg.Se
         )
 
     sensors: list[dg.SensorDefinition] = [new_files, each_eps, upkeep]
+    if settings.begins_with_videos:
+        sensors.append(after_splitting)
     if settings.automation.mode == "eager":
         sensors.append(
             dg.AutomationConditionSensorDefinition(
                 name=f"{settings.dataset}_conditions",
-                target=[asset_key(settings, name) for name in SCORING],
+                target=[
+                    asset_key(settings, name)
+                    for name in settings.assets_made
+                    if name not in CURATION
+                ],
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 run_tags={AUTOMATIC: "true"},
                 description="Makes each asset up to the histogram when one that it reads was made.",

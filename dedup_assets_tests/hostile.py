@@ -40,6 +40,19 @@ def _choice(name: str) -> st.SearchStrategy[Any]:
 
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "dataset": _names,
+    "video_dir": _paths,
+    "splitting_algorithm": _choice("splitting_algorithm"),
+    "fixed_stride_split_duration": st.floats(1, 1e9),
+    "fixed_stride_split_stride": st.none() | st.floats(0, 1e9, exclude_min=True),
+    "fixed_stride_min_clip_length_s": st.floats(0, 1),
+    "clip_id_recipe": _choice("clip_id_recipe"),
+    "transcode_encoder": texts,
+    "transcode_bitrate": _positive,
+    "copy_video": st.booleans(),
+    "drop_audio": st.booleans(),
+    "embedding_algorithm": texts,
+    "model_dir": st.none() | _paths,
+    "upload_clips": st.booleans(),
     "input_embeddings_path": _paths,
     "input_filetype": st.sampled_from([None, "parquet", "jsonl", "npy"]),
     "output_path": _paths,
@@ -90,4 +103,11 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
 }
 """A strategy for each setting but those that no file of an output holds."""
 
-settings = st.fixed_dictionaries(SETTINGS).map(lambda values: Settings.of(**values))
+
+def _of_one_input(values: dict[str, Any], videos: bool) -> Settings:
+    """Settings whose embeddings are given, or made of videos."""
+    aside = "input_embeddings_path" if videos else "video_dir"
+    return Settings.of(**{name: value for name, value in values.items() if name != aside})
+
+
+settings = st.builds(_of_one_input, st.fixed_dictionaries(SETTINGS), st.booleans())

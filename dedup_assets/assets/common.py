@@ -13,17 +13,15 @@ import pyarrow as pa
 from dedup_assets.compute.arrays import DeviceError
 from dedup_assets.errors import DedupError, LockedError, describe_fault, one_line
 from dedup_assets.graph import (
-    EMBEDDINGS,
     PAIRWISE_SCORES,
     PARTITIONED,
-    READS,
-    SCORING,
     SIMILARITY_HISTOGRAM,
     TASKS,
 )
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
+from dedup_assets.stages.videos import Splitting
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.state.versions import code_version
 from dedup_assets.store.access import is_remote
@@ -74,7 +72,7 @@ def asset_options(settings: Settings, name: str, kinds: set[str]) -> dict[str, A
         "key": asset_key(settings, name),
         "group_name": settings.dataset,
         "kinds": kinds,
-        "deps": [_dep(settings, name, read) for read in READS[name]] or settings.assets.dep_keys,
+        "deps": [_dep(settings, name, r) for r in settings.reads(name)] or settings.assets.dep_keys,
         "required_resource_keys": store_keys(settings) | _ray_keys(settings, name),
         "metadata": {"output_path": dg.MetadataValue.path(settings.storage.output_path)},
         "retry_policy": RETRY,
@@ -101,12 +99,13 @@ def _condition(settings: Settings, name: str) -> dg.AutomationCondition[Any] | N
 
     In one tick with the histogram, an eps would be in a backfill that Dagster finds no root of.
     """
-    if settings.automation.mode != "eager" or name not in SCORING:
+    if settings.automation.mode != "eager" or PARTITIONED.get(name) == "eps":
         return None
-    if name == EMBEDDINGS:  # of files that no asset makes, a sensor tells
+    reads = settings.reads(name)
+    if not reads:  # of files that no asset makes, a sensor tells
         return dg.AutomationCondition.eager() if settings.assets.deps else None
     # Of what it reads, the last: earlier ones are made before that is up to date with them.
-    last = [r for r in READS[name] if not any(r in READS[other] for other in READS[name])]
+    last = [r for r in reads if not any(r in settings.reads(other) for other in reads)]
     keys = [asset_key(settings, read) for read in last]
     return dg.AutomationCondition.eager().allow(dg.AssetSelection.assets(*keys))
 
@@ -134,12 +133,7 @@ def store_keys(settings: Settings) -> set[str]:
     """The key of the `StoreResource` that a dataset needs; empty where all is on local disk."""
     if settings.storage.store_resource is not None:
         return {settings.storage.store_resource}
-    paths = (
-        settings.source.input_embeddings_path,
-        settings.storage.output_path,
-        settings.source.clips_path,
-    )
-    remote = any(path is not None and is_remote(path) for path in paths)
+    remote = any(is_remote(path) for path, _ in settings.paths)
     return {f"{settings.dataset}_store"} if remote else set()
 
 
@@ -168,15 +162,33 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
 
     Progress goes to the log, and errors fail in one line.
     """
+    with _step(context, settings) as (settings, store):
+        yield Snapshot(settings, store)
+
+
+@contextmanager
+def video_stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Splitting]:
+    """As `stage`, for the assets that are made of videos; leases are held where clips go too."""
+    with _step(context, settings) as (settings, store):
+        common = Splitting(settings)
+        if common.store.root == store.root:
+            yield common
+            return
+        common.store.sweep()
+        with _leased(context, common.store, settings):
+            yield common
+
+
+@contextmanager
+def _step(
+    context: dg.AssetExecutionContext, settings: Settings
+) -> Iterator[tuple[Settings, Store]]:
+    """The settings and the output of a step, whose errors fail in one line."""
     with user_errors():
         settings, store = open_store(context.resources, settings)
     for warning in settings.warnings():
         context.log.warning(warning)
     name = context.asset_key.path[-1]
-    kind = PARTITIONED.get(name)
-    keys = [WHOLE] if kind is None else list(context.partition_keys)
-    alike = {read for read in READS[name] if kind is not None and PARTITIONED.get(read) == kind}
-    reads = {read: keys if read in alike else [WHOLE] for read in READS[name]}
     with user_errors():  # before anything is written, the lease included
         refuse_overlaps(settings)
         refuse_other_layout(store)
@@ -184,29 +196,29 @@ def stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Sna
         listening(LogProgress(context.log.info)),
         track(name),
         user_errors(),
-        _leased(context, store, name, keys, reads),
+        _leased(context, store, settings),
     ):
         # Under the lease: another dataset's run cannot write its manifest between look and write.
         refuse_other_dataset(store, settings.dataset)
         began = time.monotonic()
-        yield Snapshot(settings, store)
-        if kind != "clusters":  # there it would be stored once for each key
+        yield settings, store
+        if PARTITIONED.get(name) in (None, "eps"):  # else it would be stored once for each key
             context.add_output_metadata({"seconds": round(time.monotonic() - began, 1)})
 
 
 @contextmanager
-def _leased(
-    context: dg.AssetExecutionContext,
-    store: Store,
-    name: str,
-    keys: list[str],
-    reads: dict[str, list[str]],
-) -> Iterator[None]:
+def _leased(context: dg.AssetExecutionContext, store: Store, settings: Settings) -> Iterator[None]:
     """The lease on what an asset writes; the lease of a run that has ended is waited for.
 
     A run whose machine was lost is marked as failed by Dagster, and its retry elsewhere finds the
     lease. It is not taken away: if the run is alive after all, it renews it, and this one fails.
     """
+    name = context.asset_key.path[-1]
+    kind = PARTITIONED.get(name)
+    keys = [WHOLE] if kind is None else list(context.partition_keys)
+    read = settings.reads(name)
+    alike = {r for r in read if kind is not None and PARTITIONED.get(r) == kind}
+    reads = {r: keys if r in alike else [WHOLE] for r in read}
 
     def lease() -> AbstractContextManager[None]:
         return writing(store, name, keys, reads=reads, run=context.run.run_id)

@@ -10,8 +10,18 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dedup_assets.errors import one_line, shown
-from dedup_assets.settings import FIELDS, GROUP_OF, GROUPS, OF_PROJECT, SECRET, SIZES, Settings
+from dedup_assets.settings import (
+    FIELDS,
+    GROUP_OF,
+    GROUPS,
+    OF_CLUSTER,
+    OF_PROJECT,
+    SECRET,
+    SIZES,
+    Settings,
+)
 from dedup_assets.settings.orchestration import Automation
+from dedup_assets.settings.videos import Videos
 from dedup_assets.store.sizes import format_bytes
 
 _METAVARS = {
@@ -33,6 +43,14 @@ S3_SETTINGS = (
     *("input_s3_endpoint_url", "output_s3_endpoint_url"),
 )
 """How either side is reached; no secrets."""
+
+SPLIT_SETTINGS = (
+    *Videos.model_fields,
+    *S3_SETTINGS,
+    *("storage_retries", "device"),
+    *sorted(OF_CLUSTER),
+)
+"""What ``dedup-assets split`` takes."""
 
 INPUT_SETTINGS = (
     *(
@@ -75,8 +93,13 @@ def is_switch(setting: str) -> bool:
     return FIELDS[setting].annotation is bool
 
 
+def is_on(setting: str) -> bool:
+    """Whether a setting is a switch that is on by default: its flag turns it off."""
+    return setting in FIELDS and FIELDS[setting].default is True
+
+
 def flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+    return f"--{'no-' if is_on(field) else ''}{field.replace('_', '-')}"
 
 
 def add_settings(
@@ -109,7 +132,7 @@ def add_settings(
         if get_origin(field.annotation) is list:
             options["nargs"] = "+"
         if is_switch(name):
-            options["action"] = "store_true"
+            options["action"] = "store_false" if is_on(name) else "store_true"
             del options["metavar"]
         (parser if group is None else groups[group]).add_argument(flag(name), **options)
 

@@ -60,7 +60,7 @@ def backfill(
             verbose=verbose,
             replace_shards=replace_shards,
             location=location,
-            on_half=lambda what: console.print(f"[bold]{asked.dataset}[/] {what}"),
+            on_part=lambda what: console.print(f"[bold]{asked.dataset}[/] {what}"),
         )
         show_report(console, Snapshot(asked, store), report, time.monotonic() - started)
     return 0

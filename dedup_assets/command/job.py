@@ -11,20 +11,21 @@ from dedup_assets.command.settings_file import load_settings
 from dedup_assets.command.spec import RUN_KEYS, Spec, SpecError, read_spec
 from dedup_assets.component import rooted
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import FIELDS, OF_CLUSTER, Settings
+from dedup_assets.settings import FIELDS, OF_CLUSTER, OF_READER, Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.store.access import Access, check_endpoint, is_object, is_other_url, is_remote
 from dedup_assets.store.local import absolute_path
 
 BESIDE = (
     *("input_zip", "output_zip", "output_path", "replace_shards", "verbose"),
-    *sorted(OF_CLUSTER),
+    *sorted(OF_CLUSTER | OF_READER),
     *S3_SETTINGS,
 )
 """Flags that may be given beside a spec."""
 
 _REQUIRED = tuple(name for name, field in FIELDS.items() if field.is_required())
 _INSTEAD = {"input_embeddings_path": "--input-zip", "output_path": "--output-path"}
+_OR = {"input_embeddings_path": " (or --video-dir)"}
 _Spell = Callable[[str], str]
 
 
@@ -121,13 +122,16 @@ def _job(
     parser: argparse.ArgumentParser, values: dict[str, Any], spell: _Spell, *, of_spec: bool = False
 ) -> Job:
     spell = _take_input_zip(values, spell)
-    missing = [name for name in _REQUIRED if name not in values]
+    begins = any(name in values for name in ("input_embeddings_path", "video_dir"))
+    missing = [] if begins else ["input_embeddings_path"]
+    missing += [name for name in _REQUIRED if name not in values]
     if missing and of_spec:
         also = " and ".join(_INSTEAD[name] for name in missing if name in _INSTEAD)
         also = also and f" (or give {also})"
         raise SpecError(f"args must have {', '.join(missing)}{also}")
     if missing:
-        raise SpecError(f"the following arguments are required: {', '.join(map(flag, missing))}")
+        named = [f"{flag(name)}{_OR.get(name, '')}" for name in missing]
+        raise SpecError(f"the following arguments are required: {', '.join(named)}")
     choose = values["n_clusters"] == AUTO
     if "time_budget" in values and not choose:
         raise SpecError(f"{spell('time_budget')} goes with {spell('n_clusters')} auto")

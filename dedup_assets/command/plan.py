@@ -12,12 +12,13 @@ from dedup_assets.assets.common import asset_key
 from dedup_assets.checks import BLOCKING
 from dedup_assets.command.instance import has_instance, open_instance, use_instance
 from dedup_assets.command.settings_file import check_output
-from dedup_assets.graph import PARTITIONED, READS
+from dedup_assets.graph import PARTITIONED, SPLITTING
 from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
-from dedup_assets.stages.plan import Work, plan_work
+from dedup_assets.stages.plan import Work, plan_splitting, plan_work
 from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.store.filesystem import Store
+from dedup_assets.store.processed import KEY_NAMES
 
 WORK_TO_DO = 3
 """Exit code of ``run --plan`` where something is to be made."""
@@ -74,14 +75,33 @@ def plan_run(
         InputError: the input cannot be listed.
     """
     work = plan_work(settings, store, refit=refit)
+    known = [*_unpassed(settings, instance), *_unrecorded(settings, instance)]
+    return _joined(settings, work, known)
+
+
+def plan_videos(
+    settings: Settings, store: Store, instance: dg.DagsterInstance | None
+) -> list[Work]:
+    """As `plan_run`, of the assets that make embeddings of videos alone; none without videos.
+
+    Raises:
+        InputError: there is no video.
+    """
+    if not settings.begins_with_videos:
+        return []
+    unrecorded = [item for item in _unrecorded(settings, instance) if item.asset in SPLITTING]
+    return _joined(settings, plan_splitting(settings, store), unrecorded)
+
+
+def _joined(settings: Settings, work: list[Work], more: list[Work]) -> list[Work]:
+    """Work and what else is to be made, each key once, in the order of the graph."""
     planned = {(item.asset, key) for item in work for key in item.keys or ("",)}
-    for item in [*_unpassed(settings, instance), *_unrecorded(settings, instance)]:
+    for item in more:
         keys = tuple(key for key in item.keys or ("",) if (item.asset, key) not in planned)
         if keys:
             work.append(replace(item, keys=keys if item.keys else ()))
             planned |= {(item.asset, key) for key in keys}
-    order = list(READS)
-    return sorted(work, key=lambda item: order.index(item.asset))
+    return sorted(work, key=lambda item: settings.assets_made.index(item.asset))
 
 
 def _unpassed(settings: Settings, instance: dg.DagsterInstance | None) -> list[Work]:
@@ -111,11 +131,11 @@ def _unrecorded(settings: Settings, instance: dg.DagsterInstance | None) -> list
     """What the instance has no materialization of."""
     found = []
     reason = "current, and not recorded in this Dagster instance"
-    for name in READS:
+    for name in settings.assets_made:
         key = asset_key(settings, name)
         match PARTITIONED.get(name):
-            case "clusters":
-                keys = tuple(cluster_ranges(settings))
+            case "clusters" | "videos" as kind:
+                keys = tuple(KEY_NAMES if kind == "videos" else cluster_ranges(settings))
                 recorded = instance.get_materialized_partitions(key) if instance else ()
                 if lacking := tuple(k for k in keys if k not in recorded):
                     found.append(Work(name, reason, lacking, len(keys)))

@@ -8,7 +8,7 @@ from rich.console import Console
 from dedup_assets.command.runner import Report
 from dedup_assets.command.terminal import make_table
 from dedup_assets.errors import StaleError, listed
-from dedup_assets.graph import PARTITIONED, SCORING
+from dedup_assets.graph import CURATION, PARTITIONED
 from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import FEWEST_ROWS_PER_CENTROID
@@ -21,6 +21,7 @@ from dedup_assets.stages.scores import warn_of_size
 from dedup_assets.state.ranges import cluster_ranges
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
+from dedup_assets.store.processed import KEYS
 from dedup_assets.store.tables import count_rows
 
 
@@ -59,8 +60,9 @@ def _stages(console: Console, settings: Settings, report: Report, seconds: float
 def _keys_of_graph(settings: Settings) -> int:
     """How many assets and partition keys a run makes where nothing is there yet."""
     at_eps = sum(len(eps_assets(settings, eps)) for eps in settings.thresholds.eps_thresholds)
-    kinds = [PARTITIONED.get(name) for name in SCORING]
-    return at_eps + sum(len(cluster_ranges(settings)) if kind else 1 for kind in kinds)
+    keys = {None: 1, "videos": KEYS, "clusters": len(cluster_ranges(settings))}
+    names = [name for name in settings.assets_made if name not in CURATION]
+    return at_eps + sum(keys[PARTITIONED.get(name)] for name in names)
 
 
 def _warnings(snapshot: Snapshot) -> list[str]:

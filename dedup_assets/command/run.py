@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import dagster as dg
 from rich.console import Console
 
 from dedup_assets.command.instance import open_instance, use_instance
-from dedup_assets.command.plan import plan_run, show_plan
+from dedup_assets.command.plan import plan_run, plan_videos, show_plan
 from dedup_assets.command.report import show_report
-from dedup_assets.command.runner import run_graph
+from dedup_assets.command.runner import Report, run_graph
 from dedup_assets.command.settings_file import check_output, write_settings
+from dedup_assets.command.split import show_failures
 from dedup_assets.command.terminal import show_progress
 from dedup_assets.engine import session
 from dedup_assets.errors import SettingsError
@@ -21,6 +23,7 @@ from dedup_assets.runs import LOCATION
 from dedup_assets.settings import Settings
 from dedup_assets.stages.machine import engine_of
 from dedup_assets.stages.plan import Work
+from dedup_assets.stages.videos import Splitting
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store.locks import COMMAND, WHOLE, writing
 from dedup_assets.store.sizes import format_bytes
@@ -71,9 +74,15 @@ def run_and_report(
         refuse_other_file(options.output_zip, settings.storage.output_access)
     with alone(settings):
         check_output(settings)  # another dataset's command may have been quicker
+        started = time.monotonic()
+        report = Report()
+        for warning in settings.warnings():
+            console.print(warning, style="yellow", markup=False)
+        if settings.begins_with_videos:
+            _split(settings, console, options, report)
         if complete is not None:
             settings = complete(settings)
-        return _run(settings, console, options)
+        return _run(settings, console, options, report, started)
 
 
 @contextmanager
@@ -102,10 +111,21 @@ def _writable(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def _run(settings: Settings, console: Console, options: RunOptions) -> int:
-    started = time.monotonic()
-    for warning in settings.warnings():
-        console.print(warning, style="yellow", markup=False)
+def _split(settings: Settings, console: Console, options: RunOptions, report: Report) -> None:
+    """Make what is lacking of the clips and their embeddings, before clusters can be chosen."""
+    store = settings.storage.open_output()
+    with open_instance() as instance, listening(show_progress(console)):
+        with track("planning"):
+            work = plan_videos(settings, store, instance)
+        if work:
+            show_plan(console, work)
+            _execute(settings, instance, work, console, options, report)
+    show_failures(console, Splitting(settings))
+
+
+def _run(
+    settings: Settings, console: Console, options: RunOptions, report: Report, started: float
+) -> int:
     store = settings.storage.open_output()
     with _writable(settings):
         write_settings(settings, store)
@@ -113,17 +133,7 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
         with track("planning"):
             work = plan_run(settings, store, instance, refit=options.refit)
         show_plan(console, work)
-        with _engine(settings, work):
-            report = run_graph(
-                settings,
-                instance,
-                work,
-                verbose=options.verbose,
-                refit=options.refit,
-                replace_shards=options.replace_shards,
-                location=options.location,
-                on_half=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
-            )
+        _execute(settings, instance, work, console, options, report)
         store.sweep()  # each asset does, but perhaps none was started
     with listening(show_progress(console)), track("reporting"):
         show_report(console, Snapshot(settings, store), report, time.monotonic() - started)
@@ -133,6 +143,28 @@ def _run(settings: Settings, console: Console, options: RunOptions) -> int:
         what = f"{packed.files:,} files, {format_bytes(packed.bytes)}"
         console.print(f"packed into:  {packed.url}  ({what})", soft_wrap=True, markup=False)
     return 0
+
+
+def _execute(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    work: list[Work],
+    console: Console,
+    options: RunOptions,
+    report: Report,
+) -> None:
+    with _engine(settings, work):
+        run_graph(
+            settings,
+            instance,
+            work,
+            verbose=options.verbose,
+            refit=options.refit,
+            replace_shards=options.replace_shards,
+            location=options.location,
+            report=report,
+            on_part=lambda what: console.print(f"[bold]{settings.dataset}[/] {what}"),
+        )
 
 
 def _engine(settings: Settings, work: list[Work]) -> AbstractContextManager[None]:

@@ -14,14 +14,17 @@ from dedup_assets.compute.arrays import resolve_device
 from dedup_assets.errors import DedupError
 from dedup_assets.graph import (
     CENTROIDS,
+    CLIPS,
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
     CURATION,
     DUPLICATE_IDS,
     MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
+    READS,
     SCORING,
     SIMILARITY_HISTOGRAM,
+    SPLITTING,
 )
 from dedup_assets.partitions import register_eps
 from dedup_assets.progress import track
@@ -34,10 +37,12 @@ from dedup_assets.runs import (
     process_tags,
     repository_tags,
     scoring_job_name,
+    splitting_job_name,
 )
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work
 from dedup_assets.state.ranges import cluster_ranges
+from dedup_assets.store.processed import KEY_NAMES
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -105,6 +110,11 @@ def _whole(unit: str) -> Callable[[_Entries], tuple[int, int, str]]:
 
 
 _PARTS: dict[str, Callable[[_Entries], tuple[int, int, str]]] = {
+    CLIPS: lambda entries: (
+        _total(entries, "videos_split"),
+        _total(entries, "videos"),
+        "videos",
+    ),
     CENTROIDS: _whole("fit"),
     CLUSTER_PARTITIONS: lambda entries: (
         entries[0]["groups"] - entries[0]["reused_groups"],
@@ -136,9 +146,10 @@ def run_graph(
     refit: bool = False,
     replace_shards: bool = False,
     location: str = LOCATION,
-    on_half: Callable[[str], None] | None = None,
+    report: Report | None = None,
+    on_part: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Materialize what a plan names: all clusters up to the histogram, then each configured eps.
+    """Materialize what a plan names: videos, all clusters up to the histogram, each eps.
 
     Args:
         settings: of the dataset.
@@ -148,7 +159,8 @@ def run_graph(
         refit: fit the centroids again.
         replace_shards: replace curated clips also where media would be lost.
         location: code location under which the UI lists the runs.
-        on_half: called with what begins now.
+        report: of an earlier part of the same command, to go on with.
+        on_part: called with what begins now.
 
     Raises:
         RunFailedError: an asset or a blocking check failed.
@@ -158,7 +170,7 @@ def run_graph(
         # A step that does not use a GPU must not wait for the pool: Dagster leaves the slot of a
         # killed run taken, and the next run would wait for ever.
         settings = settings.replace(device="cpu")
-    report = Report()
+    report = Report() if report is None else report
     with track("preparing the run"):
         register_eps(instance, settings)
         end_abandoned_runs(instance, settings)
@@ -167,33 +179,38 @@ def run_graph(
         definitions = build_definitions(settings)
     tags = repository_tags(location)
     config: dict[str, Any] = {} if verbose else dict(_QUIET)
+    splitting = [item for item in work if item.asset in SPLITTING]
+    if splitting:
+        on_part("from videos to embeddings")
+        job = definitions.resolve_job_def(splitting_job_name(settings))
+        options, keys = _options(settings, splitting, list(KEY_NAMES))
+        _execute(job, instance, config, report, tags | keys, **options)
     scoring = [item for item in work if item.asset in SCORING]
     if scoring:
-        if on_half is not None:
-            on_half("up to the similarity histogram")
+        on_part("up to the similarity histogram")
         job = definitions.resolve_job_def(scoring_job_name(settings))
-        options, keys = _scoring_options(settings, scoring)
+        options, keys = _options(settings, scoring, list(cluster_ranges(settings)))
         launch = _launched(settings, options, CENTROIDS, refit=refit)
         _execute(job, instance, config | launch, report, tags | keys, **options)
     job = definitions.resolve_job_def(curation_job_name(settings))
     for number, eps in enumerate(settings.thresholds.eps_thresholds, start=1):
         assets = [item.asset for item in work if item.asset in CURATION and item.keys == (eps,)]
         if assets:
-            if on_half is not None:
-                on_half(f"eps {eps} ({number:,} of {len(settings.thresholds.eps_thresholds):,})")
+            on_part(f"eps {eps} ({number:,} of {len(settings.thresholds.eps_thresholds):,})")
             options = {"asset_selection": [asset_key(settings, name) for name in assets]}
             launch = _launched(settings, options, CURATED_SHARDS, replace_shards=replace_shards)
             _execute(job, instance, config | launch, report, tags, partition_key=eps, **options)
     return report
 
 
-def _scoring_options(settings: Settings, work: list[Work]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Selection and tags of a run of the scoring job."""
+def _options(
+    settings: Settings, work: list[Work], order: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Selection and tags of a run of a job whose partition keys are in this order."""
     names = {item.asset for item in work}
-    order = list(cluster_ranges(settings))
     wanted = sorted({key for item in work for key in item.keys}, key=order.index)
     tags = {RANGE_START: wanted[0], RANGE_END: wanted[-1]} if wanted else {}
-    selection = [asset_key(settings, name) for name in SCORING if name in names]
+    selection = [asset_key(settings, name) for name in settings.assets_made if name in names]
     return {"asset_selection": selection}, tags
 
 
@@ -267,16 +284,10 @@ def _was_interrupted(event: dg.DagsterEvent) -> bool:
 def _step_name(key: str | None) -> str:
     """An asset's name, or ``check`` and the name of the check."""
     name = (key or "").rpartition("__")[2]
-    for asset in (
-        PAIRWISE_SCORES,
-        SIMILARITY_HISTOGRAM,
-        MISSED_BY_CLUSTERING,
-        DUPLICATE_IDS,
-        CURATED_SHARDS,
-    ):
-        if name.startswith(f"{asset}_"):
-            return f"check {name.removeprefix(f'{asset}_')}"
-    return name
+    asset = max((a for a in READS if name.startswith(f"{a}_")), key=len, default=None)
+    if name in READS or asset is None:
+        return name
+    return f"check {name.removeprefix(f'{asset}_')}"
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

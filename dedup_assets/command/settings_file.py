@@ -11,7 +11,16 @@ from pydantic import ValidationError
 
 from dedup_assets.command.arguments import describe
 from dedup_assets.errors import SettingsError, shown
-from dedup_assets.settings import FIELDS, OF_CLUSTER, OF_PROJECT, SECRET, Settings
+from dedup_assets.settings import (
+    FIELDS,
+    OF_CLUSTER,
+    OF_PROJECT,
+    OF_READER,
+    PATHS,
+    SECRET,
+    Settings,
+)
+from dedup_assets.settings.videos import Videos
 from dedup_assets.store import layout
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.filesystem import Store
@@ -19,17 +28,32 @@ from dedup_assets.store.guard import refuse_other_dataset, refuse_other_layout
 from dedup_assets.store.strict_json import MOST_BYTES, JsonError, parse_json
 
 VERSION = 1
-UNWRITTEN = SECRET | OF_PROJECT | OF_CLUSTER
-"""Settings that no output folder may set: secrets, and what is of the reader's own."""
+UNWRITTEN = SECRET | OF_PROJECT | OF_CLUSTER | OF_READER | {"output_clip_path"}
+"""Settings that no output folder may set: secrets, what is of the reader's own, and another place
+to write to."""
 
 _AGAIN = "run dedup-assets run with this output_path again, which writes the file anew"
 
 
 def write_settings(settings: Settings, store: Store) -> None:
     """Write the settings of a run, whose paths are absolute."""
+    if settings.videos.output_clip_path is not None:
+        # Whoever opens the folder writes to it alone, so the clips elsewhere are an input to them.
+        settings = _reading_clips(settings)
     written = {k: v for k, v in settings.values().items() if k not in UNWRITTEN}
     document = {"version": VERSION, "settings": written}
     store.write_bytes(layout.SETTINGS, f"{json.dumps(document, indent=1)}\n".encode())
+
+
+def _reading_clips(settings: Settings) -> Settings:
+    """The settings of a dataset whose embeddings are those that were made of the videos."""
+    storage = settings.storage
+    return settings.replace(
+        **{name: field.default for name, field in Videos.model_fields.items()},
+        input_embeddings_path=settings.split_path,
+        input_s3_profile_name=storage.output_s3_profile_name,
+        input_s3_endpoint_url=storage.output_s3_endpoint_url,
+    )
 
 
 def load_settings(output: str, access: Access | None = None, copy: str | None = None) -> Settings:
@@ -116,7 +140,7 @@ def _parse(data: bytes) -> Settings:
     except ValidationError as error:
         broken = "; ".join(describe(e) for e in error.errors()[:3])
         raise SettingsError(f"{broken}; {_AGAIN}") from error
-    for name in ("input_embeddings_path", "clips_path"):
+    for name in PATHS:
         path = settings.values()[name]
         if path is not None and not is_remote(path) and not Path(path).is_absolute():
             raise SettingsError(f"{name}: must be an absolute path, got {shown(path)}; {_AGAIN}")

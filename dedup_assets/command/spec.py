@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from dedup_assets.command.arguments import SECRET, YAML_ONLY, is_switch
+from dedup_assets.command.arguments import SECRET, YAML_ONLY, flag, is_switch
 from dedup_assets.command.durations import parse_duration
 from dedup_assets.errors import shown
-from dedup_assets.settings import FIELDS
+from dedup_assets.settings import FIELDS, OF_READER
 from dedup_assets.store.access import Access, is_object, is_other_url, is_remote
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.local import absolute_path, open_regular, special_kind
@@ -28,7 +28,7 @@ SWITCHES = (*_OF_RUN, *(name for name in FIELDS if is_switch(name)))
 RUN_KEYS = ("input_zip", "output_zip", "time_budget", *_OF_RUN)
 """Flags of ``run`` that are no settings."""
 
-KEYS = (*(name for name in FIELDS if name not in YAML_ONLY | {"address"}), *RUN_KEYS)
+KEYS = (*(name for name in FIELDS if name not in YAML_ONLY | OF_READER | {"address"}), *RUN_KEYS)
 
 
 class SpecError(ValueError):
@@ -110,6 +110,11 @@ def _checked(args: dict[str, Any]) -> Spec:
             raise SpecError(
                 f"{key!r} is not a key of a spec, since a Ray cluster can run code here: pass it "
                 "as --address"
+            )
+        if name in OF_READER:
+            raise SpecError(
+                f"{key!r} is not a key of a spec, since it lets a model's code run here: pass it "
+                f"as {flag(name)}"
             )
         if name not in KEYS:
             raise SpecError(f"unknown key {shown(key)} in args{_hint(name, (*KEYS, *ALIASES))}")

@@ -10,13 +10,16 @@ import dagster as dg
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from dedup_assets.graph import assets_of, reads_of
 from dedup_assets.settings.group import Group
 from dedup_assets.settings.orchestration import Assets, Automation
 from dedup_assets.settings.places import OWN_COLUMNS, Source, Storage, refuse_own_columns
 from dedup_assets.settings.steps import Clustering, Compute, Ranking, Shards, Thresholds
-from dedup_assets.store.access import is_remote
+from dedup_assets.settings.videos import Videos
+from dedup_assets.store.access import Access, is_remote
 
 GROUPS: dict[str, type[Group]] = {
+    "videos": Videos,
     "source": Source,
     "clustering": Clustering,
     "ranking": Ranking,
@@ -33,6 +36,12 @@ GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.mod
 SECRET = {"input_storage_options", "output_storage_options"}
 """Settings that may hold secrets."""
 
+PATHS = (
+    *("video_dir", "output_clip_path", "model_dir"),
+    *("input_embeddings_path", "output_path", "clips_path"),
+)
+"""Settings that are local paths or URLs."""
+
 SIZES = {"memory_budget", "task_memory"}
 """Settings of bytes: a number, or text such as 4GiB."""
 
@@ -45,6 +54,13 @@ OF_CLUSTER = {"engine", "address", "task_cpus", "task_gpus", "task_memory"}
 Results from a Ray cluster are unpickled, so whoever chooses the cluster can run code here.
 """
 
+OF_READER = {"trust_remote_code"}
+"""What only who runs a command may allow, or who keeps a project: never a spec or an output."""
+
+
+SPLIT = "split"
+"""Folder of an output that clips and embeddings go to where none is named."""
+
 
 class Settings(dg.Model):
     """Settings of one dataset."""
@@ -56,7 +72,8 @@ class Settings(dg.Model):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Name of the dataset: prefix of its asset keys, jobs and eps partitions.",
     )
-    source: Source
+    videos: Videos = Field(default_factory=Videos)
+    source: Source = Field(default_factory=Source)
     clustering: Clustering
     ranking: Ranking = Field(default_factory=Ranking)
     thresholds: Thresholds = Field(default_factory=Thresholds)
@@ -91,6 +108,15 @@ class Settings(dg.Model):
         }
 
     @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        embeddings, videos = self.source.input_embeddings_path, self.videos.video_dir
+        if embeddings is None and videos is None:
+            raise ValueError("input_embeddings_path is required, or video_dir to make embeddings")
+        if embeddings is not None and videos is not None:
+            raise ValueError("input_embeddings_path and video_dir exclude each other; give one")
+        return self
+
+    @model_validator(mode="after")
     def _ray_has_tasks(self) -> Self:
         if self.assets.ray_resource is not None and self.compute.engine != "ray":
             raise ValueError("ray_resource goes with engine ray")
@@ -102,6 +128,50 @@ class Settings(dg.Model):
         return self
 
     @property
+    def assets_made(self) -> list[str]:
+        """The assets of the dataset, in an order in which they can be made."""
+        return assets_of(videos=self.begins_with_videos)
+
+    def reads(self, asset: str) -> tuple[str, ...]:
+        """The assets that ``asset`` reads."""
+        return reads_of(asset, videos=self.begins_with_videos)
+
+    @property
+    def begins_with_videos(self) -> bool:
+        """Whether the embeddings are made of videos."""
+        return self.videos.video_dir is not None
+
+    @property
+    def split_path(self) -> str:
+        """Where clips and embeddings that are made of videos go."""
+        given = self.videos.output_clip_path
+        return f"{self.storage.output_path.rstrip('/')}/{SPLIT}" if given is None else given
+
+    @property
+    def input_path(self) -> str:
+        """Where the embeddings are read: as configured, or where those of the videos go."""
+        given = self.source.input_embeddings_path
+        return self.split_path if given is None else given
+
+    @property
+    def input_access(self) -> Access:
+        """How embeddings and clips are reached: those of videos lie where the output does."""
+        storage = self.storage
+        return storage.output_access if self.begins_with_videos else storage.input_access
+
+    @property
+    def paths(self) -> list[tuple[str, Access]]:
+        """Every path that is read or written, with how it is reached."""
+        storage, videos = self.storage, self.videos
+        found = [
+            (videos.video_dir, storage.input_access),
+            (self.input_path, self.input_access),
+            (self.source.clips_path, self.input_access),
+            (storage.output_path, storage.output_access),
+        ]
+        return [(path, access) for path, access in found if path is not None]
+
+    @property
     def carried_columns(self) -> list[str]:
         """Metadata columns that the fragments hold: asked for, or ranked by."""
         ranked = [column for column in self.ranking.columns if column not in OWN_COLUMNS]
@@ -110,18 +180,10 @@ class Settings(dg.Model):
 
     def warnings(self) -> list[str]:
         """What to know before a run about the credentials; none of them is shown."""
-        sides = (
-            (
-                self.storage.input_access,
-                (self.source.input_embeddings_path, self.source.clips_path),
-            ),
-            (self.storage.output_access, (self.storage.output_path,)),
-        )
         sources = {
             source
-            for access, paths in sides
-            if any(is_remote(path) for path in paths if path is not None)
-            and (source := access.session_token) is not None
+            for path, access in self.paths
+            if is_remote(path) and (source := access.session_token) is not None
         }
         return [
             f"the credentials for S3 have a session token (from {source}), which expires: a run "

@@ -25,7 +25,8 @@ _BUCKET = re.compile(r"(?:[A-Za-z0-9._-]+|arn:[^/]+)(?:/|$)")
 class Source(Group):
     """The embeddings to read, and the clips that they are of."""
 
-    input_embeddings_path: str = Field(
+    input_embeddings_path: str | None = Field(
+        default=None,
         min_length=1,
         description="Folder of Parquet, JSON lines or .npy files, one file, a .zip of them, or the "
         "output folder of cosmos-curate or NeMo Curator; local or s3://bucket/prefix.",
@@ -71,7 +72,7 @@ class Source(Group):
     @field_validator("input_embeddings_path", "clips_path")
     @classmethod
     def _path(cls, value: str | None) -> str | None:
-        return None if value is None else _local_or_s3(value)
+        return None if value is None else local_or_s3(value)
 
     @field_validator("metadata_fields")
     @classmethod
@@ -143,7 +144,7 @@ class Storage(Group):
     @field_validator("output_path")
     @classmethod
     def _path(cls, value: str) -> str:
-        return _local_or_s3(value)
+        return local_or_s3(value)
 
     @field_validator("input_s3_endpoint_url", "output_s3_endpoint_url")
     @classmethod
@@ -181,7 +182,7 @@ class Storage(Group):
         return Store(self.output_path, self.output_access, self.layout)
 
 
-def _local_or_s3(path: str) -> str:
+def local_or_s3(path: str) -> str:
     """A path, refused if it is neither local nor in S3.
 
     Raises:

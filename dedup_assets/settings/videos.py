@@ -1,14 +1,12 @@
 """Settings of the videos that clips and embeddings are made from."""
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from dedup_assets.settings.group import Group
-from dedup_assets.video.cut import Cutting
-from dedup_assets.video.embed import Embedder, make_embedder, output_folder
-from dedup_assets.video.spans import FixedStride
+from dedup_assets.settings.places import local_or_s3
+from dedup_assets.store.fingerprints import fingerprint
 
 
 class Videos(Group):
@@ -16,12 +14,15 @@ class Videos(Group):
 
     video_dir: str | None = Field(
         default=None,
+        min_length=1,
         description="Folder of videos, searched with its folders; local or s3://bucket/prefix.",
         examples=["s3://bucket/videos"],
     )
     output_clip_path: str | None = Field(
         default=None,
-        description="Folder that clips and their embeddings go to.",
+        min_length=1,
+        description="Folder that clips and their embeddings go to; by default split/ of "
+        "output_path.",
         examples=["s3://bucket/clips"],
     )
     splitting_algorithm: Literal["fixed_stride"] = Field(
@@ -83,6 +84,11 @@ class Videos(Group):
         description="Whether clips are written, or their metadata and embeddings alone.",
     )
 
+    @field_validator("video_dir", "output_clip_path")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        return None if value is None else local_or_s3(value)
+
     @field_validator("splitting_algorithm", mode="before")
     @classmethod
     def _as_either_spells_it(cls, value: Any) -> Any:
@@ -99,32 +105,7 @@ class Videos(Group):
         return self
 
     @property
-    def folder(self) -> str:
-        """Name of the folder of the embeddings."""
-        model = None if self.model_dir is None else Path(self.model_dir)
-        return output_folder(self.embedding_algorithm, model_dir=model)
-
-    def cutting(self, embedder: Embedder) -> Cutting:
-        """How videos are cut, and what of each clip is prepared for ``embedder``."""
-        return Cutting(
-            FixedStride(
-                self.fixed_stride_split_duration,
-                self.fixed_stride_split_stride,
-                self.fixed_stride_min_clip_length_s,
-            ),
-            encoder=self.transcode_encoder,
-            bit_rate=self.transcode_bitrate,
-            copy=self.copy_video,
-            audio=not self.drop_audio,
-            sampling=embedder.sampling,
-            prepare=embedder.prepare,
-        )
-
-    def embedder(self, device: str) -> Embedder:
-        """The model, loaded onto ``device``."""
-        return make_embedder(
-            self.embedding_algorithm,
-            model_dir=None if self.model_dir is None else Path(self.model_dir),
-            device=device,
-            trust_remote_code=self.trust_remote_code,
-        )
+    def how(self) -> str:
+        """A digest of the settings that decide what is made of a video."""
+        aside = {"video_dir", "output_clip_path", "trust_remote_code"}
+        return fingerprint(self.model_dump(mode="json", exclude=aside))

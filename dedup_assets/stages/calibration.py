@@ -163,6 +163,7 @@ def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def _settings(settings: Settings, folder: Path, clusters: int) -> Settings:
     return settings.replace(
+        video_dir=None,
         input_embeddings_path=str(folder / "input"),
         input_filetype=None,
         output_path=str(folder / "output"),
@@ -175,7 +176,7 @@ def _settings(settings: Settings, folder: Path, clusters: int) -> Settings:
 
 
 def _write_input(settings: Settings, sample: Sample, rows: int) -> None:
-    folder = Path(settings.source.input_embeddings_path)
+    folder = Path(settings.input_path)
     folder.mkdir(parents=True)
     vectors = sample.vectors[:rows]
     type_ = pa.list_(pa.from_numpy_dtype(vectors.dtype))

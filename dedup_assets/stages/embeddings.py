@@ -37,11 +37,11 @@ def input_files(settings: Settings) -> InputFiles:
         InputError: it cannot be told what of it to read.
     """
     return InputFiles(
-        settings.source.input_embeddings_path,
+        settings.input_path,
         settings.source.id_field,
         settings.source.embedding_field,
         settings.carried_columns,
-        settings.storage.input_access,
+        settings.input_access,
         settings.source.input_filetype,
     )
 
@@ -91,9 +91,7 @@ def survey_embeddings(settings: Settings) -> Manifest:
         reference.id_type,
         reference.metadata,
         manifest_fingerprint(settings, dim, [f.fingerprint for f in probed]),
-        None
-        if files.clips is None
-        else open_source(files.clips, settings.storage.input_access).url(),
+        None if files.clips is None else open_source(files.clips, settings.input_access).url(),
     )
 
 
@@ -198,11 +196,9 @@ def _check_clips(settings: Settings, found: str | None) -> None:
         and not is_remote(clips)
         and not settings.source.allow_links
     ):
-        root = settings.source.input_embeddings_path
+        root = settings.input_path
         refuse_outside(clips, os.path.realpath(clips), root)
-    source = open_source(
-        clips, settings.storage.input_access, allow_links=settings.source.allow_links
-    )
+    source = open_source(clips, settings.input_access, allow_links=settings.source.allow_links)
     refuse_missing_folder(source)
     refuse_links_to_output(settings, source)
 

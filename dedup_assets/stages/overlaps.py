@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from dedup_assets.errors import SettingsError
-from dedup_assets.settings import Settings
+from dedup_assets.settings import SPLIT, Settings
 from dedup_assets.store.access import Access, is_remote
 from dedup_assets.store.inputs import EXTENSIONS
 from dedup_assets.store.local import is_below
@@ -63,27 +63,29 @@ def refuse_overlaps(
     """
     reading, writing = settings.storage.input_access, settings.storage.output_access
     output = _Place(spell("output_path"), settings.storage.output_path, writing)
-    read = [_Place(spell("input_embeddings_path"), settings.source.input_embeddings_path, reading)]
-    if settings.source.clips_path is not None:
-        read.append(_Place(spell("clips_path"), settings.source.clips_path, reading))
-    pairs = list(product([output], read))
+    written = [output]
+    given = {
+        "video_dir": settings.videos.video_dir,
+        "input_embeddings_path": settings.source.input_embeddings_path,
+        "clips_path": settings.source.clips_path,
+    }
+    if settings.begins_with_videos:
+        split = _Place(spell("output_clip_path"), settings.split_path, writing)
+        beside = _Place("", f"{output.path.rstrip('/')}/{SPLIT}", writing)
+        same = split.path.rstrip("/") == output.path.rstrip("/")
+        if not same and split.real != beside.real and split.overlaps(output):
+            raise _refused(split, output)
+        written.append(split)
+    read = [_Place(spell(name), path, reading) for name, path in given.items() if path is not None]
+    pairs = list(product(written, read))
     if output_zip is not None:
-        pairs += product([_Place(spell("output_zip"), output_zip, writing)], [output, *read])
-    for written, other in pairs:
-        if written.overlaps(other):
-            if (written, other) == pairs[0] and _is_beside_split(settings, output):
+        pairs += product([_Place(spell("output_zip"), output_zip, writing)], [*written, *read])
+    for ours, other in pairs:
+        if ours.overlaps(other):
+            of_split = ours is output and other.path == settings.source.input_embeddings_path
+            if of_split and _is_beside_split(settings, output):
                 continue
-            raise _refused(written, other)
-
-
-def refuse_nested(written: tuple[str, str, Access], read: tuple[str, str, Access]) -> None:
-    """Refuse a place to write to that overlaps one that is read; each a name, a path, its access.
-
-    Raises:
-        SettingsError: it does.
-    """
-    if _Place(*written).overlaps(_Place(*read)):
-        raise _refused(_Place(*written), _Place(*read))
+            raise _refused(ours, other)
 
 
 def refuse_links_to_output(settings: Settings, source: Source) -> None:
@@ -95,12 +97,12 @@ def refuse_links_to_output(settings: Settings, source: Source) -> None:
     """
     output = _Place("output_path", settings.storage.output_path, settings.storage.output_access)
     for path, real in source.links():
-        if output.overlaps(_Place("", real, settings.storage.input_access)):
-            raise _refused(output, _Place("the link", path, settings.storage.input_access))
+        if output.overlaps(_Place("", real, settings.input_access)):
+            raise _refused(output, _Place("the link", path, settings.input_access))
 
 
 def _is_beside_split(settings: Settings, output: _Place) -> bool:
-    path, access = settings.source.input_embeddings_path.rstrip("/"), settings.storage.input_access
+    path, access = settings.input_path.rstrip("/"), settings.input_access
     source = open_source(path, access)
     split = find_split(source, path, settings.source.input_filetype, tuple(EXTENSIONS.values()))
     if split is None:

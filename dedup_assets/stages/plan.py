@@ -1,20 +1,24 @@
 """What has to be made, and why: decided from listings and ledgers, before anything runs."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from dedup_assets.errors import StaleError
 from dedup_assets.graph import (
     CENTROIDS,
+    CLIP_EMBEDDINGS,
+    CLIPS,
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
     DUPLICATE_IDS,
     EMBEDDINGS,
     MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
-    READS,
     SIMILARITY_HISTOGRAM,
+    VIDEOS,
 )
 from dedup_assets.settings import Settings
+from dedup_assets.stages.clip_embeddings import lacking_keys
 from dedup_assets.stages.duplicates import lists_lacking
 from dedup_assets.stages.embeddings import input_files
 from dedup_assets.stages.histogram import found_histogram
@@ -23,12 +27,14 @@ from dedup_assets.stages.partitioning import left_over
 from dedup_assets.stages.score_keys import table_name
 from dedup_assets.stages.scores import scores_left_over
 from dedup_assets.stages.shards import shards_lacking
+from dedup_assets.stages.splitting import unsplit_keys
+from dedup_assets.stages.videos import Listed, Splitting, found_list, list_videos
 from dedup_assets.state.commits import resumed_commit
 from dedup_assets.state.ids import ids_lacking
 from dedup_assets.state.manifest import found_manifest, groups_of, manifest_fingerprint
 from dedup_assets.state.scores import unfinished_keys
 from dedup_assets.state.snapshot import Snapshot
-from dedup_assets.store import layout
+from dedup_assets.store import layout, processed
 from dedup_assets.store.filesystem import Store, size_of
 
 
@@ -64,11 +70,13 @@ class _Plan:
         self.work.setdefault(asset, []).append(Work(asset, reason, keys, of))
 
     def in_order(self) -> list[Work]:
-        return [work for asset in READS for work in self.work.get(asset, ())]
+        made = self.snapshot.settings.assets_made
+        return [work for asset in made for work in self.work.get(asset, ())]
 
     def before(self, asset: str) -> str | None:
         """The first asset that ``asset`` reads and that is to be made."""
-        return next((read for read in READS[asset] if read in self.work), None)
+        reads = self.snapshot.settings.reads(asset)
+        return next((read for read in reads if read in self.work), None)
 
 
 def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[Work]:
@@ -86,14 +94,29 @@ def plan_work(settings: Settings, store: Store, *, refit: bool = False) -> list[
         InputError: the input cannot be listed.
     """
     plan = _Plan(Snapshot(settings, store))
-    changed = input_changes(settings, store)
-    if changed:
+    if settings.begins_with_videos:
+        _plan_splitting(plan)
+    earlier = plan.before(EMBEDDINGS)
+    if earlier is not None:
+        plan.add(EMBEDDINGS, f"follows {earlier}")
+    elif changed := input_changes(settings, store):
         plan.add(EMBEDDINGS, changed)
     _plan_centroids(plan, refit)
     _plan_clusters(plan)
     _plan_unpartitioned(plan)
     for eps in settings.thresholds.eps_thresholds:
         _plan_eps(plan, eps, shards=eps == settings.thresholds.eps_to_extract)
+    return plan.in_order()
+
+
+def plan_splitting(settings: Settings, store: Store) -> list[Work]:
+    """What a run has to make of the videos before anything else.
+
+    Raises:
+        InputError: there is no video.
+    """
+    plan = _Plan(Snapshot(settings, store))
+    _plan_splitting(plan)
     return plan.in_order()
 
 
@@ -114,6 +137,43 @@ def plan_backfill(settings: Settings, store: Store, *, shards: bool) -> list[Wor
     return plan.in_order()
 
 
+def _plan_splitting(plan: _Plan) -> None:
+    common, keys = Splitting(plan.snapshot.settings), tuple(processed.KEY_NAMES)
+    listed = list_videos(common)
+    if why := _listing_changes(found_list(common), listed):
+        plan.add(VIDEOS, why)
+    if earlier := plan.before(CLIPS):
+        plan.add(CLIPS, f"follows {earlier}", keys, len(keys))
+    elif unsplit := unsplit_keys(listed, processed.records(common.store)):
+        reason = f"{sum(unsplit.values()):,} videos are to be split"
+        plan.add(CLIPS, reason, _named(unsplit), len(keys))
+    if earlier := plan.before(CLIP_EMBEDDINGS):
+        plan.add(CLIP_EMBEDDINGS, f"follows {earlier}", keys, len(keys))
+    elif lacking := lacking_keys(common, listed):
+        plan.add(CLIP_EMBEDDINGS, "missing or stale", _named(lacking), len(keys))
+
+
+def _named(keys: Collection[int]) -> tuple[str, ...]:
+    return tuple(name for name, key in processed.KEY_NAMES.items() if key in keys)
+
+
+def _listing_changes(before: Listed | None, now: Listed) -> str:
+    if before is None:
+        return "not listed yet"
+    return changes("video files", before.versions, now.versions)
+
+
+def changes(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """How files differ from those before, each with its version; empty if they do not."""
+    counts = {
+        "new": len(now.keys() - before.keys()),
+        "changed": sum(now[name] != before[name] for name in now.keys() & before.keys()),
+        "gone": len(before.keys() - now.keys()),
+    }
+    listed = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return f"{what}: {', '.join(listed)}" if listed else ""
+
+
 def input_changes(settings: Settings, store: Store) -> str:
     """How the input differs from the manifest; empty if it does not."""
     files = input_files(settings)
@@ -132,15 +192,7 @@ def input_changes(settings: Settings, store: Store) -> str:
         return "n_clusters is more than the rows that were listed"
     before = {file["file"]: file["fingerprint"] for file in manifest.files}
     now = dict(zip(names, files.store.map(files.fingerprint, names), strict=True))
-    counts = {
-        "new": len(now.keys() - before.keys()),
-        "changed": sum(now[name] != before[name] for name in now.keys() & before.keys()),
-        "gone": len(before.keys() - now.keys()),
-    }
-    listed = [f"{count:,} {what}" for what, count in counts.items() if count]
-    if listed:
-        return f"input files: {', '.join(listed)}"
-    return ids_lacking(store, groups_of(settings, manifest))
+    return changes("input files", before, now) or ids_lacking(store, groups_of(settings, manifest))
 
 
 def _plan_centroids(plan: _Plan, refit: bool) -> None:
@@ -236,9 +288,10 @@ def _plan_eps(plan: _Plan, eps: str, *, shards: bool) -> None:
     for asset, lacking in ((DUPLICATE_IDS, lists_lacking), (CURATED_SHARDS, shards_lacking)):
         if asset == CURATED_SHARDS and not shards:
             continue
+        reads = plan.snapshot.settings.reads(asset)
         same = {work.keys for work in plan.work.get(DUPLICATE_IDS, ())}
         earlier = next(
-            (a for a in READS[asset] if a in plan.work and (a != DUPLICATE_IDS or (eps,) in same)),
+            (a for a in reads if a in plan.work and (a != DUPLICATE_IDS or (eps,) in same)),
             None,
         )
         reason = f"follows {earlier}" if earlier is not None else lacking(plan.snapshot, eps)

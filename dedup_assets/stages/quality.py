@@ -1,14 +1,19 @@
 """How good a data set and its clusters are: numbers to look at before the result is used."""
 
+from typing import Any
+
 import numpy as np
 
 from dedup_assets.errors import StaleError, shown
 from dedup_assets.settings import Settings
+from dedup_assets.stages.clip_embeddings import failures, sort_records
 from dedup_assets.stages.missed import find_missed
 from dedup_assets.stages.verify import Verdict
+from dedup_assets.stages.videos import Splitting, load_list
 from dedup_assets.state.commits import rejected_by_file
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
+from dedup_assets.store.processed import FAILED, records
 from dedup_assets.store.tables import read_table
 
 DRIFT_LIMIT = 1.25
@@ -31,6 +36,23 @@ def verify_valid(snapshot: Snapshot) -> Verdict:
             f"{first['reason']}; {snapshot.store.url(layout.REJECTED)} lists them"
         )
     return Verdict(not aside, text, {"rejected": aside, "input": rows})
+
+
+def verify_split(snapshot: Snapshot) -> Verdict:
+    """Every video was split into clips; those that could not be are listed with the reason."""
+    common = Splitting(snapshot.settings)
+    listed = load_list(common)
+    kept, _ = sort_records(listed, records(common.store))
+    reasons = failures(common.store, kept)
+    numbers: dict[str, Any] = {"videos": len(listed.videos), "failed": len(reasons)}
+    if not reasons:
+        return Verdict(True, f"none of {len(listed.videos):,} videos failed", numbers)
+    text = (
+        f"{len(reasons):,} of {len(listed.videos):,} videos could not be split; the first: "
+        f"{reasons[min(reasons)]}; {common.store.url(FAILED)} lists them, and materializing clips "
+        "tries them again"
+    )
+    return Verdict(False, text, numbers)
 
 
 def verify_balance(snapshot: Snapshot) -> Verdict:

@@ -73,7 +73,7 @@ class Packing(Common):
 
     @cached_property
     def media(self) -> Source:
-        access, links = self.settings.storage.input_access, self.settings.source.allow_links
+        access, links = self.settings.input_access, self.settings.source.allow_links
         return self.opened or open_source(self.clips, access, allow_links=links)
 
     @cached_property

@@ -164,7 +164,7 @@ def shards_lacking(snapshot: Snapshot, eps: str) -> str:
 def _media(settings: Settings, clips: str | None) -> MediaFiles | None:
     if clips is None:
         return None
-    return MediaFiles(clips, settings.storage.input_access, allow_links=settings.source.allow_links)
+    return MediaFiles(clips, settings.input_access, allow_links=settings.source.allow_links)
 
 
 def _made_from(settings: Settings, listed: str, media: MediaFiles | None) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from dedup_assets.graph import (
     CENTROIDS,
+    CLIP_EMBEDDINGS,
+    CLIPS,
     CLUSTER_PARTITIONS,
     CURATED_SHARDS,
     DUPLICATE_IDS,
@@ -11,6 +13,7 @@ from dedup_assets.graph import (
     MISSED_BY_CLUSTERING,
     PAIRWISE_SCORES,
     SIMILARITY_HISTOGRAM,
+    VIDEOS,
 )
 from dedup_assets.settings import Settings
 from dedup_assets.state.ranges import cluster_ranges
@@ -26,7 +29,7 @@ def code_version(settings: Settings, asset: str) -> str:
 def _embeddings(settings: Settings) -> list[object]:
     source = settings.source
     return [
-        *(source.input_embeddings_path, source.input_filetype, source.id_field),
+        *(settings.input_path, source.input_filetype, source.id_field),
         *(source.embedding_field, source.embedding_dim, settings.carried_columns),
     ]
 
@@ -47,7 +50,14 @@ def _shards(settings: Settings) -> list[object]:
     ]
 
 
+def _clips(settings: Settings) -> list[object]:
+    return [settings.split_path, settings.videos.how]
+
+
 _DECIDING: dict[str, Callable[[Settings], list[object]]] = {
+    VIDEOS: lambda s: [s.videos.video_dir],
+    CLIPS: _clips,
+    CLIP_EMBEDDINGS: _clips,
     EMBEDDINGS: _embeddings,
     CENTROIDS: _centroids,
     CLUSTER_PARTITIONS: lambda s: [s.source.on_invalid, list(cluster_ranges(s))],

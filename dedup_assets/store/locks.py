@@ -196,7 +196,7 @@ def _refuse(store: Store, other: Lease, lease: Lease) -> None:
         return
     listed = "" if WHOLE in shared else f" of {', '.join(shared[:5])}"
     since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
-    holder = f"run {other.run}" if other.run else COMMAND
+    holder = f"run {other.run}" if other.run else "a dedup-assets command"
     raise LockedError(
         f"{_what(store, asset)}{listed} is being {doing} by {holder} on {other.host} (process "
         f"{other.process}) since {since}; wait until it is done, or end it",

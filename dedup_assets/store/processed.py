@@ -9,13 +9,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from dedup_assets.store.filesystem import Store
 from dedup_assets.store.fingerprints import digest, fingerprint
 
 CLIPS = "clips"
 METAS = "metas/v0"
 RECORDS = "processed_videos"
+VIDEOS = f"{RECORDS}/videos.parquet"
 FAILED = "failed_videos.parquet"
 KEYS = 16
+ALL_KEYS = range(KEYS)
+KEY_NAMES = {f"{key:02d}": key for key in ALL_KEYS}
+"""The partitions by the names of their partition keys."""
 
 _RECORD = re.compile(r"([0-9a-f]+)-([0-9a-f]+)\.(parquet|json)")
 
@@ -55,6 +60,11 @@ def record_of(path: str, version: str, *how: object) -> Record:
     return Record(digest(path.encode()), fingerprint(version, *how))
 
 
+def records(store: Store) -> set[Record]:
+    """The records that there are."""
+    return set(filter(None, map(Record.parse, store.list(RECORDS))))
+
+
 def clip(id_: str) -> str:
     return f"{CLIPS}/{id_}.mp4"
 
@@ -78,10 +88,21 @@ CLIP = pa.schema(
         pa.field("duration", pa.float64(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("resolution", pa.int64(), nullable=False),
         pa.field("bit_rate", pa.int64(), nullable=False),
     ]
 )
-"""Of a clip: ``duration`` in seconds; size and bit rate are those of the source video."""
+"""Of a clip: ``duration`` in seconds; size, resolution (in pixels) and bit rate are those of the
+source video."""
+
+VIDEO = pa.schema(
+    [
+        pa.field("video", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+    ]
+)
+"""Of a video: its path below the folder, and a text that changes when the file does."""
 
 FAILURE = pa.schema(
     [

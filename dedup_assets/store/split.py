@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dedup_assets.errors import InputError
+from dedup_assets.store.processed import FAILED
 from dedup_assets.store.source import Source
 
 CLIPS = "clips"
@@ -36,7 +37,7 @@ def find_split(
         InputError: it holds embeddings of several models.
     """
     folders, files = source.entries()
-    if filetype == "jsonl" or any(name.endswith(extensions) for name in files):
+    if filetype == "jsonl" or any(n.endswith(extensions) for n in files if n != FAILED):
         return None
     found = [name for name in folders if _EMBEDDINGS.fullmatch(name)]
     tables = [name for name in found if name.endswith(PARQUET_SUFFIX)]

@@ -12,7 +12,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from dedup_assets.assets.common import asset_key
 from dedup_assets.checks import BLOCKING
 from dedup_assets.component import build_definitions
-from dedup_assets.graph import CURATION, READS
+from dedup_assets.graph import CURATION
 from dedup_assets.partitions import eps_partitions_name
 from dedup_assets.runs import RANGE_END, RANGE_START
 from dedup_assets_tests.assets.daemon import LAUNCHER, Daemon, daemon_over
@@ -121,7 +121,7 @@ def test_materialize_all_writes_shards_where_they_were_asked_for(daemon: Daemon)
     """Every eps ever registered would be terabytes."""
     eps = ["0.007", "0.07"]
     daemon.instance.add_dynamic_partitions(eps_partitions_name(daemon.settings), eps)
-    everything = daemon.backfill(READS, None)
+    everything = daemon.backfill(daemon.settings.assets_made, None)
     assert everything.status == BulkActionStatus.COMPLETED_SUCCESS
     shards = Path(daemon.settings.storage.output_path) / "shards"
     for value in eps:

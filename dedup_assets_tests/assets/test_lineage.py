@@ -79,7 +79,7 @@ def test_dependencies_of_each_asset_are_those_of_the_table(tmp_path: Path) -> No
         key.path[-1]: {parent.path[-1] for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
     }
-    assert found == {name: set(reads) for name, reads in READS.items()}
+    assert found == {name: set(settings.reads(name)) for name in settings.assets_made}
 
 
 def test_missed_by_clustering_depends_on_partitions_and_is_read_by_what_shows_it() -> None:
@@ -116,7 +116,8 @@ def test_each_step_opens_files_of_what_it_depends_on_and_of_nothing_else(
 
     monkeypatch.setattr(Store, "open", audited)
     for time in ("first", "again"):
-        for name, reads in READS.items():
+        for name in settings.assets_made:
+            reads = settings.reads(name)
             opened.clear()
             seen.clear()  # as a process of its own would find it
             result = run_alone(settings, instance, name)
@@ -179,4 +180,4 @@ def test_leases_are_held_on_what_each_asset_reads(
     monkeypatch.setattr(common, "writing", recorded)
     assert run_scoring(settings, instance).success
     assert run_curation(settings, instance, EPS).success
-    assert held == {name: set(reads) for name, reads in READS.items()}
+    assert held == {name: set(settings.reads(name)) for name in settings.assets_made}

@@ -10,10 +10,30 @@ from dagster._core.loader import LoadingContextForTest
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.component import build_definitions
-from dedup_assets.graph import READS
 from dedup_assets.settings import FIELDS, Settings
 from dedup_assets.state.versions import code_version
 from dedup_assets_tests.assets.helpers import make_settings, open_instance, run_scoring
+
+CLIPS = {"clips", "clip_embeddings"}
+
+OF_VIDEOS: dict[str, tuple[Any, set[str]]] = {
+    "video_dir": ("elsewhere", {"videos"}),
+    "output_clip_path": ("elsewhere", {*CLIPS, "embeddings"}),
+    "splitting_algorithm": ("another", CLIPS),
+    "fixed_stride_split_duration": (5.0, CLIPS),
+    "fixed_stride_split_stride": (5.0, CLIPS),
+    "fixed_stride_min_clip_length_s": (1.0, CLIPS),
+    "clip_id_recipe": ("frames", CLIPS),
+    "transcode_encoder": ("libx265", CLIPS),
+    "transcode_bitrate": (1, CLIPS),
+    "copy_video": (True, CLIPS),
+    "drop_audio": (True, CLIPS),
+    "embedding_algorithm": ("internvideo2", CLIPS),
+    "model_dir": ("elsewhere", CLIPS),
+    "upload_clips": (False, CLIPS),
+    "trust_remote_code": (True, set()),
+}
+"""As `DECIDED`, where the embeddings are made of videos."""
 
 DECIDED: dict[str, tuple[Any, set[str]]] = {
     "input_embeddings_path": ("elsewhere", {"embeddings"}),
@@ -87,19 +107,17 @@ NOTHING: dict[str, Any] = {
 
 
 def test_every_setting_is_here() -> None:
-    assert DECIDED.keys() | NOTHING.keys() == FIELDS.keys()
-    assert not DECIDED.keys() & NOTHING.keys()
+    assert sorted([*OF_VIDEOS, *DECIDED, *NOTHING]) == sorted(FIELDS)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_setting_changes_the_versions_of_what_it_decides(name: str) -> None:
-    before = Settings.of(
-        input_embeddings_path="in", output_path="out", n_clusters=6, clusters_per_partition=2
-    )
-    value, assets = DECIDED.get(name, (NOTHING.get(name), set()))
+    begin = "video_dir" if name in OF_VIDEOS else "input_embeddings_path"
+    before = Settings.of(**{begin: "in"}, output_path="out", n_clusters=6, clusters_per_partition=2)
+    value, assets = (OF_VIDEOS | DECIDED).get(name, (NOTHING.get(name), set()))
     after = before.replace(**{name: value})
     assert after != before
-    changed = {a for a in READS if code_version(before, a) != code_version(after, a)}
+    changed = {a for a in before.assets_made if code_version(before, a) != code_version(after, a)}
     assert changed == assets
 
 

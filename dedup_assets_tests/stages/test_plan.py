@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_assets.graph import CENTROIDS, READS
+from dedup_assets.graph import CENTROIDS, assets_of
 from dedup_assets.settings import Settings
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.duplicates import list_duplicates
@@ -23,7 +23,7 @@ from dedup_assets.store import layout
 from dedup_assets_tests.conftest import bytes_of, make_settings, write_inputs, write_parquet
 
 KEYS = ("0-1", "2-3")
-ALL_BUT_SHARDS = [name for name in READS if name != "curated_shards"]
+ALL_BUT_SHARDS = [name for name in assets_of(videos=False) if name != "curated_shards"]
 
 
 @pytest.fixture

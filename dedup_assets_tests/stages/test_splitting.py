@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 
 from dedup_assets.engine import Engine
 from dedup_assets.errors import InputError
-from dedup_assets.settings.videos import Videos
+from dedup_assets.settings import Settings
 from dedup_assets.stages import splitting
-from dedup_assets.stages.splitting import Done, Splitting, plan, split
-from dedup_assets.store.access import Access
+from dedup_assets.stages.clip_embeddings import collect, failures, sort_records
+from dedup_assets.stages.splitting import plan, split
+from dedup_assets.stages.videos import Splitting, list_videos
+from dedup_assets.store import processed
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.errors import ClipError
@@ -26,6 +29,35 @@ from dedup_assets_tests.s3 import S3Server
 from dedup_assets_tests.video.movies import regular, shown
 
 RATE = Fraction(10)
+LOCAL = Engine()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run did: all videos, those split now, clips of all, and reasons of failures."""
+
+    videos: int
+    split: int
+    clips: int
+    failed: dict[str, str]
+
+
+def run(common: Splitting, engine: Engine = LOCAL, limit: int | None = None) -> Done:
+    """Split and collect, as the command and the assets do."""
+    listed = list_videos(common)
+    outcomes = split(common, engine, plan(common, listed, limit=limit).todo)
+    parts = collect(common, listed)
+    kept, _ = sort_records(listed, processed.records(common.store))
+    return Done(
+        len(listed.videos),
+        sum(outcome.reason is None for outcome in outcomes),
+        sum(part.clips for part in parts.values()),
+        failures(common.store, kept),
+    )
+
+
+def names_to_do(common: Splitting, limit: int | None = None) -> list[str]:
+    return [video.name for video in plan(common, list_videos(common), limit=limit).todo]
 
 
 class Folders:
@@ -41,20 +73,19 @@ class Folders:
         return regular(path, round(seconds * RATE), RATE)
 
     def common(self, **settings: Any) -> Splitting:
-        videos = Videos(
-            **{
-                "video_dir": str(self.videos),
-                "output_clip_path": str(self.out),
-                "fixed_stride_split_duration": 2.0,
-                "fixed_stride_min_clip_length_s": 0.5,
-                **settings,
-            },
-        )
-        return Splitting(videos, Access(), Access(), "cpu")
+        values = {
+            "video_dir": str(self.videos),
+            "output_clip_path": str(self.out),
+            "output_path": str(self.out),
+            "n_clusters": 1,
+            "device": "cpu",
+            "fixed_stride_split_duration": 2.0,
+            "fixed_stride_min_clip_length_s": 0.5,
+        }
+        return Splitting(Settings.of(**values | settings))
 
     def split(self, **settings: Any) -> Done:
-        common = self.common(**settings)
-        return split(common, Engine(), plan(common))
+        return run(self.common(**settings))
 
     def rows(self) -> list[dict[str, Any]]:
         parts = sorted((self.out / "perceptual_embd_parquet").glob("part-*.parquet"))
@@ -112,7 +143,7 @@ def test_new_changed_and_gone_videos(folders: Folders):
     folders.add("changed.mp4", 4)
     os.utime(changed, ns=(1, 1))
     folders.add("new.mp4", 6)
-    assert len(plan(folders.common()).todo) == 2
+    assert len(names_to_do(folders.common())) == 2
     assert folders.split() == Done(3, 2, 7, {})
     fresh = folders.split(output_clip_path=str(folders.out.parent / "fresh"))
     assert fresh == Done(3, 3, 7, {})
@@ -184,9 +215,9 @@ def test_the_number_of_videos_of_a_run_can_be_limited(folders: Folders):
     for number in range(3):
         folders.add(f"{number}.mp4", 1)
     common = folders.common()
-    assert [video.name for video in plan(common, 2).todo] == ["0.mp4", "1.mp4"]
-    assert split(common, Engine(), plan(common, 2)) == Done(3, 2, 2, {})
-    assert split(common, Engine(), plan(common, 2)) == Done(3, 1, 3, {})
+    assert names_to_do(common, 2) == ["0.mp4", "1.mp4"]
+    assert run(common, limit=2) == Done(3, 2, 2, {})
+    assert run(common, limit=2) == Done(3, 1, 3, {})
 
 
 def test_what_a_later_run_is_to_replace_stays(folders: Folders):
@@ -194,7 +225,7 @@ def test_what_a_later_run_is_to_replace_stays(folders: Folders):
         folders.add(f"{number}.mp4", 2)
     folders.split()
     common = folders.common(fixed_stride_split_duration=1.0)
-    assert split(common, Engine(), plan(common, 1)) == Done(3, 1, 4, {})
+    assert run(common, limit=1) == Done(3, 1, 4, {})
     assert len(list((folders.out / "clips").iterdir())) == 4
     assert folders.split(fixed_stride_split_duration=1.0) == Done(3, 2, 6, {})
 
@@ -222,16 +253,16 @@ def test_s3_on_both_sides(folders: Folders, s3: S3Server):
     path = folders.add("a.mp4", 3)
     s3.put("videos/a.mp4", path.read_bytes())
     common = folders.common(video_dir=s3.url("videos"), output_clip_path=s3.url("out"))
-    assert split(common, Engine(), plan(common)) == Done(1, 1, 2, {})
+    assert run(common) == Done(1, 1, 2, {})
     names = s3.names("out/")
     assert sum(name.startswith("out/clips/") for name in names) == 2
     assert sum(name.startswith("out/metas/v0/") for name in names) == 2
     meta = json.loads(s3.get(next(name for name in names if "metas" in name)))
     assert meta["source_video"] == s3.url("videos/a.mp4")
-    assert split(common, Engine(), plan(common)) == Done(1, 0, 2, {})
+    assert run(common) == Done(1, 0, 2, {})
     s3.client().delete_object(Bucket=s3.bucket, Key="videos/a.mp4")
     s3.put("videos/b.mp4", path.read_bytes())
-    assert split(common, Engine(), plan(common)) == Done(1, 1, 2, {})
+    assert run(common) == Done(1, 1, 2, {})
     assert len(s3.names("out/clips/")) == 2
 
 
@@ -242,7 +273,7 @@ def test_ray_writes_the_same_files(folders: Folders, monkeypatch: pytest.MonkeyP
     folders.add("b.mp4", 2)
     folders.split()
     other = folders.common(output_clip_path=str(folders.out.parent / "ray"))
-    assert split(other, Engine("ray"), plan(other)) == Done(2, 2, 3, {})
+    assert run(other, Engine("ray")) == Done(2, 2, 3, {})
     assert contents(folders.out) == contents(folders.out.parent / "ray")
 
 

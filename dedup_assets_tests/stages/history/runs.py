@@ -96,7 +96,7 @@ def draw_quickly(patch: pytest.MonkeyPatch) -> None:
 def run_all(settings: Settings) -> None:
     """Every stage, on all keys and eps."""
     keys = tuple(Snapshot(settings, settings.storage.open_output()).ranges)
-    for asset in graph.READS:
+    for asset in settings.assets_made:
         match graph.PARTITIONED.get(asset):
             case "clusters":
                 make(settings, Work(asset, "asked for", keys))
