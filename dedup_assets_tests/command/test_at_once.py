@@ -89,7 +89,7 @@ def test_the_one_that_works_ends_as_if_undisturbed_and_the_others_are_refused(
     ended = start_all(root, output, waits)
     for one in ended:
         if one.code:
-            refused = f"{root / output} is being written by dedup-assets run on "
+            refused = f"{root / output} is being written by a dedup-assets command on "
             assert one.err.startswith(f"dedup-assets run: {refused}"), one.err
             assert one.err.count("\n") == 1
     done = [one.settings for one in ended if one.code == 0]

@@ -129,7 +129,7 @@ def test_any_number_may_read_the_same(store: Store):
 
 def test_of_two_commands_on_an_output_the_later_one_is_refused(store: Store):
     put_lease(store, asset=COMMAND, keys=[WHOLE], run="")
-    says = rf"^{re.escape(store.url())} is being written by dedup-assets run on elsewhere "
+    says = rf"^{re.escape(store.url())} is being written by a dedup-assets command on elsewhere "
     with pytest.raises(LockedError, match=says), take(store, COMMAND, [WHOLE]):
         raise AssertionError("the block must not run")
     with take(store, "histogram", [WHOLE]):
