@@ -1,4 +1,4 @@
-"""``dedup-assets demo``: make clips whose truth is known, deduplicate them, and compare."""
+"""``dedup-assets demo``: make videos whose truth is known, deduplicate them, and compare."""
 
 import shlex
 import time
@@ -13,13 +13,16 @@ from rich.markup import escape
 
 from dedup_assets.command.run import RunOptions, run_and_report
 from dedup_assets.command.terminal import make_table, show_progress
-from dedup_assets.demo.clips import make_clips, truth_path
 from dedup_assets.demo.evaluate import KindResult, recall_and_precision
+from dedup_assets.demo.scenes import SECONDS
+from dedup_assets.demo.transforms import BIT_RATE
+from dedup_assets.demo.truth import truth_of_clips
+from dedup_assets.demo.videos import make_videos
 from dedup_assets.progress import listening, track
 from dedup_assets.settings import Settings
+from dedup_assets.stages.videos import Splitting
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
-from dedup_assets.video.descriptor import embed_clips
 
 EPS_VALUES = ("0.05", "0.15")
 N_CLUSTERS = 4
@@ -30,15 +33,14 @@ def run_demo(folder: Path, console: Console, *, verbose: bool) -> int:
     """Make the demo in ``folder`` and say how much of the truth was found. Returns 0."""
     started = time.monotonic()
     with listening(show_progress(console)):
-        console.print("[bold]1[/] drawing and encoding clips into", escape(f"{folder}/clips"))
-        with _counting("drawing clips") as on_clip:
-            truth = make_clips(folder, on_clip=on_clip)
-        console.print("[bold]2[/] describing their frames (no model weights)")
-        _embed(folder)
-    console.print("[bold]3[/] running the graph")
+        console.print("[bold]1[/] drawing and encoding videos into", escape(f"{folder}/videos"))
+        with _counting("drawing videos") as on_video:
+            scenes = make_videos(folder, on_video=on_video)
+    console.print("[bold]2[/] running the graph: split, embed, deduplicate, shard")
     settings = demo_settings(folder)
     run_and_report(settings, console, RunOptions(verbose=verbose))
     store = settings.storage.open_output()
+    truth = truth_of_clips(scenes, _clips(settings))
     for eps in EPS_VALUES:
         _show(console, eps, recall_and_precision(truth, _removed(store, eps)))
     _explain(console, folder, time.monotonic() - started)
@@ -49,24 +51,21 @@ def demo_settings(folder: Path) -> Settings:
     """The settings that the demo runs with, those of ``defs/demo`` below ``folder``."""
     return Settings.of(
         dataset="demo",
-        input_embeddings_path=str(folder / "embeddings"),
-        clips_path=str(folder / "clips"),
+        video_dir=str(folder / "videos"),
+        fixed_stride_split_duration=float(SECONDS),
+        transcode_bitrate=BIT_RATE,
         output_path=str(folder / OUTPUT),
         n_clusters=N_CLUSTERS,
         eps_thresholds=EPS_VALUES,
         eps_to_extract=EPS_VALUES[0],
-        metadata_fields=["duration_s", "width", "height"],
+        metadata_fields=["source_video", "span_start", "span_end"],
     )
 
 
-def _embed(folder: Path) -> None:
-    """Describe the clips, unless that was done since they were made."""
-    out = folder / "embeddings"
-    parts = list(out.glob("part-*.parquet"))
-    made = truth_path(folder).stat().st_mtime
-    if not parts or min(part.stat().st_mtime for part in parts) < made:
-        with _counting("describing clips") as on_clip:
-            embed_clips(folder / "clips", out, on_clip=on_clip)
+def _clips(settings: Settings) -> pa.Table:
+    """The clips that the videos were cut into."""
+    folder = f"{settings.split_path}/{Splitting(settings).folder}"
+    return pq.read_table(folder, columns=["id", "source_video", "span_start"])
 
 
 @contextmanager
@@ -76,16 +75,16 @@ def _counting(label: str) -> Iterator[Callable[[int, int], None]]:
     passes = []
     before = 0
 
-    def on_clip(done: int, total: int) -> None:
+    def on_video(done: int, total: int) -> None:
         nonlocal advance, before
         if advance is None:
-            passes.append(track(label, total, "clips"))
+            passes.append(track(label, total, "videos"))
             advance = passes[0].__enter__()
         advance(done - before)
         before = done
 
     try:
-        yield on_clip
+        yield on_video
     finally:
         for entered in passes:
             entered.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""Scenes of the demo: a place, something that moves in it, and how long it lasts."""
+"""Scenes of the demo: a place, and something that moves in it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +10,9 @@ from dedup_assets.demo.drawing import Image
 from dedup_assets.demo.foregrounds import FOREGROUNDS
 
 FPS = 20
-MIN_SECONDS, MAX_SECONDS = 5, 10
+SECONDS = 6
+"""What a scene lasts: as long as the clips that the demo's videos are cut into."""
+FRAMES = FPS * SECONDS
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,11 @@ class Scene:
     world_seed: tuple[int, ...]
     motion_seed: tuple[int, ...]
     actor_seed: tuple[int, ...]
-    n_frames: int
 
 
 def plan_scene(index: int, seed: int) -> Scene:
     """The `index`-th scene of a set; scenes 0 to 143 all pair another place with another actor."""
     round_, background = divmod(index, len(BACKGROUNDS))
-    rng = np.random.default_rng((seed, index))
     return Scene(
         background=background,
         # 5 and 12 share no divisor: places and actors meet in an order without a visible pattern.
@@ -36,7 +36,6 @@ def plan_scene(index: int, seed: int) -> Scene:
         world_seed=(seed, index, 1),
         motion_seed=(seed, index, 2),
         actor_seed=(seed, index, 3),
-        n_frames=int(rng.integers(MIN_SECONDS * FPS, MAX_SECONDS * FPS, endpoint=True)),
     )
 
 
@@ -60,7 +59,7 @@ def draw(scene: Scene) -> Iterator[Image]:
     )
     paint = BACKGROUNDS[scene.background](world, motion)
     act = FOREGROUNDS[scene.foreground](actor)
-    for k in range(scene.n_frames):
+    for k in range(FRAMES):
         frame = paint(k / FPS)
         act(frame, k / FPS)
         yield frame

@@ -13,54 +13,61 @@ Frames = NDArray[np.uint8]
 BIT_RATE = 800_000  # bits per second, as all below
 LOW_BIT_RATES = (50_000, 130_000)
 SIZES = ((160, 90), (240, 136), (426, 240), (480, 270))
+CUT_FRAMES = (4, 18)  # of a trimmed video's start
+
+
+def _same(frames: Frames) -> Frames:
+    return frames
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the encoder is given. `frames` of shape (t, h, w, 3), a view where that suffices."""
+    """What becomes of a video's frames before and in the encoder.
 
-    frames: Frames
+    `change` takes frames of shape (t, h, w, 3), any number of them, and gives as many, a view where
+    that suffices. `head` frames at the start of the video are left out.
+    """
+
+    change: Callable[[Frames], Frames] = _same
     size: tuple[int, int] = (WIDTH, HEIGHT)
     bit_rate: int = BIT_RATE
+    head: int = 0
 
 
-def _bitrate(frames: Frames, rng: np.random.Generator) -> Encoding:
-    return Encoding(frames, bit_rate=int(rng.integers(*LOW_BIT_RATES)))
+def _bitrate(rng: np.random.Generator) -> Encoding:
+    return Encoding(bit_rate=int(rng.integers(*LOW_BIT_RATES)))
 
 
-def _resolution(frames: Frames, rng: np.random.Generator) -> Encoding:
-    return Encoding(frames, size=SIZES[int(rng.integers(len(SIZES)))])
+def _resolution(rng: np.random.Generator) -> Encoding:
+    return Encoding(size=SIZES[int(rng.integers(len(SIZES)))])
 
 
-def _brightness_contrast(frames: Frames, rng: np.random.Generator) -> Encoding:
+def _brightness_contrast(rng: np.random.Generator) -> Encoding:
     """Contrast around middle grey times 0.75 to 1.3, brightness shifted by up to 30 levels."""
     gain, shift = rng.uniform(0.75, 1.3), rng.uniform(-30, 30)
     levels = np.clip((np.arange(256) - 128) * gain + 128 + shift, 0, 255).astype(np.uint8)
-    return Encoding(levels[frames])
+    return Encoding(lambda frames: levels[frames])
 
 
-def _crop(frames: Frames, rng: np.random.Generator) -> Encoding:
+def _crop(rng: np.random.Generator) -> Encoding:
     """85 to 95 % of each side, anywhere; the encoder scales it back to the full size."""
-    height, width = frames.shape[1:3]
-    h, w = (int(rng.uniform(0.85, 0.95) * side) for side in (height, width))
-    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-    return Encoding(frames[:, top : top + h, left : left + w])
+    h, w = (int(rng.uniform(0.85, 0.95) * side) for side in (HEIGHT, WIDTH))
+    top, left = int(rng.integers(HEIGHT - h + 1)), int(rng.integers(WIDTH - w + 1))
+    return Encoding(lambda frames: frames[:, top : top + h, left : left + w])
 
 
-def _trim(frames: Frames, rng: np.random.Generator) -> Encoding:
-    """5 to 20 % of the frames cut off, shared between head and tail."""
-    cut = int(rng.uniform(0.05, 0.2) * len(frames))
-    head = int(rng.integers(cut + 1))
-    return Encoding(frames[head : len(frames) - (cut - head)])
+def _trim(rng: np.random.Generator) -> Encoding:
+    """The start is cut off, so that every clip of the video begins a little late."""
+    return Encoding(head=int(rng.integers(*CUT_FRAMES)))
 
 
-def _flip(frames: Frames, rng: np.random.Generator) -> Encoding:
+def _flip(rng: np.random.Generator) -> Encoding:
     """The mirror image; nothing about it is random."""
     del rng
-    return Encoding(frames[:, :, ::-1])
+    return Encoding(lambda frames: frames[:, :, ::-1])
 
 
-TRANSFORMS: dict[str, Callable[[Frames, np.random.Generator], Encoding]] = dict(
+TRANSFORMS: dict[str, Callable[[np.random.Generator], Encoding]] = dict(
     zip(
         DUPLICATE_KINDS,
         (_bitrate, _resolution, _brightness_contrast, _crop, _trim, _flip),

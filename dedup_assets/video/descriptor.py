@@ -31,17 +31,8 @@ changed speed, clips cut from the middle of another; it can take for the same tw
 scene in which only something small moves differently. Use a trained model for real data.
 """  # noqa: E501
 
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-
-from dedup_assets.video.parallel import in_processes
 
 N_SAMPLES = 12
 SIDE = 64
@@ -58,34 +49,8 @@ DIM = (
 #: What 8-bit rounding alone may amount to, in grey levels: contrast below it is noise.
 FLOOR = 1.0
 LUMA = np.array([0.299, 0.587, 0.114])
-MAX_ROW_GROUP = 10_000
-
-EMBEDDING_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field(
-            "embedding", pa.list_(pa.field("item", pa.float32(), nullable=False)), nullable=False
-        ),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-    ]
-)
 
 Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class DescribedClip:
-    """A row of the embeddings: the vector, of shape (DIM,) float32, and facts about the file."""
-
-    id: str
-    embedding: NDArray[np.float32]
-    duration_s: float
-    width: int
-    height: int
-    bytes: int
 
 
 def describe_frames(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -114,76 +79,6 @@ def describe_frames(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         _unit(_motion(grey), floor),
     )
     return np.concatenate(blocks).astype(np.float32)
-
-
-def describe_clip(path: Path) -> NDArray[np.float32]:
-    """Decode a clip and describe it; shape (DIM,)."""
-    return _described((path.stem, path)).embedding
-
-
-def embed_clips(
-    clips: Mapping[str, Path] | Path,
-    out: Path,
-    *,
-    workers: int | None = None,
-    on_clip: Callable[[int, int], None] | None = None,
-    rows_per_file: int = 10_000,
-) -> None:
-    """Describe clips and write `out/part-{n:05d}.parquet` in `EMBEDDING_SCHEMA`, rows by id.
-
-    `clips` maps ids to files, or is a folder whose `{id}.mp4` are taken. The files appear under
-    their names after the last clip is described; parts of an earlier, longer run are deleted then.
-    `on_clip(done, total)` is called after each clip; `workers` as in `make_clips`.
-    """
-    if rows_per_file < 1:
-        raise ValueError(f"rows_per_file={rows_per_file} should be >= 1.")
-    if isinstance(clips, Path):
-        clips = {path.stem: path for path in clips.glob("[!.]*.mp4")}
-    if not clips:
-        raise ValueError("clips should name at least one clip; a folder needs *.mp4 files.")
-    tasks = sorted(clips.items())
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        rows: list[DescribedClip] = []
-        for done, row in enumerate(in_processes(_described, tasks, workers), start=1):
-            rows.append(row)
-            if len(rows) == rows_per_file or done == len(tasks):
-                _write_part(Path(scratch), (done - 1) // rows_per_file, rows)
-                rows = []
-            if on_clip is not None:
-                on_clip(done, len(tasks))
-        parts = sorted(Path(scratch).iterdir())
-        for part in parts:
-            part.replace(out / part.name)
-    kept = {part.name for part in parts}
-    for stale in out.glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"):
-        if stale.name not in kept:
-            stale.unlink()
-
-
-def _described(task: tuple[str, Path]) -> DescribedClip:
-    from dedup_assets.video.codec import sample_frames
-
-    clip_id, path = task
-    clip = sample_frames(path, N_SAMPLES)
-    return DescribedClip(
-        id=clip_id,
-        embedding=describe_frames(clip.frames),
-        duration_s=clip.duration_s,
-        width=clip.width,
-        height=clip.height,
-        bytes=path.stat().st_size,
-    )
-
-
-def _write_part(folder: Path, number: int, rows: list[DescribedClip]) -> None:
-    columns = {name: [getattr(row, name) for row in rows] for name in EMBEDDING_SCHEMA.names}
-    pq.write_table(
-        pa.table(columns, schema=EMBEDDING_SCHEMA),
-        folder / f"part-{number:05d}.parquet",
-        row_group_size=MAX_ROW_GROUP,
-        use_dictionary=False,
-    )
 
 
 def _layout(grey: Float) -> Float:

@@ -1,11 +1,11 @@
-"""A small set of demo clips for the tests that only read it."""
+"""A small set of demo videos for the tests that only read it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from dedup_assets.demo.clips import make_clips
+from dedup_assets.demo.videos import make_videos
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class SmallSet:
 
 
 def make_small_set(folder: Path) -> SmallSet:
-    """Three scenes with their near-duplicates and look-alikes, made in this process."""
+    """One film with its near-duplicates and look-alike, made in this process."""
     progress: list[tuple[int, int]] = []
-    truth = make_clips(
-        folder, n_scenes=3, workers=1, on_clip=lambda done, total: progress.append((done, total))
+    truth = make_videos(
+        folder, n_films=1, workers=1, on_video=lambda done, total: progress.append((done, total))
     )
     return SmallSet(folder, truth, progress)

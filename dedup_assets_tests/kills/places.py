@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow.parquet as pq
 
-from dedup_assets.video.codec import write_clip
+from dedup_assets.demo.writer import open_video
 from dedup_assets_tests.command.helpers import clean_environment
 from dedup_assets_tests.rows import with_duplicates
 from dedup_assets_tests.s3 import KEY, SECRET, S3Server
@@ -235,7 +235,9 @@ def make_clips(place: Place, scratch: Path, rows: int) -> None:
     for number in range(CLIP_FILES):
         frames = rng.integers(0, 255, size=(4, 32, 32, 3), dtype=np.uint8)
         path = scratch / f"{number}.mp4"
-        write_clip(path, list(frames), fps=4, size=(32, 32), bit_rate=20_000)
+        with open_video(path, fps=4, size=(32, 32), bit_rate=20_000) as write:
+            for frame in frames:
+                write(frame)
         videos.append(path.read_bytes())
     for number, id_ in enumerate(clip_ids(rows)):
         (folder / f"{id_}.mp4").write_bytes(videos[number % CLIP_FILES])

@@ -1,25 +1,14 @@
 """The built-in descriptor: its parts by hand, what it keeps and what it tells apart."""
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from dedup_assets.demo.clips import clip_path
 from dedup_assets.demo.scenes import draw, plan_scene
 from dedup_assets.video.descriptor import (
     DIM,
-    EMBEDDING_SCHEMA,
-    MAX_ROW_GROUP,
     N_SAMPLES,
-    describe_clip,
     describe_frames,
-    embed_clips,
 )
-from dedup_assets.video.errors import ClipError
-from dedup_assets_tests.demo.small_set import SmallSet
 
 pytestmark = pytest.mark.slow
 
@@ -100,76 +89,3 @@ def test_size_of_the_picture_does_not_matter():
 def test_wrong_frames_are_refused(frames: np.ndarray):
     with pytest.raises(ValueError, match="should be"):
         describe_frames(frames)
-
-
-def test_reencoding_moves_little_and_unrelated_scenes_are_far(small_set: SmallSet):
-    vectors = {
-        i: describe_clip(clip_path(small_set.folder, i)) for i in small_set.truth["id"].to_pylist()
-    }
-    for row in small_set.truth.to_pylist():
-        if row["kind"] in ("bitrate", "resolution", "brightness_contrast"):
-            assert _cosine(vectors[row["id"]], vectors[row["source_id"]]) > 0.9, row["id"]
-    assert _cosine(vectors["scene-000"], vectors["scene-001"]) < 0.7
-    assert _cosine(vectors["scene-000"], vectors["scene-002"]) < 0.7
-
-
-def test_embeddings_are_in_the_input_format_and_do_not_depend_on_workers(
-    small_set: SmallSet, tmp_path: Path
-):
-    progress: list[tuple[int, int]] = []
-    n = small_set.truth.num_rows
-    embed_clips(
-        small_set.folder / "clips",
-        tmp_path / "one",
-        workers=1,
-        rows_per_file=n - 1,
-        on_clip=lambda done, total: progress.append((done, total)),
-    )
-    embed_clips(small_set.folder / "clips", tmp_path / "two", workers=2)
-    files = sorted((tmp_path / "one").iterdir())
-    assert [file.name for file in files] == ["part-00000.parquet", "part-00001.parquet"]
-    tables = [pq.read_table(file) for file in files]
-    assert [table.num_rows for table in tables] == [n - 1, 1]
-    assert all(table.schema.equals(EMBEDDING_SCHEMA) for table in tables)
-    table = pa.concat_tables(tables)
-    assert table["id"].to_pylist() == sorted(small_set.truth["id"].to_pylist())
-    assert {len(vector) for vector in table["embedding"].to_pylist()} == {DIM}
-    assert table.equals(pq.read_table(tmp_path / "two"))
-    assert progress == [(done, n) for done in range(1, n + 1)]
-    row_group = pq.ParquetFile(files[0]).metadata.row_group(0)
-    assert row_group.num_rows <= MAX_ROW_GROUP
-    assert not any("DICT" in e for c in range(6) for e in row_group.column(c).encodings)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"], "no scratch is left"
-
-
-def test_shorter_second_run_leaves_no_stale_part(small_set: SmallSet, tmp_path: Path):
-    clips = {i: clip_path(small_set.folder, i) for i in ("scene-000", "scene-001")}
-    embed_clips(clips, tmp_path, workers=1, rows_per_file=1)
-    (tmp_path / "notes.txt").touch()
-    embed_clips({"b/c.d": clips["scene-001"]}, tmp_path, workers=1, rows_per_file=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "part-00000.parquet"]
-    assert pq.read_table(tmp_path / "part-00000.parquet")["id"].to_pylist() == ["b/c.d"]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_corrupt_clip_fails_naming_the_file_and_leaves_the_last_result(
-    small_set: SmallSet, tmp_path: Path, workers: int
-):
-    good, bad = clip_path(small_set.folder, "scene-000"), tmp_path / "bad.mp4"
-    bad.write_bytes(good.read_bytes()[:5000])
-    out = tmp_path / "out"
-    embed_clips({"a": good}, out, workers=1)
-    before = (out / "part-00000.parquet").read_bytes()
-    with pytest.raises(ClipError, match=r"bad\.mp4: "):
-        embed_clips({"a": good, "b": bad}, out, workers=workers)
-    assert (out / "part-00000.parquet").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.mp4", "out"]
-
-
-def test_wrong_arguments_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="at least one clip"):
-        embed_clips(tmp_path, tmp_path / "out")
-    with pytest.raises(ValueError, match="rows_per_file=0 should be >= 1"):
-        embed_clips({"a": tmp_path}, tmp_path / "out", rows_per_file=0)
-    with pytest.raises(ValueError, match="workers=0 should be >= 1"):
-        embed_clips({"a": tmp_path}, tmp_path / "out", workers=0)
