@@ -79,6 +79,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "samples_per_shard": _positive,
     "export": _choice("export"),
     "missing_media": _choice("missing_media"),
+    "bucket_by": st.lists(st.sampled_from(["resolution", "aspect_ratio", "duration"]), max_size=3),
     "missed_sample": st.integers(0, 1 << 40),
     "missed_limit": st.floats(0, 1),
     "balance_limit": st.floats(1, 1e300, exclude_min=True),

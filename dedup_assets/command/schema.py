@@ -46,7 +46,7 @@ _FORMS: dict[str, list[dict[str, Any]]] = {
     "n_clusters": [{"type": "integer", "minimum": 1}, _text(_INTEGERS[1]), {"const": AUTO}],
     "eps_thresholds": _list(_EPS, _EPS_NUMBER),
     "eps_to_extract": [_EPS_NUMBER, _text(f"^{_EPS}$")],
-    "rank_by": _list(r"[^,]+:(asc|desc)"),
+    "rank_by": _list(r"([^,]+:(asc|desc)|best_quality)"),
     "metadata_fields": _list(r"[^,]+"),
     "input_embeddings_path": [_text(_PATH)],
     "output_path": [_text(_PATH)],

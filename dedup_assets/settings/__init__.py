@@ -58,6 +58,9 @@ OF_READER = {"trust_remote_code"}
 """What only who runs a command may allow, or who keeps a project: never a spec or an output."""
 
 
+SPAN_COLUMNS = ("source_video", "span_start", "span_end")
+"""Which part of which video a clip is: columns of the embeddings that are made of videos."""
+
 SPLIT = "split"
 """Folder of an output that clips and embeddings go to where none is named."""
 
@@ -173,10 +176,20 @@ class Settings(dg.Model):
 
     @property
     def carried_columns(self) -> list[str]:
-        """Metadata columns that the fragments hold: asked for, or ranked by."""
+        """Metadata columns that the fragments hold: for the samples, or to rank by."""
         ranked = [column for column in self.ranking.columns if column not in OWN_COLUMNS]
-        columns = dict.fromkeys([*self.source.metadata_fields, *ranked])
-        return [c for c in columns if c not in (self.source.id_field, self.source.embedding_field)]
+        return self._but_id_and_embedding([*self.sample_columns, *ranked])
+
+    @property
+    def sample_columns(self) -> list[str]:
+        """Metadata columns that go into the samples of the shards."""
+        of_videos = SPAN_COLUMNS if self.begins_with_videos else ()
+        columns = [*self.source.metadata_fields, *of_videos, *self.shards.columns]
+        return self._but_id_and_embedding(columns)
+
+    def _but_id_and_embedding(self, columns: list[str]) -> list[str]:
+        aside = (self.source.id_field, self.source.embedding_field)
+        return [column for column in dict.fromkeys(columns) if column not in aside]
 
     def warnings(self) -> list[str]:
         """What to know before a run about the credentials; none of them is shown."""

@@ -84,6 +84,10 @@ class Clustering(Group):
         return value
 
 
+BEST_QUALITY = ("resolution:desc", "bit_rate:desc", "duration:desc")
+"""The columns are those of clips made of videos here, all but the last of the source video."""
+
+
 class Ranking(Group):
     """Which of a group of duplicates is kept."""
 
@@ -97,13 +101,16 @@ class Ranking(Group):
     )
     rank_by: list[str] = Field(
         default_factory=list,
-        description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc.",
+        description="Columns to rank by instead of which_to_keep, each COLUMN:asc or COLUMN:desc; "
+        f"best_quality stands for {' '.join(BEST_QUALITY)}.",
         examples=[["height:desc", "duration:desc"]],
     )
 
     @field_validator("rank_by")
     @classmethod
     def _directions(cls, values: list[str]) -> list[str]:
+        named = [BEST_QUALITY if value == "best_quality" else (value,) for value in values]
+        values = [value for specs in named for value in specs]
         for value in values:
             column, _, direction = value.rpartition(":")
             if not column or direction not in ("asc", "desc"):
@@ -148,6 +155,14 @@ class Thresholds(Group):
         return self
 
 
+BUCKET_COLUMNS = {
+    "resolution": ("width", "height"),
+    "aspect_ratio": ("width", "height"),
+    "duration": ("duration",),
+}
+"""Of each way to divide clips, the columns that it takes: pixels, and seconds."""
+
+
 class Shards(Group):
     """The curated clips."""
 
@@ -158,6 +173,23 @@ class Shards(Group):
     missing_media: Literal["fail", "skip"] = Field(
         default="fail", description="What to do with a kept clip without a media file."
     )
+    bucket_by: list[Literal["resolution", "aspect_ratio", "duration"]] = Field(
+        default_factory=list,
+        description="Put clips into folders by these, so that a batch is of one shape: the shorter "
+        "side (1080, 720, less), width by height, seconds (5, 10, 30). It takes the columns width, "
+        "height and duration.",
+        examples=[["resolution", "aspect_ratio"]],
+    )
+
+    @field_validator("bucket_by")
+    @classmethod
+    def _in_one_order(cls, values: list[str]) -> list[str]:
+        return [name for name in BUCKET_COLUMNS if name in values]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that `bucket_by` takes."""
+        return [column for name in self.bucket_by for column in BUCKET_COLUMNS[name]]
 
 
 class Compute(Group):

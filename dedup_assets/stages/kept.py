@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedup_assets.progress import track
+from dedup_assets.stages.buckets import bucket_folders
 from dedup_assets.stages.duplicates import is_removed
 from dedup_assets.state.commits import rejected_ids
 from dedup_assets.state.scores import score_frame
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.members import is_unusual
-from dedup_assets.store.tables import read_table
+from dedup_assets.store.tables import read_table, to_frame
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class Kept:
     """The kept clips of an eps.
 
     Attributes:
-        rows: in order of id: ``id, cluster, score`` (null without an earlier clip).
+        rows: in order of folder and id: ``id, cluster, score`` (null without an earlier clip).
+        folders: of each, the folder of its shard or file, if they are divided; else empty texts.
         carried: the columns that are carried along, row by row; in Arrow, which has all types.
         unusual: ids of the input, as text, that decide about media files of others, whether kept
             or not: see `is_unusual`.
     """
 
     rows: pl.DataFrame
+    folders: pl.Series
     carried: pa.Table
     unusual: pl.Series
 
@@ -68,13 +71,25 @@ def read_kept(snapshot: Snapshot, eps: str, *, media: bool) -> Kept:
         for ids in rejected_ids(snapshot.store, snapshot.groups):
             unusual.append(_unusual(pl.Series(pl.from_arrow(ids))))
     rows = pl.concat(parts)
-    order = rows[schemas.ID].arg_sort()
     others = pa.concat_tables(carried, promote_options="default") if carried else pa.table({})
+    folders = _folders(snapshot, rows, others)
+    by = pl.DataFrame({"folder": folders, "id": rows[schemas.ID]})
+    order = by.select(pl.arg_sort_by("folder", "id")).to_series()
     return Kept(
         rows[order],
+        folders[order],
         others.take(order.to_arrow()) if others.num_columns else others,
         pl.concat(unusual) if unusual else pl.Series(dtype=pl.String),
     )
+
+
+def _folders(snapshot: Snapshot, rows: pl.DataFrame, carried: pa.Table) -> pl.Series:
+    """The folder of each kept clip; empty texts where they are not divided."""
+    shards = snapshot.settings.shards
+    if not shards.bucket_by or not carried.num_columns:
+        return pl.Series([""]).new_from_index(0, rows.height)
+    needed = carried.select(list(dict.fromkeys(shards.columns)))
+    return bucket_folders(to_frame(needed), list(shards.bucket_by))
 
 
 def _unusual(ids: pl.Series) -> pl.Series:
@@ -84,7 +99,7 @@ def _unusual(ids: pl.Series) -> pl.Series:
 def _carried(snapshot: Snapshot, ids: pl.Series, key: str) -> pa.Table:
     """The columns that are carried along, of some ids of a partition key."""
     settings, store = snapshot.settings, snapshot.store
-    columns = [c for c in settings.source.metadata_fields if c in settings.carried_columns]
+    columns = settings.sample_columns
     names = [
         layout.fragment(cluster, fragment["fragment"])
         for cluster, fragments in snapshot.fragments([key]).items()

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -26,12 +25,13 @@ _FILES_OF_A_TASK = 1000
 
 @dataclass(frozen=True)
 class Sample:
-    """A kept clip: its `members`, and our JSON, which is one of them."""
+    """A kept clip: its `members`, our JSON, which is one of them, and the folder it goes to."""
 
     id: Any
     key: str
     members: Members
     record: bytes
+    folder: str = ""
 
     def read(self, media: Source) -> dict[str, bytes]:
         """The bytes of each member, by extension."""
@@ -43,9 +43,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Part:
-    """Some samples that are written together, such as those of a tar."""
+    """Some samples that are written together, such as those of a tar.
+
+    Attributes:
+        number: of the part among all.
+        tar: its number among those of its folder.
+        folder: below that of the set; empty where samples are not divided.
+    """
 
     number: int
+    tar: int
+    folder: str
     samples: list[Sample]
 
 
@@ -85,10 +93,16 @@ def parts(settings: Settings, samples: Iterator[Sample]) -> Iterator[Part]:
     """Cut samples into what is written together."""
     tars = settings.shards.export == "shards"
     size = settings.shards.samples_per_shard if tars else _FILES_OF_A_TASK
-    number = 0
-    while part := list(islice(samples, size)):
-        yield Part(number, part)
-        number += 1
+    number = tar = 0
+    part: list[Sample] = []
+    for sample in samples:
+        divided = bool(part) and sample.folder != part[0].folder
+        if divided or len(part) == size:
+            yield Part(number, tar, part[0].folder, part)
+            number, tar, part = number + 1, 0 if divided else tar + 1, []
+        part.append(sample)
+    if part:
+        yield Part(number, tar, part[0].folder, part)
 
 
 def pack(
@@ -118,7 +132,7 @@ def _write_tars(
     following: tuple[Any, dict[str, Any]] | None = next(entries, None)
     while following is not None:
         part = begun.popleft()
-        name = layout.shard(common.set_digest, part.number)
+        name = layout.shard(common.set_digest, part.tar, part.folder)
         rows: list[dict[str, Any]] = []
         with common.store.write(f"{layout.shards(common.eps)}/{name}") as file:
             # Owner, mode and time are fixed, so equal content gives equal bytes; the pax format
@@ -143,10 +157,9 @@ def _write_tars(
 def _write_media(
     common: Packing, tasks: Iterable[Part], advance: Advance
 ) -> Iterator[tuple[int, pa.Table]]:
-    folder = layout.media_folder(common.set_digest)
-
     def copy(sample: Sample) -> dict[str, Any]:
         data = sample.read(common.media)
+        folder = layout.media_folder(common.set_digest, sample.folder)
         for extension, content in data.items():
             name = f"{folder}/{sample.key}.{extension}"
             common.store.write_bytes(f"{layout.shards(common.eps)}/{name}", content)

@@ -238,6 +238,7 @@ class _ClipFiles:
                 name: json_values(carried[name].slice(start, _CLIPS_AT_ONCE))
                 for name in carried.column_names
             }
+            folders = self._kept.folders.slice(start, _CLIPS_AT_ONCE)
             for i, (id_, cluster, score) in enumerate(part.iter_rows()):
                 if not any(found[id_].values()):
                     continue
@@ -245,7 +246,8 @@ class _ClipFiles:
                 if columns:
                     record["metadata"] = {name: values[i] for name, values in columns.items()}
                 text = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-                yield Sample(id_, sample_key(id_), found[id_], text.encode())
+                key = sample_key(id_)
+                yield Sample(id_, key, found[id_], text.encode(), folders[i])
 
 
 def _index_of_ids(ids: pl.Series, schema: pa.Schema) -> pa.Table:
@@ -262,8 +264,9 @@ def _set_fingerprint(settings: Settings, listed: str, files: list[tuple[str, str
         listed,
         settings.shards.export,
         settings.shards.samples_per_shard,
-        settings.source.metadata_fields,
+        settings.sample_columns,
         files,
+        *([settings.shards.bucket_by] if settings.shards.bucket_by else []),
     )
 
 

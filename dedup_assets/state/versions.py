@@ -46,7 +46,7 @@ def _shards(settings: Settings) -> list[object]:
     shards, source = settings.shards, settings.source
     return [
         *(shards.export, shards.samples_per_shard, shards.missing_media),
-        *(source.metadata_fields, source.clips_path),
+        *(shards.bucket_by, settings.sample_columns, source.clips_path),
     ]
 
 

@@ -187,11 +187,11 @@ def missing_media(eps: str) -> str:
     return f"{shards(eps)}/missing.parquet"
 
 
-def shard(fingerprint: str, number: int) -> str:
+def shard(fingerprint: str, number: int, folder: str = "") -> str:
     """A tar, relative to `shards`; this is how the index names it."""
-    return f"{fingerprint}/{number:05d}.tar"
+    return "/".join(filter(None, (fingerprint, folder, f"{number:05d}.tar")))
 
 
-def media_folder(fingerprint: str) -> str:
-    """The folder of plain media files, relative to `shards`."""
-    return f"{fingerprint}/media"
+def media_folder(fingerprint: str, folder: str = "") -> str:
+    """A folder of plain media files, relative to `shards`."""
+    return "/".join(filter(None, (fingerprint, "media", folder)))

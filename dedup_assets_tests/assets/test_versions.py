@@ -59,6 +59,7 @@ DECIDED: dict[str, tuple[Any, set[str]]] = {
     "export": ("media", {"curated_shards"}),
     "samples_per_shard": (5, {"curated_shards"}),
     "missing_media": ("skip", {"curated_shards"}),
+    "bucket_by": (["duration"], {"embeddings", "curated_shards"}),
 }
 """Of each setting that decides a file, another value, and the assets that it decides."""
 

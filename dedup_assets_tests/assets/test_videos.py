@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
         fixed_stride_split_duration=1.0,
         fixed_stride_min_clip_length_s=0.5,
         n_clusters=2,
-        rank_by=["resolution:desc", "duration:desc"],
+        rank_by=["best_quality"],
         eps_thresholds=["0.05"],
         eps_to_extract="0.05",
     )
@@ -92,6 +92,7 @@ def test_from_videos_to_shards(settings: Settings, instance: dg.DagsterInstance)
     out = Path(settings.storage.output_path)
     clips = {path.stem for path in (out / "split/clips").iterdir()}
     assert len(clips) == 8
+    assert settings.ranking.rank_by == ["resolution:desc", "bit_rate:desc", "duration:desc"]
     index = pq.read_table(out / "shards/eps=0.05/index.parquet")
     assert set(index["id"].to_pylist()) <= clips
     assert list((out / "shards/eps=0.05").rglob("*.tar"))

@@ -12,7 +12,9 @@ import pytest
 import webdataset
 
 from dedup_assets.errors import InputError
-from dedup_assets.stages.shards import Curated
+from dedup_assets.stages.shards import Curated, shards_lacking, write_shards
+from dedup_assets.stages.verify import verify_shards
+from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.members import sample_key
 from dedup_assets.store.tables import read_table
@@ -49,12 +51,12 @@ def prepare(tmp_path: Path, ids: list[Any] = IDS, **options: Any) -> Any:
     return make_settings(tmp_path, **defaults | options)
 
 
-def shards_of(results: Results) -> list[Path]:
-    return sorted((Path(results.store.root) / layout.shards(EPS)).glob("*/*.tar"))
+def shards_of(results: Results, pattern: str = "*/*.tar") -> list[Path]:
+    return sorted((Path(results.store.root) / layout.shards(EPS)).glob(pattern))
 
 
-def read_back(results: Results) -> list[dict[str, Any]]:
-    urls = [str(path) for path in shards_of(results)]
+def read_back(results: Results, pattern: str = "*/*.tar") -> list[dict[str, Any]]:
+    urls = [str(path) for path in shards_of(results, pattern)]
     with warnings.catch_warnings():
         # The library leaves its files to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
@@ -329,3 +331,44 @@ def test_a_changed_clip_is_written_again(tmp_path: Path):
     curated: Curated = results.curated[EPS]
     assert not curated.reused
     assert next(s for s in read_back(results) if s["__key__"] == "v02")["mp4"] == b"another take"
+
+
+@pytest.mark.parametrize("export", ["shards", "media"])
+def test_clips_go_to_folders_by_their_shape(tmp_path: Path, export: str):
+    wide = [i % 3 == 0 for i in range(len(IDS))]
+    columns = {"width": [1920 if w else 480 for w in wide], "height": [1080] * len(IDS)}
+    config = prepare(
+        tmp_path,
+        columns=columns,
+        export=export,
+        bucket_by=["aspect_ratio", "resolution"],
+        samples_per_shard=2,
+    )
+    results = run_stages(config)
+    index = results.curated[EPS].index
+    folders = {
+        "resolution_1080/aspect_ratio_16_9": [i for i, w in zip(IDS, wide, strict=True) if w],
+        "resolution_lt_720/aspect_ratio_9_16": [i for i, w in zip(IDS, wide, strict=True) if not w],
+    }
+    for folder, ids in folders.items():
+        kept = [id_ for id_ in KEPT if id_ in ids]
+        rows = [row for row in index.to_pylist() if f"/{folder}" in row["shard"]]
+        assert [row["id"] for row in rows] == kept
+        if export == "shards":
+            names = [
+                f"{results.curated[EPS].fingerprint}/{folder}/{i // 2:05d}.tar" for i in range(9)
+            ]
+            assert [row["shard"] for row in rows] == names[: len(kept)]
+    assert index.num_rows == len(KEPT)
+    assert verify_shards(Snapshot(config, results.store), EPS).passed
+    assert write_shards(Snapshot(config, results.store), EPS).reused
+    assert shards_lacking(Snapshot(config, results.store), EPS) == ""
+    if export == "shards":
+        samples = read_back(results, "**/*.tar")
+        assert sorted(s["__key__"] for s in samples) == KEPT
+        assert json.loads(samples[0]["json"])["metadata"] == {"width": 1920, "height": 1080}
+
+
+def test_shapes_need_their_columns(tmp_path: Path):
+    with pytest.raises(InputError, match="width"):
+        run_stages(prepare(tmp_path, bucket_by=["aspect_ratio"]))
