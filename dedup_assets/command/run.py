@@ -120,7 +120,9 @@ def _split(settings: Settings, console: Console, options: RunOptions, report: Re
         if work:
             show_plan(console, work)
             _execute(settings, instance, work, console, options, report)
-    show_failures(console, Splitting(settings))
+    common = Splitting(settings)
+    common.store.sweep()  # of a run that was killed, also where none was started now
+    show_failures(console, common)
 
 
 def _run(

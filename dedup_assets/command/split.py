@@ -55,6 +55,7 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
         write_list(common, listed)
         outcomes = split(common, engine_of(settings), planned.todo)
         parts = collect(common, listed)
+        common.store.sweep()
     now = sum(outcome.reason is None for outcome in outcomes)
     _show(console, common, len(listed.videos), now, list(parts.values()))
     return 0

@@ -25,7 +25,7 @@ def main() -> int:
         default=[v.name for v in VARIANTS],
         help="fresh: an empty output; changed: one that a run with other settings has filled; "
         "spilled: rows beyond the memory budget; back: a finished one in which runs with other "
-        "settings are killed. Default: all, in turn.",
+        "settings are killed; videos: from videos on. Default: all, in turn.",
     )
     arguments = parser.parse_args()
     variants = tuple(v for v in VARIANTS if v.name in arguments.variants)

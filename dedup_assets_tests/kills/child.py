@@ -185,22 +185,25 @@ def watch_files(moments: Moments) -> None:
 
 
 def watch_phases(moments: Moments) -> None:
-    import dedup_assets.assets  # all modules of assets, which have `stage` by name
+    import dedup_assets.assets  # all modules of assets, which have the stages by name
     from dedup_assets.assets import common
     from dedup_assets.command import run
 
-    stage = common.stage
+    def watched(stage: Any) -> Any:
+        @contextmanager
+        def watched_stage(context: Any, settings: Any) -> Iterator[Any]:
+            name = context.asset_key.path[-1]
+            moments.enter(f"{name} {context.partition_key}" if name in BY_EPS else name)
+            with stage(context, settings) as found:
+                yield found
 
-    @contextmanager
-    def watched_stage(context: Any, settings: Any) -> Iterator[Any]:
-        name = context.asset_key.path[-1]
-        moments.enter(f"{name} {context.partition_key}" if name in BY_EPS else name)
-        with stage(context, settings) as store:
-            yield store
+        return watched_stage
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{dedup_assets.assets.__name__}.") and hasattr(module, "stage"):
-            module.stage = watched_stage  # type: ignore[attr-defined]
+    for stage in ("stage", "video_stage"):
+        replaced = watched(getattr(common, stage))
+        for name, module in list(sys.modules.items()):
+            if name.startswith(f"{dedup_assets.assets.__name__}.") and hasattr(module, stage):
+                setattr(module, stage, replaced)
     for function, phase in (
         ("use_instance", INSTANCE),
         ("write_settings", SETTINGS),

@@ -19,6 +19,7 @@ from dedup_assets.demo.writer import open_video
 from dedup_assets_tests.command.helpers import clean_environment
 from dedup_assets_tests.rows import with_duplicates
 from dedup_assets_tests.s3 import KEY, SECRET, S3Server
+from dedup_assets_tests.video.movies import regular
 
 HIDDEN = (".dagster/", ".locks/", ".tmp/")
 BUCKET = "kills"
@@ -88,7 +89,7 @@ class Local:
         base = self.root / output
         for path in sorted(base.rglob("*")):
             name = str(path.relative_to(base))
-            if path.is_file() and not name.startswith(HIDDEN):
+            if path.is_file() and not is_hidden(name):
                 data = comparable(name, path.read_bytes(), self.url(output))
                 found[name] = Found(digest(data), str(path.stat().st_mtime_ns))
         return found
@@ -101,7 +102,9 @@ class Local:
 
     def leftovers(self, output: str) -> list[str]:
         base = self.root / output
-        hidden = [base / ".tmp", *(base / ".tmp").rglob("*"), *base.glob(".*/*new")]
+        hidden = [*base.glob(".*/*new")]
+        for folder in (base / ".tmp", base / "split/.tmp"):
+            hidden += [folder, *folder.rglob("*")]
         return [str(p.relative_to(base)) for p in hidden if p.exists()]
 
     def instance(self, output: str) -> Path:
@@ -153,7 +156,7 @@ class Remote:
         for page in pages.paginate(Bucket=self.server.bucket, Prefix=f"{output}/"):
             for entry in page.get("Contents", ()):
                 name = entry["Key"].removeprefix(f"{output}/")
-                if not name.startswith(HIDDEN):
+                if not is_hidden(name):
                     data = comparable(name, self.server.get(entry["Key"]), self.url(output))
                     found[name] = Found(digest(data), str(entry["LastModified"]))
         return found
@@ -182,9 +185,14 @@ def rename_in_settings(place: Place, source: str, target: str) -> None:
     place.write(f"{target}/settings.json", renamed)
 
 
+def is_hidden(name: str) -> bool:
+    return name.removeprefix("split/").startswith(HIDDEN)
+
+
 def comparable(name: str, data: bytes, output: str) -> bytes:
     """The bytes of a file, without the one thing that depends on the name of the output."""
-    return data.replace(output.encode(), b"OUTPUT") if name == "settings.json" else data
+    names_it = name == "settings.json" or name.startswith("split/metas/")
+    return data.replace(output.encode(), b"OUTPUT") if names_it else data
 
 
 def digest(data: bytes) -> str:
@@ -242,6 +250,15 @@ def make_clips(place: Place, scratch: Path, rows: int) -> None:
     for number, id_ in enumerate(clip_ids(rows)):
         (folder / f"{id_}.mp4").write_bytes(videos[number % CLIP_FILES])
     place.put(folder, "clips")
+
+
+def make_videos(place: Place, scratch: Path) -> None:
+    """Eight videos of two or three seconds."""
+    folder = scratch / "videos"
+    folder.mkdir()
+    for number in range(8):
+        regular(folder / f"{number}.mp4", 60 + 4 * number)
+    place.put(folder, "videos")
 
 
 def clip_ids(rows: int) -> list[str]:

@@ -15,10 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dedup_assets.graph import EMBEDDINGS
+from dedup_assets.graph import EMBEDDINGS, SPLITTING
 from dedup_assets.store import layout
 from dedup_assets_tests.kills.child import INSTANCE, OPENING, PLAN, SETTINGS, START, Plan
-from dedup_assets_tests.kills.places import Found, Place, make_clips, make_inputs, table_rows
+from dedup_assets_tests.kills.places import (
+    Found,
+    Place,
+    make_clips,
+    make_inputs,
+    make_videos,
+    table_rows,
+)
 
 CLUSTERS = 6
 EPS = ("0.001", "0.05")
@@ -27,7 +34,7 @@ ASSETS = (
     *(f"duplicate_ids {EPS[0]}", f"duplicate_ids {EPS[1]}", f"curated_shards {EPS[1]}"),
 )
 BEFORE = (START, INSTANCE, SETTINGS, OPENING)
-PHASES = (*BEFORE, *ASSETS)
+PHASES = (*BEFORE, *SPLITTING, *ASSETS)
 LONGEST_S = 120
 BY_TIME = 0.3
 """Share of the kills that come from outside, at a time, and not at a moment of the code."""
@@ -42,7 +49,7 @@ class Variant:
     """What is run, and over what.
 
     Attributes:
-        inputs: folder of the embeddings.
+        inputs: folder of the embeddings, or of the videos.
         flags: of the command, beyond those that all have.
         before: flags of a run that has finished there earlier, if any.
         killed: flags of the runs that are killed, where they are other ones than of the last run.
@@ -56,6 +63,10 @@ class Variant:
     killed: tuple[str, ...] | None = None
     part_bytes: int = 3 << 10
 
+    @property
+    def of_videos(self) -> bool:
+        return self.inputs == "videos"
+
 
 SMALL = ("--n-clusters", str(CLUSTERS), "--files-per-partition", "1", "--samples-per-shard", "50")
 LARGE = ("--n-clusters", str(CLUSTERS), "--files-per-partition", "2", "--memory-budget", "16MiB")
@@ -67,7 +78,9 @@ FRESH = Variant("fresh", "small", SMALL)
 CHANGED = Variant("changed", "small", SMALL, OTHER)
 BACK = Variant("back", "small", SMALL, SMALL, killed=OTHER)
 SPILLED = Variant("spilled", "large", LARGE, part_bytes=256 << 10)
-VARIANTS = (FRESH, CHANGED, SPILLED, BACK)
+SECONDS = ("--fixed-stride-split-duration", "1", "--fixed-stride-min-clip-length-s", "0.5")
+VIDEOS = Variant("videos", "videos", (*SECONDS, *SMALL))
+VARIANTS = (FRESH, CHANGED, SPILLED, BACK, VIDEOS)
 
 
 @dataclass(frozen=True)
@@ -156,10 +169,15 @@ class Harness:
 
     def command(self, variant: Variant, output: str, flags: tuple[str, ...] = ()) -> list[str]:
         return [
-            *("run", "--input-embeddings-path", self.place.url(variant.inputs)),
+            *("run", "--video-dir" if variant.of_videos else "--input-embeddings-path"),
+            self.place.url(variant.inputs),
             *("--output-path", self.place.url(output), "--device", "cpu"),
             *("--eps-thresholds", *EPS, *(flags or variant.flags)),
-            *(() if variant is SPILLED else ("--clips-path", self.place.url("clips"))),
+            *(
+                ()
+                if variant is SPILLED or variant.of_videos
+                else ("--clips-path", self.place.url("clips"))
+            ),
             *("--eps-to-extract", EPS[1]),
         ]
 
@@ -216,6 +234,8 @@ class Harness:
             return self._known[variant.name]
         if variant is SPILLED:
             make_inputs(self.place, self._scratch, "large", 24_000, 256)
+        if variant.of_videos:
+            make_videos(self.place, self._scratch)
         output = f"expected-{variant.name}"
         before: dict[str, Found] = {}
         if variant.before is not None:
@@ -231,12 +251,13 @@ class Harness:
         times[0] = (START, began)
         seconds = {p: end - at for (p, at), (_, end) in pairwise(times)}
         counts = outcome.journal[-1]["counts"]
-        files = self.place.look(output)
+        files = self._look(variant, output)
         if variant.killed is not None:  # and then back to what was there before
             files, before = before, files
         known = Undisturbed(files, counts, seconds, before)
         current = set() if variant.before is None else {EMBEDDINGS}  # which no run goes through
-        assert set(PHASES) - set(seconds) <= current, set(PHASES) - set(seconds)
+        expected = set(PHASES) - (set() if variant.of_videos else set(SPLITTING))
+        assert expected - set(seconds) <= current, expected - set(seconds)
         self._known[variant.name] = known
         return known
 
@@ -272,24 +293,43 @@ class Harness:
             result.moments[outcome.moment.partition(",")[0]] += 1
             where = f"round {result.rounds}, {variant.name}, killed at {outcome.phase}"
             self._say(f"{where}: {outcome.moment}")
-            for line in torn(self.place.look(output), known):
+            for line in torn(self._look(variant, output), known):
                 self._differ(result, outcome.phase, f"after the kill {line}")
         at = outcome.phase
-        left = self.place.look(output)
+        left = self._look(variant, output)
         commits = {n: table_rows(self.place.read(f"{output}/{n}")) for n in left if is_commit(n)}
         resumed = self.run(variant, output)
         if resumed.code != 0:
             self._differ(result, at, f"exit code {resumed.code}: {resumed.err}")
             return
-        now = self.place.look(output)
+        now = self._look(variant, output)
         for line in [
             *compare(now, known.files),
             *(f"left over: {name}" for name in self.place.leftovers(output)),
             *rewritten(left, now, commits, known.files),
             *instance_problems(self.place.instance(output), self.place.instance("expected-fresh")),
-            *self._recomputed(left, known.files, resumed.out, result),
+            *(
+                []
+                if variant.of_videos
+                else self._recomputed(left, known.files, resumed.out, result)
+            ),
         ]:
             self._differ(result, at, line)
+
+    def _look(self, variant: Variant, output: str) -> dict[str, Found]:
+        """The files of an output that every undisturbed run writes alike.
+
+        Where the input is made by the run, its times are in what the ledgers are made from, and so
+        in the names of fragments and sets of shards.
+        """
+        found = self.place.look(output)
+        if not variant.of_videos:
+            return found
+        return {
+            Path(name).name if name.endswith(".tar") else name: file
+            for name, file in found.items()
+            if name.startswith("split/") or name.endswith((".csv", ".tar"))
+        }
 
     def _recomputed(
         self, left: dict[str, Found], files: dict[str, Found], out: str, result: Result
@@ -313,7 +353,7 @@ def phases_in_turn(rng: random.Random) -> Any:
     """Phases without end: each asset as often as the other ones, the rest less often."""
     number = 0
     while True:
-        turn = [*ASSETS, INSTANCE, (START, SETTINGS, OPENING)[number % 3]]
+        turn = [*SPLITTING, *ASSETS, INSTANCE, (START, SETTINGS, OPENING)[number % 3]]
         rng.shuffle(turn)
         yield from turn
         number += 1
