@@ -1,6 +1,9 @@
 """A dataset that begins with videos: its assets, what is planned, and what starts a run."""
 
+import json
 import os
+import tarfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +11,21 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 
 from dedup_assets.assets.common import asset_key
 from dedup_assets.component import build_definitions
 from dedup_assets.graph import EMBEDDINGS, READS
+from dedup_assets.partitions import eps_partitions_name
 from dedup_assets.runs import AUTOMATIC, RANGE_END, RANGE_START, all_videos_tags, splitting_job_name
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import plan_splitting, plan_work
+from dedup_assets.store import processed
 from dedup_assets.store.locks import WHOLE, writing
-from dedup_assets_tests.assets.helpers import run_curation, run_scoring
+from dedup_assets_tests.assets.daemon import LAUNCHER, daemon_over
+from dedup_assets_tests.assets.helpers import open_instance, run_curation, run_scoring
 from dedup_assets_tests.conftest import bytes_of
+from dedup_assets_tests.s3 import KEY, SECRET, S3Server
 from dedup_assets_tests.test_sensors import Ticks
 from dedup_assets_tests.video.movies import regular
 
@@ -245,3 +253,86 @@ def test_what_is_written_lies_apart_from_what_is_read(
 def test_embeddings_depend_on_the_clips_alone(settings: Settings) -> None:
     assert settings.reads(EMBEDDINGS) == ("clip_embeddings",)
     assert settings.replace(video_dir=None).reads(EMBEDDINGS) == ()
+
+
+def test_on_s3_from_videos_to_shards(
+    settings: Settings, instance: dg.DagsterInstance, s3: S3Server
+) -> None:
+    for path in sorted(Path(settings.videos.video_dir or "").iterdir()):
+        s3.put(f"videos/{path.name}", path.read_bytes())
+    remote = settings.replace(video_dir=s3.url("videos"), output_path=s3.url("output"))
+    assert run_splitting(remote, instance).success
+    assert run_scoring(remote, instance).success
+    assert run_curation(remote, instance, "0.05").success
+    assert planned(remote) == {}
+    names = s3.names("output/")
+    assert sum(name.startswith("output/split/clips/") for name in names) == 8
+    assert any(name.endswith(".tar") for name in names)
+
+
+def test_clips_are_read_as_they_are_written(
+    settings: Settings, instance: dg.DagsterInstance, s3: S3Server
+) -> None:
+    """Videos on a disk, and the output in a store that only the output's access reaches."""
+    options = {"key": KEY, "secret": SECRET, "client_kwargs": {"endpoint_url": s3.endpoint}}
+    remote = settings.replace(
+        output_path=s3.url("other"),
+        output_storage_options=options,
+        input_s3_endpoint_url="http://127.0.0.1:9",
+        storage_retries=0,
+    )
+    assert run_splitting(remote, instance).success
+    assert run_scoring(remote, instance).success
+    assert run_curation(remote, instance, "0.05").success
+
+
+def test_samples_say_which_part_of_which_video_they_are(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    settings = settings.replace(bucket_by=["resolution", "duration"])
+    assert run_splitting(settings, instance).success
+    assert run_scoring(settings, instance).success
+    assert run_curation(settings, instance, "0.05").success
+    shards = Path(settings.storage.output_path) / "shards/eps=0.05"
+    (tar,) = shards.rglob("*.tar")
+    assert tar.parent.relative_to(tar.parents[2]) == Path("resolution_lt_720/duration_0_5")
+    with tarfile.open(tar) as members:
+        records = [json.load(members.extractfile(m)) for m in members if m.name.endswith(".json")]
+    assert records
+    for record in records:
+        metadata = record["metadata"]
+        assert Path(metadata["source_video"]).parent == Path(settings.videos.video_dir or "")
+        assert 0 <= metadata["span_start"] < metadata["span_end"] <= 3
+
+
+@pytest.mark.filterwarnings(
+    # Dagster's daemon calls what Dagster itself has deprecated.
+    "ignore:.* is deprecated and will be removed in 2.0:DeprecationWarning"
+)
+@pytest.mark.parametrize("keys", [None, ["03", "04"]])
+def test_a_backfill_as_the_ui_launches_it(
+    settings: Settings, tmp_path: Path, keys: list[str] | None
+) -> None:
+    """Of everything, or of some partitions of the videos."""
+    with (
+        open_instance(tmp_path / "dagster", LAUNCHER) as instance,
+        daemon_over(settings, instance) as daemon,
+    ):
+        instance.add_dynamic_partitions(eps_partitions_name(settings), ["0.05"])
+        if keys is not None:
+            assert run_splitting(settings, instance, ["videos"]).success
+        of_videos = ["clips", "clip_embeddings"]
+        done = daemon.backfill(settings.assets_made if keys is None else of_videos, keys)
+        assert done.status == BulkActionStatus.COMPLETED_SUCCESS
+        made = {
+            name: instance.get_materialized_partitions(asset_key(settings, name))
+            for name in of_videos
+        }
+        expected = set(processed.KEY_NAMES if keys is None else keys)
+        assert made == dict.fromkeys(of_videos, expected)
+        by_asset = Counter(
+            key.path[-1] for run in daemon.runs(done) for key in run.asset_selection or ()
+        )
+        assert set(by_asset.values()) == {1}, "one run for all keys of an asset"
+    if keys is None:
+        assert planned(settings) == {}
