@@ -162,8 +162,8 @@ def build_sensors(settings: Settings, jobs: list[Any], curation: Any) -> list[dg
         )
 
     sensors: list[dg.SensorDefinition] = [new_files, each_eps, upkeep]
-    if settings.begins_with_videos:
-        sensors.append(after_splitting)
+    if settings.begins_with_videos and settings.automation.mode != "eager":
+        sensors.append(after_splitting)  # there a condition does
     if settings.automation.mode == "eager":
         sensors.append(
             dg.AutomationConditionSensorDefinition(

@@ -336,3 +336,37 @@ def test_a_backfill_as_the_ui_launches_it(
         assert set(by_asset.values()) == {1}, "one run for all keys of an asset"
     if keys is None:
         assert planned(settings) == {}
+
+
+@pytest.mark.filterwarnings("ignore:Parameter .* is currently in beta")
+def test_conditions_follow_from_new_videos_to_the_histogram(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """Once each; the sensor starts the first part, and nothing else follows it."""
+    eager = settings.replace(mode="eager")
+    definitions = build_definitions(eager)
+    names = {sensor.name for sensor in definitions.sensors or ()}
+    assert {"films_new_files", "films_conditions"} <= names
+    assert "films_after_splitting" not in names
+    cursor = None
+
+    def requested() -> dict[str, int]:
+        nonlocal cursor
+        result = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor)
+        cursor = result.cursor
+        counts = {found.key.path[-1]: found.true_subset.size for found in result.results}
+        return {name: count for name, count in counts.items() if count}
+
+    assert requested() == {}
+    for _ in range(2):
+        assert run_splitting(eager, instance).success
+        for step in (
+            {"embeddings": 1, "centroids": 1},
+            {"cluster_partitions": 1, "pairwise_scores": 1},
+            {"missed_by_clustering": 1, "similarity_histogram": 1},
+        ):
+            found = requested()
+            assert found.keys() == step.keys()
+            assert requested() == {}
+            assert run_scoring(eager, instance, only=list(step)).success
+        assert requested() == {}
