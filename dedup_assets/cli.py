@@ -225,16 +225,18 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
         return resolve_clusters(settings, _budget(job.time_budget), console, anew=job.refit)
 
+    complete = choose if job.choose_clusters else None
     if arguments.plan:
         from dedup_assets.command.plan import plan_only
 
-        settings = choose(job.settings) if job.choose_clusters else job.settings
-        return plan_only(settings, console, refit=job.refit, as_json=arguments.json)
+        return plan_only(
+            job.settings, console, refit=job.refit, as_json=arguments.json, complete=complete
+        )
     return run_and_report(
         job.settings,
         console,
         RunOptions(job.verbose, job.refit, job.replace_shards, job.output_zip, location),
-        complete=choose if job.choose_clusters else None,
+        complete=complete,
     )
 
 

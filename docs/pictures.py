@@ -40,7 +40,7 @@ MOST_BYTES = 150_000
 DATASET = "films"
 EPS = "0.05"
 CLUSTERS = 12
-ROWS = (0, 120, 150, 180, 220, 264)
+ROWS = (0, 120, 145, 170, 205, 246)
 """How many rows of the demo have been delivered before and after each day."""
 
 MIDDLE = """((text, nth) => {
@@ -213,7 +213,8 @@ def command(*arguments: object) -> None:
 def deliver(folder: Path) -> Path:
     """Deduplicate the demo's clips as if they had come day by day; returns the output folder."""
     command("demo", folder)
-    rows = pl.read_parquet(folder / "embeddings/part-*.parquet").sort("id")
+    split = folder / "output/split"
+    rows = pl.read_parquet(split / "perceptual_embd_parquet/part-*.parquet").sort("id")
     days, output = folder / "days", folder / DATASET
     for made in (days, output):
         shutil.rmtree(made, ignore_errors=True)
@@ -221,7 +222,7 @@ def deliver(folder: Path) -> Path:
     for day, (start, end) in enumerate(itertools.pairwise(ROWS)):
         rows[start:end].write_parquet(days / f"day-{day}.parquet")
         command(
-            *("run", "--input-embeddings-path", days, "--clips-path", folder / "clips"),
+            *("run", "--input-embeddings-path", days, "--clips-path", split / "clips"),
             *("--output-path", output, "--dataset", DATASET, "--n-clusters", CLUSTERS),
             *("--eps-thresholds", 0.01, EPS, "--eps-to-extract", EPS),
         )

@@ -1,6 +1,8 @@
 """What ``dedup-assets run`` starts: what has to be made, and what Dagster does not know of."""
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import dagster as dg
@@ -12,7 +14,7 @@ from dedup_assets.assets.common import asset_key
 from dedup_assets.checks import BLOCKING
 from dedup_assets.command.instance import has_instance, open_instance, use_instance
 from dedup_assets.command.settings_file import check_output
-from dedup_assets.graph import PARTITIONED, SPLITTING
+from dedup_assets.graph import PARTITIONED, SCORING, SPLITTING
 from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_splitting, plan_work
@@ -37,16 +39,32 @@ def show_plan(console: Console, work: list[Work]) -> None:
         console.print("everything is current; there is nothing to do", soft_wrap=True)
 
 
-def plan_only(settings: Settings, console: Console, *, refit: bool, as_json: bool) -> int:
-    """Print what a run would make, and make nothing. Returns what `print_plan` does."""
+def plan_only(
+    settings: Settings,
+    console: Console,
+    *,
+    refit: bool,
+    as_json: bool,
+    complete: Callable[[Settings], Settings] | None = None,
+) -> int:
+    """Print what a run would make, and make nothing. Returns what `print_plan` does.
+
+    ``complete`` chooses what the settings leave open; that takes the embeddings.
+    """
     check_output(settings)
     store = settings.storage.open_output()
-    if has_instance(settings.storage.output_path):
-        use_instance(settings.storage.output_path)
-        with open_instance() as instance:
-            work = plan_run(settings, store, instance, refit=refit)
-    else:
-        work = plan_run(settings, store, None, refit=refit)
+    with ExitStack() as opened:
+        instance = None
+        if has_instance(settings.storage.output_path):
+            use_instance(settings.storage.output_path)
+            instance = opened.enter_context(open_instance())
+        if complete is not None:
+            if first := plan_videos(settings, store, instance):
+                reason = "follows clip_embeddings, after which n_clusters is chosen"
+                later = [Work(name, reason) for name in SCORING]
+                return print_plan(console, [*first, *later], as_json=as_json)
+            settings = complete(settings)
+        work = plan_run(settings, store, instance, refit=refit)
     return print_plan(console, work, as_json=as_json)
 
 

@@ -70,3 +70,58 @@ def test_every_setting_of_videos_has_a_flag(tmp_path: Path):
     said = command("split", "--help", cwd=tmp_path).stdout
     for name in Videos.model_fields:
         assert f"--{name.replace('_', '-')}" in said or f"--no-{name.replace('_', '-')}" in said
+
+
+def test_run_goes_from_videos_to_shards_and_then_has_nothing_to_do(folder: Path):
+    flags = ("--video-dir", "videos", "--output-path", "out", *SHORT, "--eps-to-extract", "0.01")
+    plan = ("run", *flags, "--n-clusters", "auto", "--plan")
+    before = command(*plan, cwd=folder)
+    assert before.returncode == 3, before.stderr
+    assert "clips (16 of 16 keys): follows videos" in before.stdout
+    assert "centroids: follows clip_embeddings, after which n_clusters is chosen" in before.stdout
+    done = command("run", *flags, "--n-clusters", "auto", "--rank-by", "best_quality", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert list((folder / "out/shards/eps=0.01").rglob("*.tar"))
+    assert len(list((folder / "out/split/clips").iterdir())) == 5
+    after = command(*plan, "--rank-by", "best_quality", cwd=folder)
+    assert (after.returncode, after.stderr) == (0, "")
+    assert "everything is current" in after.stdout
+    moved = (folder / "out").rename(folder / "moved")
+    shown = command("scaffold", "moved", cwd=folder)
+    assert f"video_dir: {folder / 'videos'}" in shown.stdout
+    assert command("verify", str(moved), cwd=folder).returncode == 0
+
+
+def test_clips_elsewhere_are_an_input_to_who_opens_the_output(folder: Path):
+    flags = ("--video-dir", "videos", "--output-clip-path", "clips", "--output-path", "out")
+    done = command("run", *flags, *SHORT, "--n-clusters", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    shown = command("scaffold", "out", cwd=folder).stdout
+    assert f"input_embeddings_path: {folder / 'clips'}" in shown
+    assert "video" not in shown
+    again = command("run", *flags, *SHORT, "--n-clusters", "1", "--plan", cwd=folder)
+    assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (("--input-embeddings-path", "in"), 2, "exclude each other; give one"),
+        (("--output-path", "videos/out"), 2, "--output-path"),
+        (("--output-clip-path", "videos/clips"), 2, "--output-clip-path"),
+        (("--fixed-stride-split-duration", "x"), 2, "--fixed-stride-split-duration"),
+        (("--transcode-encoder", "nothing"), 1, "present: libx264"),
+        (("--embedding-algorithm", "nothing"), 1, "should be one of perceptual"),
+        (("--bucket-by", "colour"), 2, "--bucket-by"),
+    ],
+)
+def test_wrong_arguments_of_a_run_are_one_line(
+    folder: Path, flags: tuple[str, ...], code: int, said: str
+):
+    given = ("run", "--video-dir", "videos", "--n-clusters", "1", *SHORT)
+    out = () if "--output-path" in flags else ("--output-path", "out")
+    made = command(*given, *out, *flags, cwd=folder)
+    assert made.returncode == code
+    line = made.stderr.splitlines()[-1]
+    assert said in line
+    assert len(made.stderr.splitlines()) == 1
