@@ -52,13 +52,16 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("page", "number"), [(PAGE, 0), (PAGE, 1), (ROOT / "README.md", 0)], ids=str
+    ("page", "number"),
+    [(PAGE, 0), (PAGE, 1), (ROOT / "README.md", 0), (ROOT / "docs/videos.md", 0)],
+    ids=str,
 )
 def test_yaml_of_the_docs_loads(load: Any, page: Path, number: int) -> None:
     found = components(page)
     definitions = load(found[number])
     specs = {spec.key.path[-1]: spec for spec in definitions.resolve_all_asset_specs()}
     assert {"embeddings", "curated_shards"} <= specs.keys()
+    assert ("clips" in specs) == (page.name == "videos.md")
     if "post_processing" in found[number]:
         assert specs["embeddings"].metadata["cost_centre"] == "films"
         assert {s.group_name for s in specs.values()} == {"curation"}

@@ -231,8 +231,9 @@ def deliver(folder: Path) -> Path:
 
 def take_lineage(browser: Browser, ui: Ui) -> Image.Image:
     group = "locations/__repository__@dedup_assets/asset-groups/demo/lineage"
-    browser.open(f"{ui.url}/{group}", "4 / 4 Passed", width=1660, height=1250)
-    return browser.take().crop((110, 260, 1610, 1110))
+    # So wide that the graph is shown in full, and not as names alone.
+    browser.open(f"{ui.url}/{group}", "4 / 4 Passed", width=2700, height=1300)
+    return browser.take().crop((110, 190, 2660, 1220))
 
 
 def take_histogram(browser: Browser, ui: Ui) -> Image.Image:
