@@ -1,5 +1,6 @@
 """Windows of TransNetV2, and which files are taken for it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,6 @@ def test_another_network_is_refused(tmp_path: Path):
 
 def test_an_absent_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "transnetv2.onnx").write_bytes(b"")
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(SceneError, match=r"pip install 'dedup-assets\[transnetv2\]'"):
         TransNetV2(tmp_path).check()
