@@ -79,12 +79,14 @@ def check_cutting(common: Splitting, todo: list[Video]) -> None:
     Raises:
         ClipError: the encoder is not there.
         EmbedError: the model cannot be loaded; on other machines that is found out by their tasks.
+        SceneError: what finds scenes cannot be loaded; on other machines likewise.
     """
     if not todo:
         return
     if not common.videos.copy_video:
         check_encoder(common.videos.transcode_encoder)
     if common.settings.compute.engine == "local":
+        _ = common.splitting
         _ = common.embedder
 
 

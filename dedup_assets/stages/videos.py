@@ -15,9 +15,13 @@ from dedup_assets.store.filesystem import Store, size_of
 from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.processed import Record, record_of
 from dedup_assets.store.tables import read_info, read_table, write_table
+from dedup_assets.video.content import ContentCuts
 from dedup_assets.video.cut import Cutting
+from dedup_assets.video.detectors import Detector, SceneCuts
 from dedup_assets.video.embed import Embedder, make_embedder, output_folder
+from dedup_assets.video.scenes import SceneRules
 from dedup_assets.video.spans import FixedStride
+from dedup_assets.video.transnet import TransNetV2
 
 VERSION = 1
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".wmv")
@@ -103,15 +107,41 @@ class Splitting(Common):
         )
 
     @cached_property
+    def splitting(self) -> FixedStride | SceneCuts:
+        """How clips are chosen, checked to have what it needs.
+
+        Raises:
+            SceneError: a package or the model of scene cuts is missing.
+        """
+        videos = self.videos
+        if videos.splitting_algorithm == "fixed_stride":
+            return FixedStride(
+                videos.fixed_stride_split_duration,
+                videos.fixed_stride_split_stride,
+                videos.fixed_stride_min_clip_length_s,
+            )
+        rules = SceneRules(
+            videos.transnetv2_min_length_s,
+            videos.transnetv2_min_length_frames,
+            videos.transnetv2_max_length_s,
+            videos.transnetv2_max_length_mode,
+            videos.transnetv2_crop_s,
+        )
+        detector: Detector = ContentCuts(videos.content_threshold)
+        if videos.splitting_algorithm == "transnetv2":
+            folder = videos.splitting_model_dir
+            detector = TransNetV2(
+                None if folder is None else Path(folder), videos.transnetv2_threshold
+            )
+        detector.check()
+        return SceneCuts(detector, rules)
+
+    @cached_property
     def cutting(self) -> Cutting:
         """How videos are cut, and what of each clip is prepared for the model."""
         videos, embedder = self.videos, self.embedder
         return Cutting(
-            FixedStride(
-                videos.fixed_stride_split_duration,
-                videos.fixed_stride_split_stride,
-                videos.fixed_stride_min_clip_length_s,
-            ),
+            self.splitting,
             encoder=videos.transcode_encoder,
             bit_rate=videos.transcode_bitrate,
             copy=videos.copy_video,

@@ -1,4 +1,7 @@
-"""Cut a video into clips and sample their frames, decoding each frame once."""
+"""Cut a video into clips and sample their frames, decoding each frame once.
+
+Scenes are found before, in a pass of its own over the same frames.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup_assets.video.detectors import SceneCuts
 from dedup_assets.video.encoders import DEFAULT_ENCODER
 from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride, Span
@@ -22,7 +26,7 @@ class Cutting:
     variable rate, stand upright, and have even sizes (an odd side loses one row or column).
     """
 
-    splitting: FixedStride
+    splitting: FixedStride | SceneCuts
     encoder: str = DEFAULT_ENCODER
     bit_rate: int = 4_000_000
     """The aim for the video, in bits per second."""

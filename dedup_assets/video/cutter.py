@@ -15,11 +15,14 @@ from av.video.stream import VideoStream
 from dedup_assets.video import reading
 from dedup_assets.video.audio import Sound
 from dedup_assets.video.cut import Clip, Cutting, SplitVideo, VideoFacts
+from dedup_assets.video.detection import find_scenes
 from dedup_assets.video.encoders import Encoder, check_encoder
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.open_clip import OpenClip
 from dedup_assets.video.pictures import Upright
 from dedup_assets.video.plan import ClipPlan, Timeline, plan_clips
+from dedup_assets.video.scenes import spans_of
+from dedup_assets.video.spans import FixedStride, Span
 
 #: Video codecs that an mp4 can take over unchanged.
 COPIED = ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg")
@@ -42,7 +45,8 @@ class Cutter:
         cutting = self._cutting
         encoder = None if cutting.copy else check_encoder(cutting.encoder)
         timeline = reading.read_timeline(self._path, self._on_frame)
-        plans = plan_clips(timeline, cutting.splitting, cutting.sampling, on_keys=cutting.copy)
+        spans = self._spans(timeline)
+        plans = plan_clips(timeline, spans, cutting.sampling, on_keys=cutting.copy)
         try:
             with reading.opened(self._path) as container, ExitStack() as files:
                 self._run(container, files, timeline, plans, encoder)
@@ -51,6 +55,15 @@ class Cutter:
                 self._file(number).unlink(missing_ok=True)
             raise
         return SplitVideo(self._facts(timeline), tuple(self._done))
+
+    def _spans(self, timeline: Timeline) -> list[Span]:
+        splitting = self._cutting.splitting
+        if isinstance(splitting, FixedStride):
+            return splitting.spans(timeline.duration_s)
+        scenes = find_scenes(
+            self._path, timeline, splitting.detector, self._cutting.threads, self._on_frame
+        )
+        return spans_of(scenes, timeline, splitting.rules)
 
     def _run(
         self,
@@ -166,10 +179,7 @@ class Cutter:
         raise ClipError(f"{self._path}: is damaged: {reason}")
 
     def _stream(self, container: InputContainer) -> VideoStream:
-        stream = reading.video_stream(self._path, container)
-        stream.codec_context.thread_count = self._cutting.threads
-        stream.codec_context.options = {"max_pixels": str(reading.MOST_PIXELS)}
-        return stream
+        return reading.decoding_stream(self._path, container, self._cutting.threads)
 
     def _sound(self, files: ExitStack) -> Sound | None:
         if not self._cutting.audio:

@@ -9,7 +9,8 @@ Both are version 5 UUIDs in the URL namespace; they differ in the name that is h
 
 `video` is the path or URL as it was given to the pipeline; cosmos-curate calls it the session,
 which is the path for a single camera and the folder's name for several. The end of the last span
-is the duration, for which both take `nominal_duration_s`.
+is the duration, for which both take `nominal_duration_s`. Scenes are found by frame, and their ids
+are of the recipe `frames` at both peers, so they are here whatever the recipe is.
 """  # noqa: E501
 
 import uuid
@@ -26,23 +27,24 @@ def clip_id(recipe: Recipe, video: str, span: Span, fps: float) -> str:
     `video`: the path or URL, character by character as the peer was given it. `fps`: the average
     frame rate of the source, which only `frames` uses.
     """
-    match recipe:
-        case "frames":
-            first, last = frame_numbers(span, fps)
-            name = f"{video}_{first}_{last}"
-        case "seconds":
-            name = f"{video}_{float(span.start_s)}_{float(span.end_s)}"
-        case _:
-            raise ValueError(f"recipe={recipe!r} should be one of {', '.join(get_args(Recipe))}.")
+    if recipe not in get_args(Recipe):
+        raise ValueError(f"recipe={recipe!r} should be one of {', '.join(get_args(Recipe))}.")
+    if recipe == "frames" or span.frames is not None:
+        first, last = frame_numbers(span, fps)
+        name = f"{video}_{first}_{last}"
+    else:
+        name = f"{video}_{float(span.start_s)}_{float(span.end_s)}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def frame_numbers(span: Span, fps: float) -> tuple[int, int]:
-    """The frames at which a span starts and ends, fractions cut off, as the peers count them.
+    """The frames at which a span starts and ends: its own, else as the peers count them.
 
-    They follow from times and average rate, so with a variable rate they are not the frames that
-    the clip holds.
+    The peers' follow from times and average rate, fractions cut off, so with a variable rate they
+    are not the frames that the clip holds.
     """
+    if span.frames is not None:
+        return span.frames
     return int(span.start_s * fps), int(span.end_s * fps)
 
 

@@ -1,5 +1,6 @@
 """Which frames go into which clip, decided from a video's index before anything is decoded."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dedup_assets.video.ids import nominal_duration_s
 from dedup_assets.video.sampling import Sampling
-from dedup_assets.video.spans import FixedStride, Span
+from dedup_assets.video.spans import Span
 
 Ticks = NDArray[np.int64]
 #: Single precision, as in the peers: it decides which of two frames is nearer to a time between.
@@ -76,18 +77,15 @@ class ClipPlan:
 
 
 def plan_clips(
-    timeline: Timeline, splitting: FixedStride, sampling: Sampling | None, *, on_keys: bool
+    timeline: Timeline, spans: Iterable[Span], sampling: Sampling | None, *, on_keys: bool
 ) -> list[ClipPlan]:
-    """The clips of a video, by start; a span in which no frame begins gives none.
+    """The clips of a video's spans, by start; a span in which no frame begins gives none.
 
     `on_keys`: clips begin and end at the first key frame at or after the border of their span.
     """
-    duration = timeline.duration_s
     plans = []
-    for span in splitting.spans(duration):
-        begin = timeline.at(span.start_s)
-        # Headers round, so the last frame may begin at the stated end.
-        end = timeline.end + 1 if span.end_s >= duration else timeline.at(span.end_s)
+    for span in spans:
+        begin, end = _ticks(timeline, span)
         if on_keys:
             begin, end = _next_key(timeline, begin), _next_key(timeline, end)
         first, last = np.searchsorted(timeline.pts, (begin, end))
@@ -99,6 +97,17 @@ def plan_clips(
             wanted = sample_times(timeline.pts[first:last], shown_until, timeline.tick, sampling)
         plans.append(ClipPlan(span, begin, end, wanted))
     return plans
+
+
+def _ticks(timeline: Timeline, span: Span) -> tuple[int, int]:
+    """When a span begins and ends."""
+    if span.frames is None:
+        # Headers round, so the last frame may begin at the stated end.
+        whole = span.end_s >= timeline.duration_s
+        return timeline.at(span.start_s), timeline.end + 1 if whole else timeline.at(span.end_s)
+    first, last = span.frames
+    whole = last >= len(timeline.pts)
+    return int(timeline.pts[first]), timeline.end + 1 if whole else int(timeline.pts[last])
 
 
 def sample_times(pts: Ticks, end: int, tick: Fraction, sampling: Sampling) -> Ticks:

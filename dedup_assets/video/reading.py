@@ -58,6 +58,14 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
     raise ClipError(f"{path}: has no video stream")
 
 
+def decoding_stream(path: Path, container: InputContainer, threads: int) -> VideoStream:
+    """`video_stream`, set up to be decoded in so many threads."""
+    stream = video_stream(path, container)
+    stream.codec_context.thread_count = threads
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+    return stream
+
+
 def packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     """Packets from the first key frame on, the empty one at the end included.
 

@@ -10,12 +10,17 @@ class Span:
 
     start_s: float
     end_s: float
+    frames: tuple[int, int] | None = None
+    """Of a span that was chosen by frames: the first, counted from 0 in order of presentation, and
+    one past the last."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s < math.inf:
             raise ValueError(
                 f"start_s={self.start_s}, end_s={self.end_s} should be 0 <= start_s < end_s."
             )
+        if self.frames is not None and not 0 <= self.frames[0] < self.frames[1]:
+            raise ValueError(f"frames={self.frames} should be 0 <= first < one past the last.")
 
 
 @dataclass(frozen=True)

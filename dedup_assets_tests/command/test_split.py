@@ -48,6 +48,12 @@ def test_a_dry_run_writes_nothing(folder: Path):
         (("--fixed-stride-split-duration", "0"), 2, "--fixed-stride-split-duration: input should"),
         (("--fixed-stride-split-duration", "1"), 2, "must not be above"),
         (("--splitting-algorithm", "scenes"), 2, "'fixed_stride'"),
+        (("--splitting-algorithm", "transnetv2"), 1, "--splitting-model-dir"),
+        (
+            ("--splitting-algorithm", "content", "--transnetv2-max-length-s", "2.5"),
+            2,
+            "no clip would be long enough",
+        ),
         (("--limit", "0"), 2, "--limit: must be at least 1"),
         (("--transcode-encoder", "nothing"), 1, "present: libx264"),
         (("--embedding-algorithm", "nothing"), 1, "should be one of perceptual"),

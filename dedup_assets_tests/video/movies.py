@@ -1,6 +1,6 @@
 """Small videos whose every frame shows its number, and the reading of these numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,8 +47,12 @@ def write_video(
     turns: int = 0,
     audio: str | None = None,
     container: dict[str, str] | None = None,
+    paint: Callable[[int, int, int], np.ndarray] = picture,
 ) -> Path:
-    """Frame k shows k at `times[k]` ticks; `turns`: quarter turns that a player is to make."""
+    """Frame k shows k at `times[k]` ticks; `turns`: quarter turns that a player is to make.
+
+    `paint` gives the RGB of a frame from its number, width and height.
+    """
     with av.open(path, "w", options=container or {}) as target:
         stream = target.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size if turns % 2 == 0 else size[::-1]
@@ -60,7 +64,7 @@ def write_video(
             stream.set_display_rotation(90 * turns)
         track = target.add_stream(audio, rate=48_000) if audio else None
         for number, time in enumerate(times):
-            stored = np.rot90(picture(number, *size), -turns)
+            stored = np.rot90(paint(number, *size), -turns)
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(stored), format="rgb24")
             frame.pts, frame.time_base = time, tick
             target.mux(stream.encode(frame))
@@ -89,3 +93,19 @@ def shown(path: Path) -> tuple[list[int], list[float]]:
             numbers.append(number_of(frame.to_ndarray(format="rgb24")))
             times.append(frame.time)
     return numbers, times
+
+
+#: Neighbours differ in brightness and in saturation.
+COLOURS = ((200, 30, 30), (20, 20, 60), (240, 240, 240), (30, 120, 30))
+
+
+def coloured(cuts: Sequence[int]) -> Callable[[int, int, int], np.ndarray]:
+    """Paints scenes of one colour each, with a bright bar that moves; `cuts` are first frames."""
+
+    def paint(number: int, width: int, height: int) -> np.ndarray:
+        pixels = np.empty((height, width, 3), np.uint8)
+        pixels[:] = COLOURS[sum(number >= cut for cut in cuts) % len(COLOURS)]
+        pixels[:2, number % width] = 255
+        return pixels
+
+    return paint

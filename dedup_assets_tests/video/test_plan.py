@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dedup_assets.video.plan import Timeline, plan_clips, sample_times
+from dedup_assets.video.plan import ClipPlan, Timeline, plan_clips, sample_times
 from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 
@@ -16,6 +16,10 @@ TICK = Fraction(1, 30)
 def _timeline(frames: int, keys: list[int], stated: float | None = None) -> Timeline:
     pts = np.arange(frames)
     return Timeline(pts, np.array(keys), TICK, frames, stated, 30.0)
+
+
+def _plans(timeline: Timeline, splitting: FixedStride, *, on_keys: bool = False) -> list[ClipPlan]:
+    return plan_clips(timeline, splitting.spans(timeline.duration_s), None, on_keys=on_keys)
 
 
 def _sampled(frames: int, sampling: Sampling) -> list[int]:
@@ -44,23 +48,23 @@ def test_short_clip_repeats_frames():
 
 
 def test_every_frame_belongs_to_one_clip():
-    plans = plan_clips(_timeline(100, [0]), FixedStride(1, None, 0), None, on_keys=False)
+    plans = _plans(_timeline(100, [0]), FixedStride(1, None, 0))
     assert [(plan.begin, plan.end) for plan in plans] == [(0, 30), (30, 60), (60, 90), (90, 101)]
 
 
 def test_rounding_of_summed_strides_moves_no_frame():
     """0.2 is a little more than 1/5 as a double, so frame 6 begins a little before it."""
     splitting = FixedStride(0.2, None, 0)
-    plans = plan_clips(_timeline(6 * 500, [0]), splitting, None, on_keys=False)
+    plans = _plans(_timeline(6 * 500, [0]), splitting)
     assert [plan.begin for plan in plans] == list(range(0, 3000, 6))
     assert all(plan.end == after.begin for plan, after in pairwise(plans))
 
 
 def test_copies_begin_at_the_next_key_frame():
-    plans = plan_clips(_timeline(90, [0, 20, 45, 70]), FixedStride(1), None, on_keys=True)
+    plans = _plans(_timeline(90, [0, 20, 45, 70]), FixedStride(1), on_keys=True)
     assert plans == []  # spans of 1 s are below the minimum of 2 s
     splitting = FixedStride(1, None, 0)
-    plans = plan_clips(_timeline(90, [0, 20, 45, 70]), splitting, None, on_keys=True)
+    plans = _plans(_timeline(90, [0, 20, 45, 70]), splitting, on_keys=True)
     assert [(plan.begin, plan.end) for plan in plans] == [(0, 45), (45, 70), (70, 91)]
 
 
