@@ -37,7 +37,7 @@ SECRET = {"input_storage_options", "output_storage_options"}
 """Settings that may hold secrets."""
 
 PATHS = (
-    *("video_dir", "output_clip_path", "model_dir"),
+    *("video_dir", "output_clip_path", "splitting_model_dir", "model_dir"),
     *("input_embeddings_path", "output_path", "clips_path"),
 )
 """Settings that are local paths or URLs."""

@@ -112,11 +112,13 @@ class OpenClip:
             self._start_frame = int(np.searchsorted(self._timeline.pts, self.plan.begin))
         prepared = self._prepared()
         tick = self._timeline.tick
+        duration = float((self._until - self._first) * tick)
+        if duration <= 0:
+            raise ClipError(f"{self._path}: is damaged: frames of {self.plan.span} run backwards")
         with written(self._path):
             video_bytes = self._file.finish(self._first * tick, self._until * tick)
         # An encoder holds megabytes, and this object lives as long as its video.
         self._file = self._video = self._copy = None
-        duration = float((self._until - self._first) * tick)
         return Clip(
             file=self._path,
             span=self.plan.span,

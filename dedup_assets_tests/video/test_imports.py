@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "demo.clips",
+        "demo.videos",
         "demo.evaluate",
         "video.apart",
         "video.descriptor",
