@@ -3,10 +3,10 @@
     python -m benchmarks.videos --ffmpeg /usr/bin/ffmpeg
 
 The videos are drawn: `--videos` of 30 seconds at 1280 x 720. Both sides cut each into 10-second
-clips with libx264 at 4 Mbit/s and its default preset, one thread an encoder, as many videos at once
+clips with libx264 at 4 Mbit/s, with the same options, one thread an encoder, as many videos at once
 as there are processors. ffmpeg decodes a video once for all of its clips, with one output each,
 which is the quickest way to ask it; ours embeds the clips too, writes metadata and Parquet, and
-decodes in processes of its own. All take turns; ratios are medians over the rounds.
+decodes in processes of its own. The two take turns; ratios are medians over the rounds.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from benchmarks.output import Target, show_table, show_targets, write_json
 from dedup_assets.compute.threads import thread_count
 from dedup_assets.demo.scenes import FPS, SECONDS, draw, plan_scene
 from dedup_assets.demo.writer import open_video
+from dedup_assets.video.encoders import ENCODERS
 
 SCENES, CLIP_S, SIZE = 5, 10, (1280, 720)
 BIT_RATE = 4_000_000
@@ -41,7 +42,7 @@ def main() -> int:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--ffmpeg", default="ffmpeg", metavar="COMMAND", help="the peer")
-    parser.add_argument("--videos", type=positive, default=6, help="videos of 30 seconds")
+    parser.add_argument("--videos", type=positive, default=4, help="videos of 30 seconds")
     parser.add_argument("--work", type=Path, default=Path("/tmp/dedup-benchmark-videos"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
     add_rounds(parser)
@@ -125,6 +126,7 @@ def cut_by_ffmpeg(videos: str, out: str, command: str) -> dict[str, Any]:
         arguments = [command, "-loglevel", "error", "-threads", "1", "-i", str(video)]
         for start in starts:
             arguments += f"-ss {start} -t {CLIP_S} -c:v libx264 -b:v {BIT_RATE}".split()
+            arguments += [part for k, v in ENCODERS["libx264"].items() for part in (f"-{k}", v)]
             arguments += ["-threads", "1", "-an", str(Path(out) / f"{video.stem}-{start}.mp4")]
         subprocess.run(arguments, check=True)
 

@@ -116,8 +116,10 @@ def split(common: Splitting, engine: Engine, todo: list[Video]) -> list[Outcome]
 def _split(common: Splitting, tasks: Iterable[Video], advance: Advance) -> Iterator[Outcome]:
     threads = thread_count()
     with Splitter(threads) as splitter:
+        # One more than there are workers: while one video is written, the next is split.
+        at_once = threads + 1
         for outcome in in_order(
-            lambda video: _one(common, splitter, video), tasks, threads, 2 * threads
+            lambda video: _one(common, splitter, video), tasks, at_once, 2 * at_once
         ):
             advance(1)
             yield outcome

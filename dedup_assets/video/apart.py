@@ -25,6 +25,8 @@ from dedup_assets.video.worker import LENGTH, send
 #: Address space of a worker: 8k frames and their references fit several times.
 MEMORY = 8 << 30
 PIECE = 1 << 20
+#: Workers are as many as there are processors; the threads of a BLAS would wait for each other.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 START = "import sys; sys.path[:] = {path!r}; from dedup_assets.video.worker import main; main({n})"
 
 
@@ -114,6 +116,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env={**os.environ, **ONE_THREAD},
             # An interrupt of the terminal goes to the caller, who then stops its workers.
             start_new_session=True,
         )
