@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dedup_assets.compute.arrays import device_array_module, resolve_device, to_host
-from dedup_assets.compute.assign import Assignment, nearest_centroids
+from dedup_assets.compute.assign import Assigner, Assignment, nearest_centroids
 from dedup_assets.settings import Settings
 from dedup_assets.stages import partitioning
 from dedup_assets.stages.centroids import fit_centroids, normalise
@@ -99,10 +99,10 @@ def shuffle(
         shutil.copy(Path(prepared) / name, output / name)
     store = Store(str(output))
     keys = list(cluster_ranges(parsed))
-    given = nearest_centroids if labels is None else _given(labels)
+    assign = Assigner.assign if labels is None else _given(labels)
     opener = Store.open if storage_mb_s is None else _slow_open(storage_mb_s * 1e6)
     with (
-        patch.object(partitioning, "nearest_centroids", given),
+        patch.object(Assigner, "assign", assign),
         patch.object(Store, "open", opener),
     ):
         times, result = _measured(
@@ -253,11 +253,11 @@ def _product_seconds(settings: Settings, store: Store) -> float:
 
 
 def _given(labels: str) -> Callable[..., Assignment]:
-    """Stands for `nearest_centroids` where rows come in the order of `assign`."""
+    """Stands for `Assigner.assign` where rows come in the order of `assign`."""
     values = [np.load(Path(labels) / f"{name}.npy") for name in LABELS]
     place = 0
 
-    def assigned(rows: Any, *_: Any, **__: Any) -> Assignment:
+    def assigned(_: Assigner, rows: Any) -> Assignment:
         nonlocal place
         part = slice(place, place + len(rows))
         place += len(rows)

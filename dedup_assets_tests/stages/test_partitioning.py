@@ -11,7 +11,7 @@ import pytest
 
 from dedup_assets.errors import InputError, StaleError
 from dedup_assets.settings import Settings
-from dedup_assets.stages import partitioning
+from dedup_assets.stages import shuffle_groups
 from dedup_assets.stages.centroids import fit_centroids
 from dedup_assets.stages.embeddings import list_embeddings
 from dedup_assets.stages.partitioning import Shuffled, shuffle
@@ -110,7 +110,7 @@ def test_a_damaged_file_is_named_and_earlier_groups_stay_finished(
     """The fourth of five files, so the first group is done and the second is not."""
     damaged = Path(prepared.source.input_embeddings_path) / "003.parquet"
     damage(damaged)
-    monkeypatch.setattr(partitioning, "check_unchanged", lambda *_: None)
+    monkeypatch.setattr(shuffle_groups, "check_unchanged", lambda *_: None)
     with pytest.raises(InputError, match=r"003\.parquet is not a readable Parquet file"):
         shuffled(prepared, background=in_background)
     assert not background()
@@ -163,7 +163,7 @@ def test_threads_are_gone_after_an_interrupt_and_a_second_run_mends_it(
     where: str,
 ):
     """While rows are assigned, and while fragments are written."""
-    real = getattr(partitioning, where)
+    real = getattr(shuffle_groups, where)
     count = iter(range(100))
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -172,7 +172,7 @@ def test_threads_are_gone_after_an_interrupt_and_a_second_run_mends_it(
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(partitioning, where, interrupted)
+        patch.setattr(shuffle_groups, where, interrupted)
         shuffled(prepared)
     assert not background()
     assert not list(Path(prepared.storage.output_path).glob(".tmp/*"))
