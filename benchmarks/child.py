@@ -74,6 +74,8 @@ def main() -> None:
     returned = getattr(importlib.import_module(module), function)(**arguments)
     returned["peak_mib"] = peak_memory_mib()
     Path(result).write_text(json.dumps(returned))
+    sys.stderr.flush()
+    os._exit(0)  # threads of Arrow's dataset writer may abort a process that ends in order
 
 
 if __name__ == "__main__":

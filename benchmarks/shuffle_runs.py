@@ -56,7 +56,7 @@ def assign(settings: dict[str, Any], folder: str) -> dict[str, Any]:
     store = Store(parsed.storage.output_path)
     manifest = load_manifest(parsed, store)
     xp = device_array_module(resolve_device(parsed.compute.device))
-    centroids = xp.asarray(load_centroids(parsed, store, manifest).values)
+    centroids = xp.asarray(load_centroids(parsed, store, manifest.dim).values)
     found: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
     taken = 0.0
     for file in manifest.files:
@@ -239,7 +239,7 @@ def _product_seconds(settings: Settings, store: Store) -> float:
     """The float32 products of all rows with all centroids, by the device's BLAS."""
     manifest = load_manifest(settings, store)
     xp = device_array_module(resolve_device(settings.compute.device))
-    centroids = xp.asarray(load_centroids(settings, store, manifest).values)
+    centroids = xp.asarray(load_centroids(settings, store, manifest.dim).values)
     rows = xp.ones((4096, manifest.dim), dtype=xp.float32)
     float((rows @ centroids.T)[0, 0])  # the first call loads libraries
     steps = max(1, min(16, manifest.rows // len(rows)))

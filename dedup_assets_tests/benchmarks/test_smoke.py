@@ -1,5 +1,6 @@
 """Each benchmark runs to its end on little data, and says who could not take part."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from benchmarks import (
     scaling,
     searches,
     semhash,
+    shuffle,
 )
 from benchmarks.dagster_table import IN_PROCESS
 from benchmarks.increment_runs import EPS, FIRST, NOTHING
@@ -230,3 +232,20 @@ def test_runs_where_only_numpy_is_installed(module: str):
     )
     small = ["--rows", "300", "--clusters", "3", "--dim", "8", "--rounds", "1"]
     subprocess.run([sys.executable, "-c", code, *small], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_shuffle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In this process: what a benchmark measures is not looked at, only that it can be run."""
+
+    def in_here(module: str, function: str, **arguments: Any) -> dict[str, Any]:
+        returned = getattr(importlib.import_module(module), function)(**arguments)
+        return {**returned, "peak_mib": 1.0}
+
+    monkeypatch.setattr(shuffle, "in_child", in_here)
+    path = tmp_path / "results.json"
+    flags = {"rows": 2000, "dim": 16, "clusters": 5, "repeat": 1, "format-rows": 200, "json": path}
+    given = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks.shuffle", *given])
+    assert shuffle.main() == 0
+    document = json.loads(path.read_text())
+    assert document["raw"]["runs"].keys() == shuffle.KINDS.keys()
