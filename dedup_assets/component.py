@@ -113,8 +113,12 @@ def refuse_shared(datasets: Sequence[Settings]) -> None:
     Raises:
         SettingsError: two of them have one name, or write to one place.
     """
-    for field in ("dataset", "output_path", "output_clip_path"):
-        values = [value for s in datasets if (value := s.values()[field]) is not None]
+    shared = (
+        ("dataset", [settings.dataset for settings in datasets]),
+        ("output_path", [settings.storage.output_path.rstrip("/") for settings in datasets]),
+        ("output_clip_path", [s.split_path.rstrip("/") for s in datasets if s.begins_with_videos]),
+    )
+    for field, values in shared:
         repeated = next((v for v in values if values.count(v) > 1), None)
         if repeated is not None:
             raise SettingsError(

@@ -14,6 +14,7 @@ SIMILARITY_HISTOGRAM = "similarity_histogram"
 DUPLICATE_IDS = "duplicate_ids"
 CURATED_SHARDS = "curated_shards"
 
+_INPUT = (CLIP_EMBEDDINGS, EMBEDDINGS)
 _SHUFFLED = (EMBEDDINGS, CENTROIDS, CLUSTER_PARTITIONS)
 
 READS: dict[str, tuple[str, ...]] = {
@@ -21,13 +22,13 @@ READS: dict[str, tuple[str, ...]] = {
     CLIPS: (VIDEOS,),
     CLIP_EMBEDDINGS: (VIDEOS, CLIPS),
     EMBEDDINGS: (CLIP_EMBEDDINGS,),
-    CENTROIDS: (EMBEDDINGS,),
-    CLUSTER_PARTITIONS: (EMBEDDINGS, CENTROIDS),
+    CENTROIDS: _INPUT,
+    CLUSTER_PARTITIONS: (*_INPUT, CENTROIDS),
     PAIRWISE_SCORES: _SHUFFLED,
     MISSED_BY_CLUSTERING: _SHUFFLED,
     SIMILARITY_HISTOGRAM: (*_SHUFFLED, PAIRWISE_SCORES, MISSED_BY_CLUSTERING),
     DUPLICATE_IDS: (*_SHUFFLED, PAIRWISE_SCORES, MISSED_BY_CLUSTERING),
-    CURATED_SHARDS: (*_SHUFFLED, PAIRWISE_SCORES, DUPLICATE_IDS),
+    CURATED_SHARDS: (CLIPS, *_SHUFFLED, PAIRWISE_SCORES, DUPLICATE_IDS),
 }
 """The assets whose files each one reads: its dependencies in Dagster, what may not be rewritten
 while it runs, and what makes it stale. In an order in which they can be made. Of a dataset that

@@ -22,7 +22,6 @@ from dedup_assets.settings import Settings
 from dedup_assets.stages.embeddings import input_digest
 from dedup_assets.stages.plan import input_changes, plan_splitting
 from dedup_assets.stages.videos import Splitting, list_videos
-from dedup_assets.store.filesystem import Store
 
 INTERVAL_S = 60
 
@@ -39,13 +38,6 @@ def _digest(settings: Settings) -> str:
     return input_digest(settings)
 
 
-def _changes(settings: Settings, store: Store) -> str:
-    """Why the first job has something to do; empty if it has not."""
-    if not settings.begins_with_videos:
-        return input_changes(settings, store)
-    return "; ".join(map(str, plan_splitting(settings, store)))
-
-
 def build_sensors(settings: Settings, jobs: list[Any], curation: Any) -> list[dg.SensorDefinition]:
     """The sensors of a dataset.
 
@@ -58,7 +50,7 @@ def build_sensors(settings: Settings, jobs: list[Any], curation: Any) -> list[dg
 
     @dg.sensor(
         name=f"{settings.dataset}_new_files",
-        job=jobs[0],
+        jobs=jobs,
         minimum_interval_seconds=INTERVAL_S,
         default_status=(
             dg.DefaultSensorStatus.RUNNING
@@ -82,13 +74,15 @@ def build_sensors(settings: Settings, jobs: list[Any], curation: Any) -> list[dg
                 return dg.SkipReason("the input has changed; waiting until it stays as it is")
             if is_under_way(context.instance, settings):
                 return dg.SkipReason("the last run is not finished")
-            why = _changes(ours, store)
+            splitting = plan_splitting(ours, store) if ours.begins_with_videos else []
+            why = "; ".join(map(str, splitting)) or input_changes(ours, store)
         context.update_cursor(json.dumps({"last": found, "done": found}))
         if not why:
             return dg.SkipReason("a run has read these files already")
         context.log.info(why)
+        tags = first_tags(settings) if splitting else scoring_tags(settings)
         # Without a run key, by which Dagster would skip files that come back after they went.
-        return dg.RunRequest(tags=first_tags(settings))
+        return dg.RunRequest(job_name=(jobs[0] if splitting else scoring).name, tags=tags)
 
     @dg.run_status_sensor(
         name=f"{settings.dataset}_after_splitting",

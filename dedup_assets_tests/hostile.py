@@ -45,6 +45,14 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "fixed_stride_split_duration": st.floats(1, 1e9),
     "fixed_stride_split_stride": st.none() | st.floats(0, 1e9, exclude_min=True),
     "fixed_stride_min_clip_length_s": st.floats(0, 1),
+    "splitting_model_dir": st.none() | _paths,
+    "transnetv2_threshold": st.floats(0, 1, exclude_max=True),
+    "content_threshold": st.floats(0, 255, exclude_min=True),
+    "transnetv2_min_length_s": st.floats(0, 1),
+    "transnetv2_min_length_frames": st.integers(0, 1000),
+    "transnetv2_max_length_s": st.floats(10, 1e9),
+    "transnetv2_max_length_mode": _choice("transnetv2_max_length_mode"),
+    "transnetv2_crop_s": st.floats(0, 4),
     "clip_id_recipe": _choice("clip_id_recipe"),
     "transcode_encoder": texts,
     "transcode_bitrate": _positive,
@@ -107,8 +115,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
 
 def _of_one_input(values: dict[str, Any], videos: bool) -> Settings:
     """Settings whose embeddings are given, or made of videos."""
-    aside = "input_embeddings_path" if videos else "video_dir"
-    return Settings.of(**{name: value for name, value in values.items() if name != aside})
+    aside = {"input_embeddings_path", "input_filetype"} if videos else {"video_dir"}
+    return Settings.of(**{name: value for name, value in values.items() if name not in aside})
 
 
 settings = st.builds(_of_one_input, st.fixed_dictionaries(SETTINGS), st.booleans())

@@ -7,6 +7,7 @@ from dedup_assets.settings import Settings
 from dedup_assets.stages.clip_embeddings import collect
 from dedup_assets.stages.videos import load_list
 from dedup_assets.store import processed
+from dedup_assets.store.fingerprints import fingerprint
 
 
 def build_clip_embeddings(settings: Settings) -> dg.AssetsDefinition:
@@ -38,6 +39,7 @@ def build_clip_embeddings(settings: Settings) -> dg.AssetsDefinition:
                 ),
                 partition_key=key,
             )
-        return dg.MaterializeResult(data_version=dg.DataVersion(listed.fingerprint))
+        made_from = fingerprint(*(parts[number].fingerprint for number in sorted(parts)))
+        return dg.MaterializeResult(data_version=dg.DataVersion(made_from))
 
     return clip_embeddings

@@ -21,7 +21,7 @@ from dedup_assets.graph import (
 from dedup_assets.progress import LogProgress, listening, track
 from dedup_assets.settings import Settings
 from dedup_assets.stages.overlaps import refuse_overlaps
-from dedup_assets.stages.videos import Splitting
+from dedup_assets.stages.videos import Splitting, refuse_other_clips
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.state.versions import code_version
 from dedup_assets.store.access import is_remote
@@ -171,6 +171,7 @@ def video_stage(context: dg.AssetExecutionContext, settings: Settings) -> Iterat
     """As `stage`, for the assets that are made of videos; leases are held where clips go too."""
     with _step(context, settings) as (settings, store):
         common = Splitting(settings)
+        refuse_other_clips(common)
         if common.store.root == store.root:
             yield common
             return

@@ -45,9 +45,10 @@ S3_SETTINGS = (
 """How either side is reached; no secrets."""
 
 SPLIT_SETTINGS = (
+    "dataset",
     *Videos.model_fields,
     *S3_SETTINGS,
-    *("storage_retries", "device"),
+    *("allow_links", "storage_retries", "device"),
     *sorted(OF_CLUSTER),
 )
 """What ``dedup-assets split`` takes."""

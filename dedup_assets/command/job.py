@@ -24,7 +24,7 @@ BESIDE = (
 """Flags that may be given beside a spec."""
 
 _REQUIRED = tuple(name for name, field in FIELDS.items() if field.is_required())
-_INSTEAD = {"input_embeddings_path": "--input-zip", "output_path": "--output-path"}
+_INSTEAD = {"input_embeddings_path": "video_dir or --input-zip", "output_path": "--output-path"}
 _OR = {"input_embeddings_path": " (or --video-dir)"}
 _Spell = Callable[[str], str]
 

@@ -51,6 +51,7 @@ def _reading_clips(settings: Settings) -> Settings:
     return settings.replace(
         **{name: field.default for name, field in Videos.model_fields.items()},
         input_embeddings_path=settings.split_path,
+        metadata_fields=settings.described_columns,
         input_s3_profile_name=storage.output_s3_profile_name,
         input_s3_endpoint_url=storage.output_s3_endpoint_url,
     )

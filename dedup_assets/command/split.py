@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -14,13 +15,19 @@ from dedup_assets.command.arguments import (
 )
 from dedup_assets.command.terminal import make_table, show_progress
 from dedup_assets.component import rooted
-from dedup_assets.graph import CLIPS
+from dedup_assets.graph import SPLITTING
 from dedup_assets.progress import listening
 from dedup_assets.stages.clip_embeddings import Part, collect, failures, sort_records
 from dedup_assets.stages.machine import engine_of
 from dedup_assets.stages.overlaps import refuse_overlaps
 from dedup_assets.stages.splitting import Plan, check_cutting, plan, split
-from dedup_assets.stages.videos import Listed, Splitting, list_videos, write_list
+from dedup_assets.stages.videos import (
+    Listed,
+    Splitting,
+    list_videos,
+    refuse_other_clips,
+    write_list,
+)
 from dedup_assets.store import processed
 from dedup_assets.store.locks import WHOLE, writing
 
@@ -38,9 +45,10 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
         parser.error(f"the following arguments are required: {', '.join(missing)}")
     # There is no other output.
     values |= {"output_path": values["output_clip_path"], "n_clusters": 1}
-    settings = rooted(check_settings(parser, values, flag), Path.cwd())
-    refuse_overlaps(settings, spell=flag)
+    settings = rooted(check_settings(parser, values, _spell), Path.cwd())
+    refuse_overlaps(settings, spell=_spell)
     common = Splitting(settings)
+    refuse_other_clips(common)
     listed = list_videos(common)
     planned = plan(common, listed, limit=arguments.limit)
     if arguments.dry_run:
@@ -51,7 +59,10 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
         what = common.videos.embedding_algorithm
         console.print(f"embedding with {what}", markup=False, highlight=False)
     common.store.sweep()
-    with listening(show_progress(console)), writing(common.store, CLIPS, [WHOLE], reads={}):
+    with ExitStack() as held:
+        held.enter_context(listening(show_progress(console)))
+        for asset in SPLITTING:
+            held.enter_context(writing(common.store, asset, [WHOLE], reads={}))
         write_list(common, listed)
         outcomes = split(common, engine_of(settings), planned.todo)
         parts = collect(common, listed)
@@ -59,6 +70,11 @@ def run_split(parser: OneLineParser, arguments: argparse.Namespace, console: Con
     now = sum(outcome.reason is None for outcome in outcomes)
     _show(console, common, len(listed.videos), now, list(parts.values()))
     return 0
+
+
+def _spell(name: str) -> str:
+    """The flag of a setting; there is no other output than that of the clips."""
+    return flag("output_clip_path" if name == "output_path" else name)
 
 
 def show_failures(console: Console, common: Splitting) -> None:

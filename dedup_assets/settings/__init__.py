@@ -117,6 +117,9 @@ class Settings(dg.Model):
             raise ValueError("input_embeddings_path is required, or video_dir to make embeddings")
         if embeddings is not None and videos is not None:
             raise ValueError("input_embeddings_path and video_dir exclude each other; give one")
+        filetype = self.source.input_filetype
+        if videos is not None and filetype not in (None, "parquet"):
+            raise ValueError(f"input_filetype is parquet with video_dir, got {filetype!r}")
         return self
 
     @model_validator(mode="after")
@@ -183,9 +186,13 @@ class Settings(dg.Model):
     @property
     def sample_columns(self) -> list[str]:
         """Metadata columns that go into the samples of the shards."""
+        return self._but_id_and_embedding([*self.described_columns, *self.shards.columns])
+
+    @property
+    def described_columns(self) -> list[str]:
+        """Metadata columns that are asked for, and those of videos."""
         of_videos = SPAN_COLUMNS if self.begins_with_videos else ()
-        columns = [*self.source.metadata_fields, *of_videos, *self.shards.columns]
-        return self._but_id_and_embedding(columns)
+        return list(dict.fromkeys([*self.source.metadata_fields, *of_videos]))
 
     def _but_id_and_embedding(self, columns: list[str]) -> list[str]:
         aside = (self.source.id_field, self.source.embedding_field)

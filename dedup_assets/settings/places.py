@@ -65,8 +65,8 @@ class Source(Group):
     )
     allow_links: bool = Field(
         default=False,
-        description="Follow symbolic links in the clips folder that lead out of it, to any file "
-        "that you can read; they are refused otherwise.",
+        description="Follow symbolic links in the folder of clips or videos that lead out of it, "
+        "to any file that you can read; they are refused otherwise.",
     )
 
     @field_validator("input_embeddings_path", "clips_path")

@@ -186,3 +186,8 @@ class Videos(Group):
         if name == "content_threshold":
             return chosen == "content"
         return chosen != "fixed_stride" or not name.startswith("transnetv2_")
+
+    @property
+    def embedded_by(self) -> str:
+        """A digest of the settings that decide the embedding of a clip."""
+        return fingerprint(self.embedding_algorithm, self.model_dir)

@@ -32,7 +32,7 @@ def bucket_folders(clips: pl.DataFrame, bucket_by: list[str]) -> pl.Series:
             at = int(wrong.arg_max() or 0)
             raise InputError(
                 f"bucket_by needs a number above 0 in {column} of every kept clip, and "
-                f"{wrong.sum()} have none; the first has {clips[column][at]!r}: mend the column, "
+                f"{wrong.sum()} have none; the first has {clips[column][at]!r}: fix the column, "
                 "or leave bucket_by out"
             )
     folders = [_FOLDERS[name]() for name in bucket_by]
@@ -41,7 +41,7 @@ def bucket_folders(clips: pl.DataFrame, bucket_by: list[str]) -> pl.Series:
 
 def _resolution() -> pl.Expr:
     """By the shorter side."""
-    shorter = pl.min_horizontal("width", "height")
+    shorter = pl.min_horizontal(pl.col("width", "height").cast(pl.Float64))
     name = (
         pl.when(shorter >= 1080)
         .then(pl.lit("1080"))

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -45,14 +46,14 @@ def collect(
         parts = {}
         for key in sorted(keys):
             own = [record for record in kept if record.key == key]
-            parts[key] = _collect(common, key, own)
-            _delete(common, key, [record for record in gone if record.key == key])
+            parts[key] = _collect(common, listed, key, own)
+            _delete(common, own, [record for record in gone if record.key == key])
             advance(1)
-    # Those that another model made: their records have been replaced by now. A folder of the
-    # embeddings of two models is no input of `run`. What others wrote there stays.
+    # A folder of the embeddings of two models is no input of `run`. What others wrote there stays.
+    others = {record.key for record in kept if record.model != listed.model}
     for folder in store.entries().folders:
         if folder.endswith(PARQUET_SUFFIX) and folder != common.folder:
-            for key in keys:
+            for key in set(keys) - others:
                 name = processed.part(folder, key)
                 if "fingerprint" in (read_info(store, name) or {}):
                     store.delete(name)
@@ -66,7 +67,7 @@ def lacking_keys(common: Splitting, listed: Listed) -> list[int]:
     left = {record.key for record in gone}
     lacking = []
     for key in processed.ALL_KEYS:
-        names = _tables([record for record in kept if record.key == key])
+        names = _tables(listed, [record for record in kept if record.key == key])
         info = read_info(common.store, processed.part(common.folder, key))
         made_from = None if info is None else info.get("fingerprint")
         if key in left or made_from != (fingerprint(VERSION, names) if names else None):
@@ -77,8 +78,16 @@ def lacking_keys(common: Splitting, listed: Listed) -> list[int]:
 def failures(store: Store, records: Iterable[Record]) -> dict[str, str]:
     """Of videos that could not be split, the reason by path."""
     names = sorted(record.name for record in records if record.failed)
-    documents = [json.loads(data) for data in store.map(store.read_bytes, names)]
+    documents = [json.loads(data) for data in store.map(partial(_found, store), names) if data]
     return {document["source_video"]: document["reason"] for document in documents}
+
+
+def _found(store: Store, name: str) -> bytes:
+    """A record; nothing if another run has split the video meanwhile."""
+    try:
+        return store.read_bytes(name)
+    except FileNotFoundError:
+        return b""
 
 
 def sort_records(listed: Listed, records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
@@ -102,15 +111,16 @@ def sort_records(listed: Listed, records: Iterable[Record]) -> tuple[list[Record
     return sorted(kept, key=lambda r: r.name), sorted(gone, key=lambda r: r.name)
 
 
-def _tables(records: list[Record]) -> list[str]:
-    return sorted(record.name for record in records if not record.failed)
+def _tables(listed: Listed, records: list[Record]) -> list[str]:
+    """The records whose embeddings belong together: of one model, whatever clips they are of."""
+    return sorted(r.name for r in records if not r.failed and r.model == listed.model)
 
 
-def _collect(common: Splitting, key: int, records: list[Record]) -> Part:
+def _collect(common: Splitting, listed: Listed, key: int, records: list[Record]) -> Part:
     """Write the embeddings of a partition, unless they are current."""
     store, name = common.store, processed.part(common.folder, key)
-    own = _tables(records)
-    failed = len(records) - len(own)
+    own = _tables(listed, records)
+    failed = sum(record.failed for record in records)
     made_from = fingerprint(VERSION, own)
     info = read_info(store, name) or {}
     if not own:
@@ -125,19 +135,27 @@ def _collect(common: Splitting, key: int, records: list[Record]) -> Part:
     return Part(int(info["rows"]), len(own), failed, made_from, reused)
 
 
-def _delete(common: Splitting, key: int, gone: list[Record]) -> None:
-    """Delete records of a partition, each after the clips that it alone names."""
+def _delete(common: Splitting, held: list[Record], gone: list[Record]) -> None:
+    """Delete records of a partition, each after the clips that no record that holds names.
+
+    Ids are made from what the partition is made from, so no other partition has them.
+    """
     if not gone:
         return
-    store, name = common.store, processed.part(common.folder, key)
-    kept = set(read_table(store, name, ["id"])["id"].to_pylist()) if store.exists(name) else set()
+    store = common.store
+    kept = {id_ for record in held for id_ in _ids(store, record)}
     for record in gone:
-        if not record.failed:
-            for id_ in read_table(store, record.name, ["id"])["id"].to_pylist():
-                if id_ not in kept:
-                    store.delete(processed.clip(id_))
-                    store.delete(processed.meta(id_))
+        for id_ in _ids(store, record):
+            if id_ not in kept:
+                store.delete(processed.clip(id_))
+                store.delete(processed.meta(id_))
         store.delete(record.name)
+
+
+def _ids(store: Store, record: Record) -> list[str]:
+    if record.failed:
+        return []
+    return [str(id_) for id_ in read_table(store, record.name, ["id"])["id"].to_pylist()]
 
 
 def _list_failures(store: Store, records: list[Record]) -> None:

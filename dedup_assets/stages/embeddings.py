@@ -27,7 +27,9 @@ from dedup_assets.store.fingerprints import fingerprint
 from dedup_assets.store.inputs import InputFile, InputFiles
 from dedup_assets.store.local import refuse_outside
 from dedup_assets.store.media import refuse_missing_folder
+from dedup_assets.store.processed import FAILED
 from dedup_assets.store.source import open_source
+from dedup_assets.store.split import PARQUET_SUFFIX
 
 
 def input_files(settings: Settings) -> InputFiles:
@@ -36,6 +38,13 @@ def input_files(settings: Settings) -> InputFiles:
     Raises:
         InputError: it cannot be told what of it to read.
     """
+    if settings.begins_with_videos:
+        source = open_source(settings.input_path, settings.input_access)
+        if not any(name.endswith(PARQUET_SUFFIX) for name in source.entries().folders):
+            raise InputError(
+                f"{source.url()} holds no embeddings: no video has been split, or none could be; "
+                f"materialize clips and clip_embeddings, and look at {FAILED} there"
+            )
     return InputFiles(
         settings.input_path,
         settings.source.id_field,
@@ -77,6 +86,11 @@ def survey_embeddings(settings: Settings) -> Manifest:
         for name in names:
             probed.append(files.probe(name))
             advance(1)
+    if sum(file.rows for file in probed) == 0 and settings.begins_with_videos:
+        raise InputError(
+            f"{files.store.url()} holds no clip: no video is long enough; lower "
+            "fixed_stride_min_clip_length_s or transnetv2_min_length_s"
+        )
     if sum(file.rows for file in probed) == 0:
         raise InputError(f"{files.store.url()} holds no rows in {len(names)} files; nothing to do")
     reference = _agree(probed, settings)

@@ -28,7 +28,7 @@ from dedup_assets.stages.score_keys import table_name
 from dedup_assets.stages.scores import scores_left_over
 from dedup_assets.stages.shards import shards_lacking
 from dedup_assets.stages.splitting import unsplit_keys
-from dedup_assets.stages.videos import Listed, Splitting, found_list, list_videos
+from dedup_assets.stages.videos import Splitting, found_list, list_videos
 from dedup_assets.state.commits import resumed_commit
 from dedup_assets.state.ids import ids_lacking
 from dedup_assets.state.manifest import found_manifest, groups_of, manifest_fingerprint
@@ -140,7 +140,11 @@ def plan_backfill(settings: Settings, store: Store, *, shards: bool) -> list[Wor
 def _plan_splitting(plan: _Plan) -> None:
     common, keys = Splitting(plan.snapshot.settings), tuple(processed.KEY_NAMES)
     listed = list_videos(common)
-    if why := _listing_changes(found_list(common), listed):
+    before = found_list(common)
+    if before is None:
+        there = common.store.exists(processed.VIDEOS)
+        plan.add(VIDEOS, "the list is of another folder" if there else "not listed yet")
+    elif why := changes("video files", before.versions, listed.versions):
         plan.add(VIDEOS, why)
     if earlier := plan.before(CLIPS):
         plan.add(CLIPS, f"follows {earlier}", keys, len(keys))
@@ -155,12 +159,6 @@ def _plan_splitting(plan: _Plan) -> None:
 
 def _named(keys: Collection[int]) -> tuple[str, ...]:
     return tuple(name for name, key in processed.KEY_NAMES.items() if key in keys)
-
-
-def _listing_changes(before: Listed | None, now: Listed) -> str:
-    if before is None:
-        return "not listed yet"
-    return changes("video files", before.versions, now.versions)
 
 
 def changes(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:

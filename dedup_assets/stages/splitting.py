@@ -5,7 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfileobj
 
@@ -132,21 +132,20 @@ def _one(common: Splitting, splitter: Splitter, video: Video) -> Outcome:
             try:
                 made = splitter.split(path, Path(scratch) / "clips", common.cutting)
             except ClipError as error:
-                reason = str(error).replace(str(path), common.source.url(video.name))
-                failed = Record(video.record.video, video.record.made_from, failed=True)
-                document = {"source_video": video.name, "reason": reason}
+                reason = str(error).replace(str(path), video.url)
+                failed = replace(video.record, failed=True)
+                document = {"source_video": video.url, "reason": reason}
                 store.write_bytes(failed.name, json.dumps(document).encode())
                 return Outcome(video.name, 0, reason)
-        url = common.source.url(video.name)
         ids = [
-            clip_id(common.videos.clip_id_recipe, url, clip.span, made.source.fps)
+            clip_id(common.videos.clip_id_recipe, video.url, clip.span, made.source.fps)
             for clip in made.clips
         ]
         vectors = embedder.embed([clip.prepared for clip in made.clips])
         for id_, clip in zip(ids, made.clips, strict=True):
-            _write_clip(common, id_, clip, made, url)
-        rows = _rows(ids, vectors, made, url)
-        write_table(store, video.record.name, rows, {"source_video": video.name})
+            _write_clip(common, id_, clip, made, video.url)
+        rows = _rows(ids, vectors, made, video.url)
+        write_table(store, video.record.name, rows, {"source_video": video.url})
     return Outcome(video.name, len(ids), None)
 
 
@@ -168,6 +167,8 @@ def _write_clip(common: Splitting, id_: str, clip: Clip, made: SplitVideo, url: 
     if common.videos.upload_clips:
         with clip.file.open("rb") as file, store.write(processed.clip(id_)) as out:
             copyfileobj(file, out, 1 << 20)
+    else:
+        store.delete(processed.clip(id_))  # of an earlier way to split
     document = {
         "span_uuid": id_,
         "source_video": url,

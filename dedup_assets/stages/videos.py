@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dedup_assets.engine import Common
-from dedup_assets.errors import InputError, StaleError
+from dedup_assets.errors import InputError, SettingsError, StaleError, shown
 from dedup_assets.settings import Settings
 from dedup_assets.settings.videos import Videos
 from dedup_assets.store import processed
@@ -29,9 +29,10 @@ SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".web
 
 @dataclass(frozen=True)
 class Video:
-    """A video: its path below the folder, its bytes, and the record that it is to have."""
+    """A video: its path below the folder and as a whole, its bytes, and its record to be."""
 
     name: str
+    url: str
     bytes: int
     record: Record
 
@@ -41,20 +42,27 @@ class Listed:
     """The videos that there are, and how they are made into clips.
 
     Attributes:
+        folder: path or URL of the folder.
         versions: of each video, by its path below the folder.
-        how: digest of the settings that decide what is made of a video.
+        how: digest of the settings that decide what is made of a video; ``model``: of those that
+            decide its embeddings.
     """
 
+    folder: str
     versions: dict[str, str]
     how: str
+    model: str
 
     @cached_property
     def videos(self) -> list[Video]:
         """The videos by path."""
-        return [
-            Video(name, size_of(version), record_of(name, version, VERSION, self.how))
-            for name, version in sorted(self.versions.items())
-        ]
+        found = []
+        for name, version in sorted(self.versions.items()):
+            url = f"{self.folder.rstrip('/')}/{name}"
+            how = fingerprint(VERSION, self.how)
+            record = record_of(url, version, how, self.model)
+            found.append(Video(name, url, size_of(version), record))
+        return found
 
     @property
     def bytes(self) -> int:
@@ -63,7 +71,7 @@ class Listed:
     @cached_property
     def fingerprint(self) -> str:
         """What all clips are made from."""
-        return fingerprint(VERSION, self.how, sorted(self.versions.items()))
+        return fingerprint(VERSION, self.how, self.folder, sorted(self.versions.items()))
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class Splitting(Common):
     def source(self) -> Store:
         """The videos."""
         assert self.videos.video_dir is not None
-        return Store(self.videos.video_dir, self.settings.storage.input_access)
+        links = self.settings.source.allow_links
+        return Store(self.videos.video_dir, self.settings.storage.input_access, allow_links=links)
 
     @cached_property
     def store(self) -> Store:
@@ -155,7 +164,7 @@ def list_videos(common: Splitting) -> Listed:
     """List the folder of videos.
 
     Raises:
-        InputError: there is no video.
+        InputError: there is no video, or one whose name is no text.
     """
     versions = {
         name: version
@@ -166,7 +175,17 @@ def list_videos(common: Splitting) -> Listed:
         raise InputError(
             f"{common.source.url()} holds no video ({', '.join(SUFFIXES)}); set video_dir"
         )
-    return Listed(versions, common.videos.how)
+    for name in versions:
+        if name != name.encode(errors="replace").decode():
+            raise InputError(
+                f"{common.source.url()} holds {shown(name)}, whose name is not UTF-8; rename it"
+            )
+    return _listed(common, versions)
+
+
+def _listed(common: Splitting, versions: dict[str, str]) -> Listed:
+    videos = common.videos
+    return Listed(common.source.url(), versions, videos.how, videos.embedded_by)
 
 
 def write_list(common: Splitting, listed: Listed) -> None:
@@ -176,7 +195,7 @@ def write_list(common: Splitting, listed: Listed) -> None:
         "bytes": [video.bytes for video in listed.videos],
         "version": [listed.versions[video.name] for video in listed.videos],
     }
-    info = {"video_dir": common.source.url()}
+    info = {"video_dir": common.source.url(), "dataset": common.settings.dataset}
     write_table(common.store, processed.VIDEOS, pa.table(columns, schema=processed.VIDEO), info)
 
 
@@ -187,7 +206,26 @@ def found_list(common: Splitting) -> Listed | None:
         return None
     table = read_table(store, name, ["video", "version"])
     versions = dict(zip(*(table[column].to_pylist() for column in table.column_names), strict=True))
-    return Listed(versions, common.videos.how)
+    return _listed(common, versions)
+
+
+def refuse_other_clips(common: Splitting) -> None:
+    """Refuse a folder of clips of another dataset, which would be deleted.
+
+    Raises:
+        SettingsError: it is.
+    """
+    try:
+        owner = (read_info(common.store, processed.VIDEOS) or {}).get("dataset")
+    except StaleError:
+        return  # not a table, and about to be written anew
+    ours = common.settings.dataset
+    if owner not in (None, ours):
+        raise SettingsError(
+            f"{common.store.url()} holds the clips of dataset {shown(owner)}, which those of "
+            f"dataset {shown(ours)} would replace; choose another output_clip_path, or set dataset "
+            f"to {shown(owner)}"
+        )
 
 
 def load_list(common: Splitting) -> Listed:

@@ -22,7 +22,7 @@ ALL_KEYS = range(KEYS)
 KEY_NAMES = {f"{key:02d}": key for key in ALL_KEYS}
 """The partitions by the names of their partition keys."""
 
-_RECORD = re.compile(r"([0-9a-f]+)-([0-9a-f]+)\.(parquet|json)")
+_RECORD = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-([0-9a-f]+)\.(parquet|json)")
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,21 @@ class Record:
     """What is done of one video.
 
     Attributes:
-        video: digest of its path below the folder of videos.
+        video: digest of its path or URL, which ids of its clips are made from too.
         made_from: digest of its version and of how it was split and embedded.
+        model: digest of what its clips were embedded with.
         failed: whether it could not be split; the record is a JSON document with the reason.
     """
 
     video: str
     made_from: str
+    model: str
     failed: bool = False
 
     @property
     def name(self) -> str:
-        return f"{RECORDS}/{self.video}-{self.made_from}.{'json' if self.failed else 'parquet'}"
+        suffix = "json" if self.failed else "parquet"
+        return f"{RECORDS}/{self.video}-{self.made_from}-{self.model}.{suffix}"
 
     @property
     def key(self) -> int:
@@ -52,12 +55,12 @@ class Record:
     def parse(cls, name: str) -> "Record | None":
         """The record of a name below `RECORDS`; None for a file that is none."""
         found = _RECORD.fullmatch(name)
-        return found and cls(found[1], found[2], found[3] == "json")
+        return found and cls(found[1], found[2], found[3], found[4] == "json")
 
 
-def record_of(path: str, version: str, *how: object) -> Record:
-    """The record that a video is to have: its path, its version, and how it is made into clips."""
-    return Record(digest(path.encode()), fingerprint(version, *how))
+def record_of(url: str, version: str, how: str, model: str) -> Record:
+    """The record that a video is to have: its path or URL, version, and how it becomes clips."""
+    return Record(digest(url.encode()), fingerprint(version, how), model)
 
 
 def records(store: Store) -> set[Record]:

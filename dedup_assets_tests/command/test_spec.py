@@ -197,7 +197,9 @@ def test_spec_without_paths_takes_them_from_the_command_line(
     assert started.options["verbose"]
     outcome = call(*flags)
     assert outcome.code == 2
-    missing = "args must have input_embeddings_path, output_path (or give --input-zip and"
+    missing = (
+        "args must have input_embeddings_path, output_path (or give video_dir or --input-zip and"
+    )
     assert_one_line(outcome.err, ["--spec job.json: ", missing, "--output-path)"])
 
 

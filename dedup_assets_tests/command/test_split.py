@@ -104,9 +104,12 @@ def test_clips_elsewhere_are_an_input_to_who_opens_the_output(folder: Path):
     assert done.returncode == 0, done.stderr
     shown = command("scaffold", "out", cwd=folder).stdout
     assert f"input_embeddings_path: {folder / 'clips'}" in shown
-    assert "video" not in shown
+    assert "videos:" not in shown
     again = command("run", *flags, *SHORT, "--n-clusters", "1", "--plan", cwd=folder)
     assert again.returncode == 0, again.stdout
+    assert command("verify", "out", cwd=folder).returncode == 0
+    listed = command("backfill", "out", "--eps", "0.05", cwd=folder)
+    assert listed.returncode == 0, listed.stderr
 
 
 @pytest.mark.parametrize(

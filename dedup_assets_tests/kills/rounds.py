@@ -279,7 +279,7 @@ class Harness:
         """Some kills in a row over one output, a last run, and what differs after it."""
         result.rounds += 1
         known = self.undisturbed(variant)
-        output = f"round-{result.rounds}"
+        output = f"round-{self._runs}"  # never that of an earlier round of another test
         if variant.before is not None:
             self.place.copy(f"earlier-{variant.name}", output)
         for kill in kills:

@@ -13,16 +13,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dedup_assets.demo.writer import open_video
 from dedup_assets.engine import Engine
-from dedup_assets.errors import InputError
+from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.stages import splitting
+from dedup_assets.stages import splitting, videos
 from dedup_assets.stages.clip_embeddings import collect, failures, sort_records
 from dedup_assets.stages.splitting import plan, split
-from dedup_assets.stages.videos import Splitting, list_videos
+from dedup_assets.stages.videos import Splitting, list_videos, refuse_other_clips, write_list
 from dedup_assets.store import processed
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.video.apart import Splitter
+from dedup_assets.video.embed.perceptual import PerceptualEmbedder
 from dedup_assets.video.errors import ClipError
 from dedup_assets_tests.conftest import bytes_of, write_inputs
 from dedup_assets_tests.s3 import S3Server
@@ -180,7 +182,7 @@ def test_a_damaged_video_is_listed_and_stops_no_other(folders: Folders):
     assert (done.videos, done.split, done.clips) == (3, 1, 1)
     listed = pq.read_table(folders.out / "failed_videos.parquet").to_pylist()
     assert {row["source_video"]: row["reason"] for row in listed} == done.failed
-    assert done.failed.keys() == {"cut.mp4", "text.mkv"}
+    assert {Path(video).name for video in done.failed} == {"cut.mp4", "text.mkv"}
     assert all("\n" not in reason for reason in done.failed.values())
     assert folders.split() == Done(3, 0, 1, done.failed)
     (folders.videos / "cut.mp4").write_bytes(whole)
@@ -238,9 +240,90 @@ def test_a_video_that_failed_is_tried_again(folders: Folders, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(Splitter, "split", full)
-        assert folders.split() == Done(1, 0, 0, {"a.mp4": "the disk is full"})
+        url = str(folders.videos / "a.mp4")
+        assert folders.split() == Done(1, 0, 0, {url: "the disk is full"})
     assert folders.split() == Done(1, 1, 1, {})
     assert [path.suffix for path in (folders.out / "processed_videos").iterdir()] == [".parquet"]
+
+
+def test_a_folder_within_or_around_the_last_one_keeps_its_clips(folders: Folders):
+    folders.add("a.mp4", 2)
+    folders.add("below/b.mp4", 4)
+    folders.split()
+    narrow = str(folders.videos / "below")
+    assert folders.split(video_dir=narrow) == Done(1, 0, 2, {})
+    ids = {path.stem for path in (folders.out / "clips").iterdir()}
+    assert ids == {row["id"] for row in folders.rows()}
+    assert len(ids) == 2
+    assert folders.split() == Done(2, 1, 3, {})
+    assert len(list((folders.out / "clips").iterdir())) == 3
+
+
+def test_a_folder_that_moved_has_other_videos(folders: Folders):
+    folders.add("a.mp4", 2)
+    folders.split()
+    moved = folders.videos.rename(folders.videos.with_name("moved"))
+    assert folders.split(video_dir=str(moved)) == Done(1, 1, 1, {})
+    assert [row["source_video"] for row in folders.rows()] == [str(moved / "a.mp4")]
+    assert len(list((folders.out / "clips").iterdir())) == 1
+
+
+def test_vectors_of_two_models_are_never_in_one_table(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(4):
+        folders.add(f"{number}.mp4", 2)
+    folders.split()
+    other = folders.common(embedding_algorithm="another")
+
+    class Other(PerceptualEmbedder):
+        def embed(self, prepared: Any) -> Any:
+            return -super().embed(prepared)
+
+    monkeypatch.setattr(videos, "output_folder", lambda *_, **__: "other_embd_parquet")
+    monkeypatch.setattr(videos, "make_embedder", lambda *_, **__: Other("o", "other_embd_parquet"))
+    assert run(other, limit=1).clips == 1
+    (part,) = (folders.out / "other_embd_parquet").iterdir()
+    assert pq.read_table(part).num_rows == 1
+    assert len(folders.rows()) >= 3, "what is not replaced yet stays"
+    assert run(other).clips == 4
+    assert not (folders.out / "perceptual_embd_parquet").exists()
+
+
+def test_clips_that_show_nothing_are_alike(folders: Folders):
+    for name, grey in (("black", 0), ("white", 255)):
+        with open_video(
+            folders.videos / f"{name}.mp4", fps=10, size=(64, 48), bit_rate=500_000
+        ) as write:
+            for _ in range(20):
+                write(np.full((48, 64, 3), grey, np.uint8))
+    folders.split()
+    one, two = (np.array(row["embedding"]) for row in folders.rows())
+    assert one @ two == pytest.approx(1)
+
+
+def test_clips_are_deleted_where_they_are_not_to_be_written(folders: Folders):
+    folders.add("a.mp4", 2)
+    folders.split()
+    folders.add("b.mp4", 2)
+    assert folders.split(upload_clips=False) == Done(2, 2, 2, {})
+    assert not (folders.out / "clips").exists()
+
+
+def test_a_name_that_is_no_text_is_named(folders: Folders):
+    folders.add("a.mp4", 2)
+    (folders.videos / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"")
+    with pytest.raises(InputError, match="whose name is not UTF-8; rename it"):
+        folders.split()
+
+
+def test_clips_of_another_dataset_are_not_replaced(folders: Folders):
+    folders.add("a.mp4", 2)
+    common = folders.common(dataset="films")
+    write_list(common, list_videos(common))
+    refuse_other_clips(common)
+    with pytest.raises(SettingsError, match="holds the clips of dataset 'films'"):
+        refuse_other_clips(folders.common(dataset="sport"))
 
 
 def test_no_video_is_an_error(folders: Folders):

@@ -29,8 +29,11 @@ class PerceptualEmbedder:
         return describe_frames
 
     def embed(self, prepared: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
-        """Descriptions, each of shape (DIM,), to rows of length 1; zero for a blank clip."""
-        rows = np.zeros((len(prepared), DIM), np.float32)
+        """Descriptions, each of shape (DIM,), to rows of length 1.
+
+        All clips of which nothing can be described, such as black ones, get one and the same.
+        """
+        rows = np.ones((len(prepared), DIM), np.float32)
         for row, vector in zip(rows, prepared, strict=True):
             if vector.shape != (DIM,):
                 raise ValueError(f"description of shape {vector.shape} should be ({DIM},).")
