@@ -207,6 +207,29 @@ def test_new_videos_start_the_splitting_job_and_scoring_follows(
     assert schedule.job_name == splitting_job_name(settings)
 
 
+def test_what_was_split_by_hand_is_scored_when_its_files_are_seen(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    assert run_splitting(settings, instance).success
+    ticks = Ticks(settings, instance)
+    assert "waiting until it stays" in str(ticks.tick())
+    request = ticks.tick()
+    assert isinstance(request, dg.RunRequest)
+    assert request.job_name == "films_scoring"
+    assert "no new files" in str(ticks.tick())
+
+
+def test_clips_are_not_replaced_while_shards_are_packed(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    assert run_splitting(settings, instance).success
+    store = settings.storage.open_output()
+    reads = {name: [WHOLE] for name in settings.reads("curated_shards")}
+    with writing(store, "curated_shards", ["0.05"], reads=reads):
+        said = failure(run_splitting(settings, instance, ["clips"]))
+    assert "is being read by" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
