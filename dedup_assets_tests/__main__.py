@@ -17,7 +17,6 @@ CHECKS = (
     ["lint-imports"],
     ["dagster", "definitions", "validate", "-w", "workspace.yaml", "--log-level", "warning"],
 )
-
 ALL = ("-n", "auto", "--dist", "worksteal", "-q")
 
 
@@ -30,12 +29,7 @@ def main() -> int:
         if done.returncode:
             sys.stdout.write(f"{command[0]} failed with exit code {done.returncode}\n")
             return done.returncode
-    pytest = [
-        sys.executable,
-        "-m",
-        "pytest",
-        *(sys.argv[1:] or ["-n", "auto", "--dist", "worksteal", "-q"]),
-    ]
+    pytest = [sys.executable, "-m", "pytest", *(sys.argv[1:] or ALL)]
     return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -81,7 +81,7 @@ def test_new_rows_are_brought_in_alike(cluster: Any, prepared: Path):
     assert files_of(prepared / "there") == files_of(prepared / "here")
 
 
-@pytest.mark.parametrize("stage", ["_shuffle_groups", "_score_keys"])
+@pytest.mark.parametrize("stage", ["shuffle_groups", "_score_keys"])
 def test_a_node_is_lost_in_the_middle(
     cluster: Any, prepared: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ):

@@ -25,12 +25,15 @@ def test_rows_are_the_scaled_descriptions() -> None:
         np.testing.assert_allclose(row, described / np.linalg.norm(described), atol=1e-6)
 
 
-def test_blank_clip_is_a_zero_row() -> None:
-    """Its description is rounding noise: scaled to length 1 it would resemble other blank clips by
-    chance. Later steps reject a zero row and name it."""
+def test_blank_clips_get_one_and_the_same_row() -> None:
+    """Their descriptions are rounding noise: each scaled to length 1, they would resemble one
+    another by chance. A row of zeros would be refused later, and the video with it."""
     embedder = make_embedder("perceptual")
-    blank = np.full((N_SAMPLES, 36, 64, 3), 77, np.uint8)
-    assert not embedder.embed([embedder.prepare(blank)]).any()
+    blank = [np.full((N_SAMPLES, 36, 64, 3), shade, np.uint8) for shade in (0, 77, 255)]
+    rows = embedder.embed([embedder.prepare(clip) for clip in (*blank, clips(1, N_SAMPLES)[0])])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    assert (rows[:3] == rows[0]).all()
+    assert abs(rows[3] @ rows[0]) < 0.9
 
 
 def test_no_clips_give_no_rows() -> None:
