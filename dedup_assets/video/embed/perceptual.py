@@ -11,7 +11,7 @@ from dedup_assets.video.embed.interface import Prepare
 from dedup_assets.video.sampling import Sampling
 
 #: A description is at most 2 long; one shorter than this is rounding noise and has no direction.
-#: Even shades give up to 0.0013, a contrast of one grey level gives 0.7.
+#: Even shades give up to 0.0017, two halves one grey level apart 0.63.
 LEAST_LENGTH = 1e-2
 
 
