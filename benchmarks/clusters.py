@@ -7,7 +7,6 @@ the histogram with each number of clusters, so that a busy machine is busy for b
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -21,14 +20,6 @@ from benchmarks.options import common_parser, work_folder
 from benchmarks.output import Target, show_table, show_targets, write_json
 
 CLUSTERS = (1, 5, 20, 100, 500)
-STEPS = {
-    "fit": ("centroids",),
-    "assign": ("cluster_partitions",),
-    "compare": ("pairwise_scores",),
-    "rest": ("embeddings", "similarity_histogram", "missed_by_clustering"),
-}
-"""The stages of each step of a prediction."""
-
 WITHIN = 2.0  # times too long or too short
 
 
@@ -99,7 +90,7 @@ def measure(
 
 
 def predict_times(settings: dict[str, Any], clusters: list[int]) -> dict[str, Any]:
-    """What the command would predict, by number of clusters and step."""
+    """What the command would predict, in seconds by number of clusters."""
     from dataclasses import asdict
 
     from dedup_assets.compute.cost import predict
@@ -109,10 +100,7 @@ def predict_times(settings: dict[str, Any], clusters: list[int]) -> dict[str, An
     parsed = Settings.of(**settings)
     measured = suggestion.measure(parsed, suggestion.survey(parsed))
     work = suggestion.workload(parsed, measured)
-    predicted = {}
-    for number in clusters:
-        found = predict(work, measured.rates, number, parsed.clustering.max_iter)
-        predicted[str(number)] = {step: getattr(found, step) for step in STEPS}
+    predicted = {str(k): predict(work, measured.rates, k).total for k in clusters}
     return {
         "predicted": predicted,
         "rates": asdict(measured.rates),
@@ -121,37 +109,29 @@ def predict_times(settings: dict[str, Any], clusters: list[int]) -> dict[str, An
 
 
 def time_stages(settings: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of each step of a run up to the histogram."""
+    """Seconds of a run up to the histogram."""
     import dedup_assets.stages.plot  # noqa: F401  (imported late by the product; no clock counts it)
     from benchmarks.stages import Stopwatch, call_stages
     from dedup_assets.settings import Settings
-    from dedup_assets.store import layout
-    from dedup_assets.store.filesystem import Store
 
     parsed = Settings.of(**settings)
     watch = Stopwatch()
     call_stages(parsed, watch)
-    info = json.loads(Store(parsed.storage.output_path).read_bytes(layout.CENTROIDS_INFO))
-    steps = {step: sum(watch.wall[name] for name in names) for step, names in STEPS.items()}
-    return {"steps": steps, "iterations": info["n_iter"]}
+    return {"seconds": sum(watch.wall.values())}
 
 
 def summary(turns: list[dict[str, Any]], clusters: int) -> dict[str, Any]:
-    """Medians over the turns: seconds by step, their totals, and how the totals compare."""
+    """Medians over the turns: seconds predicted and taken, and how they compare."""
     key = str(clusters)
     predicted = [turn["predicted"][key] for turn in turns]
-    taken = [turn["taken"][key]["steps"] for turn in turns]
-    ratios = [sum(p.values()) / sum(t.values()) for p, t in zip(predicted, taken, strict=True)]
+    taken = [turn["taken"][key]["seconds"] for turn in turns]
+    ratios = [p / t for p, t in zip(predicted, taken, strict=True)]
     return {
         "clusters": clusters,
-        "predicted_s": {s: statistics.median(p[s] for p in predicted) for s in STEPS},
-        "taken_s": {s: statistics.median(t[s] for t in taken) for s in STEPS},
-        "predicted_all_s": statistics.median(sum(p.values()) for p in predicted),
-        "taken_all_s": statistics.median(sum(t.values()) for t in taken),
+        "predicted_s": statistics.median(predicted),
+        "taken_s": statistics.median(taken),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
-        "kmeans_iterations": turns[0]["taken"][key]["iterations"],
-        "kmeans_iterations_predicted": turns[0]["rates"]["compute"]["iterations"],
     }
 
 
@@ -198,21 +178,20 @@ def show(
     console: Console, data: dict[str, Any], results: list[dict[str, Any]], targets: list[Target]
 ) -> None:
     """Print the tables."""
-    rows = []
-    for result in results:
-        row: list[Any] = [f"{result['clusters']:,}"]
-        for step in STEPS:
-            row.append(f"{result['predicted_s'][step]:.2f} / {result['taken_s'][step]:.2f}")
-        row.append(f"{result['predicted_all_s']:.2f} / {result['taken_all_s']:.2f}")
-        row.append(
-            f"{result['ratio']:.2f} ({min(result['ratios']):.2f}-{max(result['ratios']):.2f})"
-        )
-        row.append(f"{result['kmeans_iterations_predicted']} / {result['kmeans_iterations']}")
-        rows.append(row)
+    rows = [
+        [
+            f"{result['clusters']:,}",
+            f"{result['predicted_s']:.2f}",
+            f"{result['taken_s']:.2f}",
+            f"{result['ratio']:.2f}",
+            f"{min(result['ratios']):.2f} to {max(result['ratios']):.2f}",
+        ]
+        for result in results
+    ]
     show_table(
         console,
-        f"{data['rows']:,} x {data['dim']}: seconds predicted / taken, medians",
-        ["clusters", *STEPS, "all", "ratio (range)", "iterations"],
+        f"{data['rows']:,} x {data['dim']}: medians",
+        ["clusters", "predicted, s", "taken, s", "predicted / taken", "range"],
         rows,
     )
     show_targets(console, targets)

@@ -26,6 +26,7 @@ from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.tables import read_table
+from dedup_assets_tests.dagster_once import done_once
 from dedup_assets_tests.demo.small_set import SmallSet, make_small_set
 from dedup_assets_tests.rows import unit as unit
 from dedup_assets_tests.s3 import (
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"s3", "s3_endpoint"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.s3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_storage() -> Iterator[None]:
+    with done_once():
+        yield
 
 
 @pytest.fixture(scope="session")

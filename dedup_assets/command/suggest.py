@@ -20,6 +20,12 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.sizes import format_bytes
 
 _ALL = 100  # more round numbers than there are
+_EXPLAINED = (
+    "Fewer clusters miss fewer duplicates. A prediction may be off by two times.\n"
+    "Counted: a first run up to the histogram; rest is reading, writing and the search for what "
+    "clustering misses. Not counted: the lists and shards of an eps, and some seconds of Dagster's "
+    "own."
+)
 _GROWN = 2.0  # times as many rows: comparing takes four times as long
 
 
@@ -43,8 +49,7 @@ def suggest_clusters(
         console.out(json.dumps(document, indent=1), highlight=False)
         return 0
     _show(console, settings, measured, choice, budget_s, choice.neighbours(fewer=3, more=3))
-    for line in _explain(settings, measured, choice):
-        console.print(line, highlight=False)
+    console.print(_EXPLAINED, highlight=False)
     console.print(f"\ngo on with:  {command}", soft_wrap=True, markup=False, highlight=False)
     return 0
 
@@ -187,19 +192,6 @@ def _reason(choice: Choice, budget_s: float) -> str:
     return f"{choice.clusters:,} clusters: {why} {budget}, with {took}."
 
 
-def _explain(settings: Settings, measured: Measured, choice: Choice) -> list[str]:
-    iterations = min(settings.clustering.max_iter, measured.rates.compute.iterations)
-    return [
-        "Fewer clusters miss fewer duplicates.",
-        "Counted: a first run up to the histogram; rest is mostly the search for what clustering "
-        "misses. Not counted: the lists and shards of an eps, and some seconds of Dagster's own.",
-        f"Measured in {measured.seconds:.1f} s on some of the rows. k-means is taken to stop after "
-        f"{iterations} iterations, as it did on them; if it went on to "
-        f"--max-iter {settings.clustering.max_iter}, fit would take "
-        f"{format_duration(choice.chosen.longest_fit)}.",
-    ]
-
-
 def _document(measured: Measured, choice: Choice, budget_s: float, command: str) -> dict[str, Any]:
     return {
         "rows": measured.manifest.rows,
@@ -211,7 +203,6 @@ def _document(measured: Measured, choice: Choice, budget_s: float, command: str)
         "command": command,
         "measured_in_s": round(measured.seconds, 2),
         "measured_on_rows": measured.sample_rows,
-        "kmeans_iterations": measured.rates.compute.iterations,
         "largest_cluster_bytes_possible": measured.free_bytes,
         "predictions": [
             {
@@ -222,7 +213,6 @@ def _document(measured: Measured, choice: Choice, budget_s: float, command: str)
                 "compare_s": round(p.compare, 3),
                 "rest_s": round(p.rest, 3),
                 "all_s": round(p.total, 3),
-                "fit_at_max_iter_s": round(p.longest_fit, 3),
                 "largest_cluster_bytes": p.largest_bytes,
                 "in_memory": p.in_memory,
                 "chosen": p.clusters == choice.clusters,

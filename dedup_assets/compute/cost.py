@@ -7,81 +7,36 @@ clusters are slow for one reason, very many for two others, and somewhere betwee
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 _BYTES = 4  # of a number: rows are compared in float32
-SEEDING_POWER = 1.5  # power of the clusters: it passes over rows, and over pairs of candidates
 _GRID = (1, 2, 5)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How unevenly rows fell into clusters in a fit.
-
-    Attributes:
-        clusters: their number.
-        squares: sum of the squared sizes against that of equal clusters, at least 1.
-        largest: the largest size against that of equal clusters, at least 1.
-    """
-
-    clusters: int
-    squares: float
-    largest: float
-
-
-@dataclass(frozen=True)
-class ComputeRates:
-    """Seconds of the arithmetic on one device, for vectors of one length.
-
-    Attributes:
-        compare_row: of a row in `best_earlier_match`, apart from its pairs.
-        compare_pair: of a pair of rows there.
-        assign_product: of a row and a centroid in `nearest_centroids`.
-        fit_row: of a row in an iteration of k-means, apart from the centroids.
-        fit_product: of a row and a centroid there.
-        fit_seed: of seeding with one cluster; with more it grows, but less than their square.
-        iterations: of k-means until it stops.
-        spreads: how uneven clusters are, ascending by their number.
-    """
-
-    compare_row: float
-    compare_pair: float
-    assign_product: float
-    fit_row: float
-    fit_product: float
-    fit_seed: float
-    iterations: int
-    spreads: tuple[Spread, ...] = ()
-
-
-@dataclass(frozen=True)
-class StepRates:
-    """Seconds of what a step does beside that arithmetic: reading, writing, sorting.
-
-    Attributes:
-        row: of a row; ``cluster``: of a cluster and its files; ``fixed``: of the step.
-    """
-
-    row: float = 0.0
-    cluster: float = 0.0
-    fixed: float = 0.0
-
-
-@dataclass(frozen=True)
 class Rates:
-    """All that was measured; the steps are those of a `Prediction`.
+    """Seconds on one machine, for vectors of one length, and how uneven clusters are.
 
     Attributes:
-        missed_row: seconds of a row in the search for what clustering misses, which there is
-            with more than one cluster.
+        fit: of a row and a centroid in a whole fit of k-means.
+        assign: of a row and a centroid in `nearest_centroids`.
+        compare: of a pair of rows in `best_earlier_match`.
+        missed: of a row in the search for what clustering misses, which there is with more than
+            one cluster.
+        row: of a row in all that is no arithmetic: reading, sorting, writing.
+        file: of a file of a cluster, likewise.
+        fixed: once.
+        squares: sum of the squared sizes of clusters against that of equal ones, at least 1.
+        largest: the largest size against that of equal ones, at least 1.
     """
 
-    compute: ComputeRates
-    fit: StepRates
-    assign: StepRates
-    compare: StepRates
-    rest: StepRates
-    missed_row: float = 0.0
+    fit: float = 0.0
+    assign: float = 0.0
+    compare: float = 0.0
+    missed: float = 0.0
+    row: float = 0.0
+    file: float = 0.0
+    fixed: float = 0.0
+    squares: float = 1.0
+    largest: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,10 +64,10 @@ class Prediction:
 
     Attributes:
         clusters: their number.
-        fit: seconds to sample and fit k-means; ``longest_fit``: if it never converged.
-        assign: seconds to assign the rows and write them cluster by cluster.
+        fit: seconds of k-means.
+        assign: seconds to find the nearest centroid of each row.
         compare: seconds to compare the rows of each cluster.
-        rest: seconds of what comes before and after, the search for what is missed included.
+        rest: seconds of all else, the search for what is missed included.
         rows: rows of a cluster, on average.
         fit_rows: rows that k-means is fitted on.
         largest_bytes: the largest cluster, as float32 rows.
@@ -121,7 +76,6 @@ class Prediction:
 
     clusters: int
     fit: float
-    longest_fit: float
     assign: float
     compare: float
     rest: float
@@ -161,25 +115,20 @@ class Choice:
         return [self.predictions[k] for k in sorted({1, *below, self.clusters, *above})]
 
 
-def predict(work: Workload, rates: Rates, clusters: int, max_iter: int) -> Prediction:
-    """Seconds of each step with so many clusters."""
-    k, compute = clusters, rates.compute
-    fit_rows, groups = work.fit_rows(k), work.groups(k)
-    iteration = fit_rows * (compute.fit_row + k * compute.fit_product)
-    before = _step(rates.fit, work.rows, k) + compute.fit_seed * k**SEEDING_POWER
-    squares, largest = _unevenness(compute.spreads, k)
-    pairs = squares * work.rows**2 / (2 * k)
+def predict(work: Workload, rates: Rates, clusters: int) -> Prediction:
+    """Seconds of each part with so many clusters."""
+    k, several = clusters, clusters > 1
+    fit_rows = work.fit_rows(k)
+    squares, largest = (rates.squares, rates.largest) if several else (1.0, 1.0)
     largest_bytes = int(min(1.0, largest / k) * work.rows) * work.dim * _BYTES
+    files = k * (1 + work.groups(k))  # a fragment of each group, and a table of scores
+    of_row = rates.row + (rates.missed if several else 0.0)
     return Prediction(
         clusters=k,
-        fit=before + min(max_iter, compute.iterations) * iteration,
-        longest_fit=before + max_iter * iteration,
-        assign=_step(rates.assign, work.rows, k * groups) + work.rows * k * compute.assign_product,
-        # A cluster reads a fragment of each group and writes one table.
-        compare=_step(rates.compare, work.rows, k * (1 + groups) / 2)
-        + work.rows * compute.compare_row
-        + pairs * compute.compare_pair,
-        rest=_step(rates.rest, work.rows, k) + (work.rows * rates.missed_row if k > 1 else 0.0),
+        fit=fit_rows * k * rates.fit,
+        assign=work.rows * k * rates.assign,
+        compare=squares * work.rows**2 / (2 * k) * rates.compare,
+        rest=rates.fixed + work.rows * of_row + files * rates.file,
         rows=work.rows / k,
         fit_rows=fit_rows,
         largest_bytes=largest_bytes,
@@ -187,7 +136,7 @@ def predict(work: Workload, rates: Rates, clusters: int, max_iter: int) -> Predi
     )
 
 
-def choose(work: Workload, rates: Rates, budget: float, max_iter: int) -> Choice:
+def choose(work: Workload, rates: Rates, budget: float) -> Choice:
     """The fewest clusters predicted to keep to ``budget`` seconds; if none do, the fastest.
 
     Numbers of at most two significant digits are weighed: a prediction is no finer than that.
@@ -195,9 +144,7 @@ def choose(work: Workload, rates: Rates, budget: float, max_iter: int) -> Choice
     Raises:
         ValueError: with any number, some cluster would not fit into memory.
     """
-    predictions = {
-        k: predict(work, rates, k, max_iter) for k in candidates(work.fit_rows(work.rows))
-    }
+    predictions = {k: predict(work, rates, k) for k in candidates(work.fit_rows(work.rows))}
     possible = [p for p in predictions.values() if p.in_memory]
     if not possible:
         raise ValueError("no number of clusters makes them small enough")
@@ -215,18 +162,6 @@ def candidates(most: int) -> list[int]:
         found += [step * n for n in range(first, 100) if step * n <= most]
         step *= 10
     return found if most in found else [*found, most]
-
-
-def _step(rates: StepRates, rows: int, clusters: float) -> float:
-    return rates.fixed + rates.row * rows + rates.cluster * clusters
-
-
-def _unevenness(spreads: tuple[Spread, ...], clusters: int) -> tuple[float, float]:
-    """`Spread.squares` and `Spread.largest`: a single cluster has 1, beyond the last they stay."""
-    known = np.log([1, *(s.clusters for s in spreads)])
-    at = np.log(clusters)
-    squares = np.interp(at, known, [1.0, *(s.squares for s in spreads)])
-    return float(squares), float(np.interp(at, known, [1.0, *(s.largest for s in spreads)]))
 
 
 def _is_round(clusters: int) -> bool:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from dedup_assets.compute.arrays import DeviceError, resolve_device
 from dedup_assets.compute.cost import Choice, Rates, Workload, choose
-from dedup_assets.compute.rates import FitOptions, measure_rates
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
-from dedup_assets.stages.calibration import measure_steps, read_sample
-from dedup_assets.stages.centroids import kmeans_function, sample_size
+from dedup_assets.stages.calibration import measure_rates, read_sample
+from dedup_assets.stages.centroids import sample_size
 from dedup_assets.stages.embeddings import survey_embeddings
-from dedup_assets.stages.machine import compute_budget, compute_module, free_memory
+from dedup_assets.stages.machine import compute_budget, free_memory
 from dedup_assets.state.groups import group_bytes
 from dedup_assets.state.manifest import Manifest
 
@@ -26,7 +25,7 @@ class Measured:
 
     Attributes:
         manifest: the input.
-        rates: seconds of everything.
+        rates: of this machine.
         sample_rows: rows that were measured on.
         device: where the arithmetic ran.
         free_bytes: the largest cluster that can be compared here, as float32 rows; None: unknown.
@@ -62,7 +61,7 @@ def survey(settings: Settings) -> Survey:
 
 
 def measure(settings: Settings, surveyed: Survey) -> Measured:
-    """Measure this machine on some of the rows, in a second or two.
+    """Measure this machine on some of the rows, in some seconds.
 
     ``n_clusters`` and ``output_path`` of the settings are not looked at.
 
@@ -75,28 +74,15 @@ def measure(settings: Settings, surveyed: Survey) -> Measured:
     with _one_line():
         device = resolve_device(settings.compute.device)
         sample = read_sample(settings, manifest)
-        compute = measure_rates(
-            sample.rows,
-            compute_module(settings),
-            options=FitOptions(
-                kmeans_function(settings),
-                settings.clustering.random_state,
-                settings.clustering.max_iter,
-                settings.clustering.tol,
-                compute_budget(settings) // 4,
-            ),
-            precision=settings.compute.precision,
-            memory_budget=compute_budget(settings) // 2,
-        )
-        rates = measure_steps(settings, sample, compute, surveyed.seconds)
-        return Measured(
-            manifest,
-            rates,
-            len(sample.rows),
-            device,
-            _largest_cluster(settings, device),
-            time.perf_counter() - started,
-        )
+        rates = measure_rates(settings, sample, surveyed.seconds)
+    return Measured(
+        manifest,
+        rates,
+        len(sample.rows),
+        device,
+        _largest_cluster(settings, device),
+        time.perf_counter() - started,
+    )
 
 
 def suggest(settings: Settings, measured: Measured, budget_s: float) -> Choice:
@@ -107,7 +93,7 @@ def suggest(settings: Settings, measured: Measured, budget_s: float) -> Choice:
     """
     work = workload(settings, measured)
     try:
-        return choose(work, measured.rates, budget_s, settings.clustering.max_iter)
+        return choose(work, measured.rates, budget_s)
     except ValueError:
         raise InputError(
             f"{work.rows:,} rows of {work.dim} numbers cannot be cut into clusters that fit into "

@@ -20,6 +20,5 @@ def test_predictions_and_runs_are_compared(monkeypatch: pytest.MonkeyPatch, tmp_
     found = json.loads(path.read_text())
     assert [case["clusters"] for case in found["summary"]] == [1, 4]
     for case in found["summary"]:
-        assert set(case["predicted_s"]) == set(case["taken_s"]) == set(clusters.STEPS)
-        assert case["ratio"] > 0
+        assert min(case["predicted_s"], case["taken_s"], case["ratio"]) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]  # nothing is left

@@ -1,11 +1,13 @@
 """The command as a subprocess, as users start it."""
 
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import dedup_assets
+from dedup_assets_tests.command.preloaded import Preloaded
 
 ROOT = Path(dedup_assets.__file__).parent.parent
 COMMAND = [sys.executable, "-m", "dedup_assets.cli"]
@@ -28,16 +30,14 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **more}
 
 
+@functools.cache
+def _preloaded() -> Preloaded:
+    return Preloaded(clean_environment())
+
+
 def command(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=clean_environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run the command in a process of its own, in an environment that a test may add to."""
+    return _preloaded().run(list(arguments), cwd, clean_environment(**env), timeout=120)
 
 
 def looks_finished(output: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dedup_assets.compute.cost import ComputeRates, Rates, StepRates
+from dedup_assets.compute.cost import Rates
 from dedup_assets.stages import suggestion
 from dedup_assets_tests.assets.helpers import clip_ids, contents, near_duplicates, write_part
 from dedup_assets_tests.command.conftest import Call, Outcome
@@ -25,11 +25,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     pair = {"s": 1.0}
 
     def rates(*_: object) -> Rates:
-        compute = ComputeRates(0, pair["s"], 0, 0, 0, 0, iterations=9)
-        return Rates(compute, StepRates(), StepRates(), StepRates(), StepRates())
+        return Rates(compare=pair["s"])
 
-    monkeypatch.setattr(suggestion, "measure_rates", lambda *_, **__: None)
-    monkeypatch.setattr(suggestion, "measure_steps", rates)
+    monkeypatch.setattr(suggestion, "measure_rates", rates)
     return pair
 
 
@@ -128,7 +126,7 @@ def test_json_is_one_document(rows: Path, call: Call, slow: dict[str, float]):
     assert document["command"].endswith("--output-path there --n-clusters 3")
     by_number = {p["n_clusters"]: p for p in document["predictions"]}
     assert list(by_number) == [1, 2, 3, 5, 10, 20, 50, 60]
-    assert by_number[1]["compare_s"] == by_number[1]["all_s"] == 1800
+    assert by_number[1]["compare_s"] == 1800
     assert [n for n, p in by_number.items() if p["chosen"]] == [3]
 
 

@@ -1,24 +1,12 @@
 """The cost model: arithmetic by hand, and the choice that follows from it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from dedup_assets.compute.cost import (
-    Choice,
-    ComputeRates,
-    Rates,
-    Spread,
-    StepRates,
-    Workload,
-    candidates,
-    choose,
-    predict,
-)
+from dedup_assets.compute.cost import Choice, Rates, Workload, candidates, choose, predict
 
-NOTHING = ComputeRates(0, 0, 0, 0, 0, 0, iterations=1)
-FREE = Rates(NOTHING, StepRates(), StepRates(), StepRates(), StepRates())
+FREE = Rates()
 
 
 def work(rows: int = 1000, **options: object) -> Workload:
@@ -31,85 +19,47 @@ def work(rows: int = 1000, **options: object) -> Workload:
     return Workload(**{**given, **options})  # type: ignore[arg-type]
 
 
-def rates(**compute: object) -> Rates:
-    return replace(FREE, compute=replace(NOTHING, **compute))
-
-
-def comparing(pair: float, fit_product: float = 0.0, **more: object) -> Rates:
-    return rates(compare_pair=pair, fit_product=fit_product, **more)
-
-
 @pytest.mark.parametrize(("clusters", "pairs"), [(1, 500_000), (2, 250_000), (10, 50_000)])
 def test_pairs_are_half_the_square_of_the_rows_over_the_clusters(clusters: int, pairs: int):
-    found = predict(work(), comparing(2.0), clusters, max_iter=100)
+    found = predict(work(), Rates(compare=2.0), clusters)
     assert found.compare == 2.0 * pairs
     assert found.total == found.compare
 
 
 def test_uneven_clusters_hold_more_pairs_and_a_single_one_is_even():
-    uneven = comparing(1.0, spreads=(Spread(10, squares=1.5, largest=4.0),))
-    assert predict(work(), uneven, 1, 100).compare == 500_000
-    assert predict(work(), uneven, 10, 100).compare == pytest.approx(75_000)
-    assert predict(work(), uneven, 100, 100).compare == pytest.approx(7_500)  # stays beyond
-    between = predict(work(), uneven, 3, 100).compare * 3 / 500_000
-    assert 1.0 < between < 1.5
+    uneven = Rates(compare=1.0, squares=1.5, largest=4.0)
+    assert predict(work(), uneven, 1).compare == 500_000
+    assert predict(work(), uneven, 10).compare == pytest.approx(75_000)
 
 
-def test_fitting_is_iterations_over_the_sample_and_the_seeding():
+def test_fitting_is_the_sample_times_clusters():
     """256 rows a centroid of 1,000 rows: with one cluster 256, with 4 and 9 all of them."""
-    given = rates(fit_row=1.0, fit_product=0.5, fit_seed=10.0, iterations=7)
-    assert predict(work(), given, 1, 100).fit == 7 * 256 * 1.5 + 10
-    assert predict(work(), given, 4, 100).fit == 7 * 1000 * 3.0 + 80
-    assert predict(work(), given, 9, 100).fit == 7 * 1000 * 5.5 + 270
-    assert predict(work(), given, 9, 100).longest_fit == 100 * 1000 * 5.5 + 270
-
-
-def test_max_iter_bounds_the_iterations():
-    given = rates(fit_row=1.0, iterations=50)
-    found = predict(work(), given, 4, max_iter=20)
-    assert found.fit == found.longest_fit == 20 * 1000
+    assert [predict(work(), Rates(fit=0.5), k).fit for k in (1, 4, 9)] == [128, 2000, 4500]
 
 
 def test_assigning_is_rows_times_clusters():
-    assert predict(work(), rates(assign_product=0.25), 8, 100).assign == 0.25 * 8000
+    assert predict(work(), Rates(assign=0.25), 8).assign == 0.25 * 8000
 
 
-def test_rows_have_a_cost_of_their_own_when_compared():
-    assert predict(work(), rates(compare_row=3.0), 8, 100).compare == 3000
-
-
-def test_steps_add_what_they_read_and_write():
-    given = Rates(
-        NOTHING,
-        fit=StepRates(row=1.0, fixed=5.0),
-        assign=StepRates(row=2.0, cluster=3.0),
-        compare=StepRates(row=4.0, cluster=6.0),
-        rest=StepRates(cluster=7.0, fixed=8.0),
-    )
-    found = predict(work(), given, 10, 100)
-    assert (found.fit, found.assign, found.compare, found.rest) == (1005, 2030, 4060, 78)
-    assert found.total == 1005 + 2030 + 4060 + 78
+def test_the_rest_is_rows_and_what_there_is_once():
+    found = predict(work(), Rates(row=2.0, fixed=8.0), 10)
+    assert found.rest == found.total == 2008
 
 
 def test_what_is_missed_is_searched_for_with_more_than_one_cluster():
-    given = replace(FREE, missed_row=2.0)
-    assert [predict(work(), given, k, 100).rest for k in (1, 2, 9)] == [0, 2000, 2000]
+    assert [predict(work(), Rates(missed=2.0), k).rest for k in (1, 2, 9)] == [0, 2000, 2000]
 
 
-def test_every_file_group_leaves_a_fragment_in_every_cluster():
-    """Written with the rows; read for the scores, each cluster beside one table."""
-    given = replace(FREE, assign=StepRates(cluster=1.0), compare=StepRates(cluster=1.0))
-    found = predict(work(groups=lambda clusters: 5), given, 10, 100)
-    assert (found.assign, found.compare) == (50, 30)
+def test_a_cluster_has_a_table_and_a_fragment_of_each_file_group():
+    assert predict(work(groups=lambda clusters: 5), Rates(file=1.0), 10).rest == 60
 
 
 def test_the_largest_cluster_has_to_fit_into_memory():
-    spread = rates(spreads=(Spread(10, squares=1.0, largest=2.0),))
-    even = predict(work(most_bytes=1000 * 8 * 4), FREE, 1, 100)
+    even = predict(work(most_bytes=1000 * 8 * 4), FREE, 1)
     assert (even.largest_bytes, even.in_memory) == (32_000, True)
-    assert not predict(work(most_bytes=31_999), FREE, 1, 100).in_memory
-    assert predict(work(), spread, 10, 100).largest_bytes == 200 * 8 * 4
-    assert predict(work(), FREE, 1, 100).in_memory  # where the memory is unknown
+    assert not predict(work(most_bytes=31_999), FREE, 1).in_memory
+    assert predict(work(), Rates(largest=2.0), 10).largest_bytes == 200 * 8 * 4
+    assert predict(work(), FREE, 1).in_memory  # where the memory is unknown
 
 
 def test_candidates_have_two_digits_and_end_at_the_most():
@@ -121,20 +71,20 @@ def test_candidates_have_two_digits_and_end_at_the_most():
 
 
 def test_one_cluster_is_chosen_where_it_fits():
-    found = choose(work(), comparing(0.001), 500, 100)
+    found = choose(work(), Rates(compare=0.001), 500)
     assert (found.clusters, found.within_budget) == (1, True)
 
 
 def test_the_fewest_clusters_within_the_budget_are_chosen():
     """500,000 pairs with one cluster, so 500 / K seconds."""
     for budget, clusters in ((499, 2), (250, 2), (249, 3), (10, 50), (5, 100), (4.9, 110)):
-        found = choose(work(), comparing(0.001), budget, 100)
+        found = choose(work(), Rates(compare=0.001), budget)
         assert (found.clusters, found.within_budget) == (clusters, True), budget
 
 
 def test_the_fastest_is_chosen_where_none_is_within_the_budget():
     """500 / K to compare and 20 K to fit 1,000 rows: least at 5."""
-    found = choose(work(), comparing(0.001, fit_product=0.02), 100, 100)
+    found = choose(work(), Rates(compare=0.001, fit=0.02), 100)
     assert (found.clusters, found.within_budget) == (5, False)
     assert found.chosen.total == pytest.approx(500 / 5 + 20 * 5)
 
@@ -142,24 +92,24 @@ def test_the_fastest_is_chosen_where_none_is_within_the_budget():
 def test_what_does_not_fit_into_memory_is_not_chosen():
     """2,000 rows of 8 numbers are 64,000 bytes."""
     tight = work(2000, most_bytes=16_000)
-    found = choose(tight, comparing(1e-9), 1000, 100)
+    found = choose(tight, Rates(compare=1e-9), 1000)
     assert (found.clusters, found.within_budget) == (4, True)
     assert [k for k, p in found.predictions.items() if not p.in_memory] == [1, 2, 3]
-    slow = choose(tight, rates(fit_product=1.0), 1.0, 100)
+    slow = choose(tight, Rates(fit=1.0), 1.0)
     assert (slow.clusters, slow.within_budget) == (4, False)
 
 
 def test_no_number_is_chosen_where_one_row_is_too_large():
     with pytest.raises(ValueError, match="small enough"):
-        choose(work(most_bytes=0), FREE, 1000, 100)
+        choose(work(most_bytes=0), FREE, 1000)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 60])
 def test_there_are_never_more_clusters_than_rows_to_fit_on(rows: int):
-    found = choose(work(rows), comparing(1e9), 1.0, 100)
+    found = choose(work(rows), Rates(compare=1e9), 1.0)
     assert found.clusters == max(found.predictions) == rows
     fraction: Callable[[int], int] = lambda clusters: min(rows, 2)  # noqa: E731
-    assert choose(work(rows, fit_rows=fraction), comparing(1e9), 1.0, 100).clusters <= 2
+    assert choose(work(rows, fit_rows=fraction), Rates(compare=1e9), 1.0).clusters <= 2
 
 
 def shown(found: Choice, fewer: int, more: int) -> list[int]:
@@ -167,7 +117,7 @@ def shown(found: Choice, fewer: int, more: int) -> list[int]:
 
 
 def test_neighbours_are_round_numbers_around_the_choice():
-    found = choose(work(), comparing(0.001), 7.0, 100)
+    found = choose(work(), Rates(compare=0.001), 7.0)
     assert found.clusters == 72
     assert shown(found, 3, 3) == [1, 10, 20, 50, 72, 100, 200, 500]
     assert shown(found, 1, 1) == [1, 50, 72, 100]
@@ -175,7 +125,7 @@ def test_neighbours_are_round_numbers_around_the_choice():
 
 
 def test_neighbours_of_one_cluster_and_of_the_last():
-    one = choose(work(), FREE, 1.0, 100)
+    one = choose(work(), FREE, 1.0)
     assert shown(one, 3, 3) == [1, 2, 5, 10]
-    last = choose(work(30), comparing(1e9), 1.0, 100)
+    last = choose(work(30), Rates(compare=1e9), 1.0)
     assert shown(last, 2, 3) == [1, 10, 20, 30]

@@ -152,7 +152,7 @@ def test_a_cluster_has_to_fit_three_times_beside_the_budget(
     found = measured(settings)
     assert found.free_bytes == 1600
     work = workload(settings, found)
-    assert not predict(work, found.rates, 1, 100).in_memory  # 100 * 8 * 4 = 3,200 bytes
+    assert not predict(work, found.rates, 1).in_memory  # 100 * 8 * 4 = 3,200 bytes
     assert suggest(settings, found, 1e9).clusters > 1
     with monkeypatch.context() as on_a_gpu:
         on_a_gpu.setattr(suggestion, "resolve_device", lambda device: "cuda")
