@@ -3,6 +3,7 @@
 Ratios within one run; absolute times depend on the machine and on who else uses it.
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -269,18 +270,23 @@ def up_to_histogram(settings: Settings) -> Histogram:
     return build_histogram(Snapshot(settings, store))
 
 
+ON_ROWS = (exactness, kernels, order_of_summation)
+ON_THEIR_OWN = (copies, sampling, reading, seeding, iterations, missed)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [part.__name__ for part in (*ON_ROWS, *ON_THEIR_OWN)]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="parts to run")
+    chosen = parser.parse_args().only
     rng = np.random.default_rng(0)
     x = unit_rows(rng.standard_normal((ROWS, DIM)).astype(np.float32)).rows
-    exactness(x)
-    kernels(x)
-    order_of_summation(x)
-    copies()
-    sampling()
-    reading()
-    seeding()
-    iterations()
-    missed()
+    for part in ON_ROWS:
+        if part.__name__ in chosen:
+            part(x)
+    for part in ON_THEIR_OWN:
+        if part.__name__ in chosen:
+            part()
 
 
 if __name__ == "__main__":
