@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,6 @@ from dedup_assets.compute import (
     cuda,
     exact,
     pairwise,
-    rates,
     rescore,
     self_test,
     update,
@@ -27,8 +27,10 @@ from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.normalize import unit_rows
 from dedup_assets.compute.pairwise import best_earlier_match, best_earlier_matches
 from dedup_assets.compute.update import update_matches
+from dedup_assets.stages import calibration
 from dedup_assets_tests.compute.gpu.emulator import COMPILER, EmulatedBackend, compile_kernels
 from dedup_assets_tests.compute.gpu.strict import strict_cupy
+from dedup_assets_tests.conftest import make_settings
 from dedup_assets_tests.rows import unit, with_duplicates
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
@@ -193,19 +195,18 @@ def test_updated_matches(
 
 
 def test_rates_are_measured(
-    backend: EmulatedBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    backend: EmulatedBackend,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    for name, value in {"_FIRST_ROWS": 32, "_FIT_ROWS": 64, "_MANY_ROWS": 128}.items():
-        monkeypatch.setattr(rates, name, value)
-    options = rates.FitOptions(fit, seed=1, max_iter=3, tol=1e-4, memory_budget=1 << 28)
-    measured = rates.measure_rates(
-        unit(rng.normal(size=(150, 8))),
-        backend.xp,
-        options=options,
-        precision="exact",
-        memory_budget=1 << 28,
-    )
-    assert measured.compare_pair > 0
+    for name, value in {"_FIRST_ROWS": 32, "_FIT_ROWS": 128}.items():
+        monkeypatch.setattr(calibration, name, value)
+    monkeypatch.setattr(calibration, "compute_module", lambda settings: backend.xp)
+    settings = make_settings(tmp_path, n_clusters=1, max_iter=3)
+    rates = calibration._measure_arithmetic(settings, unit(rng.normal(size=(150, 8))))
+    assert min(rates.fit, rates.assign, rates.compare) > 0
+    assert 2 >= rates.largest >= rates.squares >= 1  # two clusters
 
 
 @pytest.mark.parametrize("noise", [0.5, 1e-3], ids=["wide", "narrow"])
