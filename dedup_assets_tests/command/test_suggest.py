@@ -126,7 +126,7 @@ def test_json_is_one_document(rows: Path, call: Call, slow: dict[str, float]):
     assert document["command"].endswith("--output-path there --n-clusters 3")
     by_number = {p["n_clusters"]: p for p in document["predictions"]}
     assert list(by_number) == [1, 2, 3, 5, 10, 20, 50, 60]
-    assert by_number[1]["compare_s"] == 1800
+    assert by_number[1]["compare_s"] == by_number[1]["all_s"] == 1800
     assert [n for n, p in by_number.items() if p["chosen"]] == [3]
 
 
