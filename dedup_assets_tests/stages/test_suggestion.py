@@ -193,3 +193,15 @@ def test_sample_rows_are_unit_rows(tmp_path: Path, rng: np.random.Generator):
     settings = given(tmp_path, rng, 40)
     sample = read_sample(settings, survey_embeddings(settings))
     np.testing.assert_allclose(sample.rows, unit(sample.vectors), atol=1e-6)
+
+
+def test_uneven_groups_are_seen(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+):
+    """Two groups of 900 and 100 rows: 2 (0.81 + 0.01) = 1.64, and 2 * 0.9."""
+    monkeypatch.setattr(calibration, "_FIT_ROWS_PER_CENTROID", 500)
+    centres = np.eye(2)[np.repeat([0, 1], [900, 100])]
+    x = unit(centres + 0.01 * rng.normal(size=(1000, 2)))[rng.permutation(1000)]
+    rates = calibration._measure_arithmetic(make_settings(tmp_path, n_clusters=1), x)
+    assert rates.squares == pytest.approx(1.64)
+    assert rates.largest == pytest.approx(1.8)
