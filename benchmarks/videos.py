@@ -7,16 +7,20 @@ clips with libx264 at 4 Mbit/s, with the same options, one thread an encoder, as
 as there are processors. ffmpeg decodes a video once for all of its clips, with one output each,
 which is the quickest way to ask it; ours embeds the clips too, writes metadata and Parquet, and
 decodes in processes of its own. The two take turns; ratios are medians over the rounds.
+
+Then the memory of 200 short clips against ten times as many, from as many more videos and from one
+long one: the peak of the process that splits, and of the largest of those that decode.
 """
 
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,14 @@ from dedup_assets.video.encoders import ENCODERS
 SCENES, CLIP_S, SIZE = 5, 10, (1280, 720)
 BIT_RATE = 4_000_000
 OF_FFMPEG = 0.9
+SHORT_CLIP_S, SHORT_SIZE = 0.5, (320, 180)
+SHORT = {
+    "200 clips of 2 videos": (2, 50),
+    "2,000 clips of 20 videos": (20, 50),
+    "2,000 clips of one video": (1, 1_000),
+}
+"""Of each measurement of memory: videos, and seconds of each."""
+OF_FEW = 1.2
 
 
 def main() -> int:
@@ -45,6 +57,7 @@ def main() -> int:
     parser.add_argument("--videos", type=positive, default=4, help="videos of 30 seconds")
     parser.add_argument("--work", type=Path, default=Path("/tmp/dedup-benchmark-videos"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the short clips")
     add_rounds(parser)
     options = parser.parse_args()
     command = shutil.which(options.ffmpeg)
@@ -56,6 +69,7 @@ def main() -> int:
     make(videos, options.videos)
     try:
         rounds = [measure(options.work, videos, command) for _ in range(options.rounds + 1)][1:]
+        short = {} if options.no_memory else measure_short(options.work)
     except (ChildFailedError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -66,6 +80,20 @@ def main() -> int:
     rows = [[name, taken, seconds / taken] for name, taken in medians.items()]
     show_table(console, "Videos", ["what", "s", "seconds of video a second"], rows)
     targets = [Target("rate, of that of ffmpeg", ratio, OF_FFMPEG, "", at_least=True)]
+    if short:
+        show_table(
+            console,
+            "Peak memory, MiB",
+            ["what", "splitting", "largest decoder"],
+            [[name, *peaks.values()] for name, peaks in short.items()],
+            digits=0,
+        )
+        few, *many = short
+        targets += [
+            Target(f"{name}: {process}, of {few}", short[name][process] / peak, OF_FEW, "")
+            for name in many
+            for process, peak in short[few].items()
+        ]
     show_targets(console, targets)
     if options.json is not None:
         document = {
@@ -76,6 +104,7 @@ def main() -> int:
             "targets": [target.as_dict() for target in targets],
             "seconds": medians,
             "raw": rounds,
+            "peak_mib": short,
         }
         write_json(options.json, document)
     return 0
@@ -117,6 +146,41 @@ def measure(work: Path, videos: Path, command: str) -> dict[str, float]:
     return taken
 
 
+def measure_short(work: Path) -> dict[str, dict[str, float]]:
+    """Peak memory in MiB of each kind of process, for few short clips and for many."""
+    peaks = {}
+    for name, (count, seconds) in SHORT.items():
+        videos, out = work / f"short-{seconds}", work / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        make_short(videos, count, seconds)
+        done = in_child(
+            "benchmarks.videos",
+            "split_and_embed",
+            videos=str(videos),
+            out=str(out),
+            clip_s=SHORT_CLIP_S,
+        )
+        clips = sum(1 for _ in out.rglob("*.mp4"))
+        if clips != count * seconds / SHORT_CLIP_S:
+            raise ChildFailedError(f"{name}: {clips} were made")
+        peaks[name] = {"splitting": done["peak_mib"], "decoding": done["decoder_peak_mib"]}
+    return peaks
+
+
+def make_short(folder: Path, count: int, seconds: int) -> None:
+    """As many equal videos, whose names alone make them differ."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    first = folder / "0.mp4"
+    with open_video(first, fps=FPS, size=SHORT_SIZE, bit_rate=BIT_RATE // 10) as write:
+        scenes = chain.from_iterable(draw(plan_scene(k, 0)) for k in range(SCENES))
+        drawn = list(scenes)
+        for number in range(seconds * FPS):
+            write(drawn[number % len(drawn)])
+    for number in range(1, count):
+        shutil.copy(first, folder / f"{number}.mp4")
+
+
 def cut_by_ffmpeg(videos: str, out: str, command: str) -> dict[str, Any]:
     """One command a video, one output a clip, each with one thread."""
     Path(out).mkdir()
@@ -136,7 +200,7 @@ def cut_by_ffmpeg(videos: str, out: str, command: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began}
 
 
-def split_and_embed(videos: str, out: str) -> dict[str, Any]:
+def split_and_embed(videos: str, out: str, clip_s: float = CLIP_S) -> dict[str, Any]:
     """As ``dedup-assets split`` does, with the embedding that needs no weights."""
     from dedup_assets.engine import Engine
     from dedup_assets.settings import Settings
@@ -150,7 +214,8 @@ def split_and_embed(videos: str, out: str) -> dict[str, Any]:
             output_clip_path=out,
             output_path=out,
             n_clusters=1,
-            fixed_stride_split_duration=float(CLIP_S),
+            fixed_stride_split_duration=float(clip_s),
+            fixed_stride_min_clip_length_s=min(clip_s, 2.0),
             transcode_bitrate=BIT_RATE,
         )
     )
@@ -160,7 +225,10 @@ def split_and_embed(videos: str, out: str) -> dict[str, Any]:
     collect(common, listed)
     if failed:
         raise RuntimeError("; ".join(islice(failed, 3)))
-    return {"seconds": time.perf_counter() - began}
+    return {
+        "seconds": time.perf_counter() - began,
+        "decoder_peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+    }
 
 
 def version(command: str) -> str:

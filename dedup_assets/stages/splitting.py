@@ -22,7 +22,7 @@ from dedup_assets.store.filesystem import Store
 from dedup_assets.store.processed import Record
 from dedup_assets.store.tables import write_table
 from dedup_assets.video.apart import Splitter
-from dedup_assets.video.cut import Clip, SplitVideo
+from dedup_assets.video.cut import Clip, Prepared, SplitVideo
 from dedup_assets.video.encoders import check_encoder
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.ids import clip_id
@@ -141,7 +141,7 @@ def _one(common: Splitting, splitter: Splitter, video: Video) -> Outcome:
             clip_id(common.videos.clip_id_recipe, video.url, clip.span, made.source.fps)
             for clip in made.clips
         ]
-        vectors = embedder.embed([clip.prepared for clip in made.clips])
+        vectors = embedder.embed(Prepared(made.clips))
         for id_, clip in zip(ids, made.clips, strict=True):
             _write_clip(common, id_, clip, made, video.url)
         rows = _rows(ids, vectors, made, video.url)

@@ -175,7 +175,7 @@ class _Worker:
 
 
 def _clear(folder: Path) -> None:
-    """Delete what a lost worker left: clips, and those half written."""
-    for pattern in ("[0-9]*.mp4", ".[0-9]*.mp4.partial"):
+    """Delete what a lost worker left: clips, what was prepared of them, and those half written."""
+    for pattern in ("[0-9]*.mp4", "[0-9]*.npy", ".[0-9]*.mp4.partial"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 Scenes are found before, in a pass of its own over the same frames.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,9 @@ class Cutting:
     """Keep the first audio stream, as both peers do: copied, or made AAC where mp4 players would
     not expect the codec. A packet of sound belongs to the clip in which it begins."""
     sampling: Sampling | None = None
-    prepare: Callable[[NDArray[np.uint8]], Any] | None = None
+    prepare: Callable[[NDArray[np.uint8]], NDArray[Any]] | None = None
     """Turns a clip's sampled frames, RGB of shape (count, height, width, 3), into what
-    `Clip.prepared` is to hold. Picklable, that is, a function of a module, for use in a worker."""
+    `Clip.prepared` is to be. Picklable, that is, a function of a module, for use in a worker."""
     threads: int = 1
     """Of the decoder and of the encoder each. Bytes repeat for equal numbers."""
 
@@ -93,9 +93,39 @@ class Clip:
     codec: str
     bit_rate: int
     bytes: int
-    prepared: Any
-    """What `Cutting.prepare` returned; without it the sampled frames, RGB uint8 of shape
-    (count, height, width, 3); None without sampling."""
+
+    @property
+    def prepared(self) -> NDArray[Any]:
+        """What `Cutting.prepare` returned, read from its file beside the clip's.
+
+        Without `prepare` the sampled frames, RGB uint8 of shape (count, height, width, 3).
+        FileNotFoundError without sampling.
+        """
+        read: NDArray[Any] = np.load(prepared_file(self.file))
+        return read
+
+
+def prepared_file(clip: Path) -> Path:
+    return clip.with_suffix(".npy")
+
+
+class Prepared(Sequence[NDArray[Any]]):
+    """`Clip.prepared` of clips, each read when it is asked for."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Prepared": ...
+    def __getitem__(self, index: int | slice) -> "NDArray[Any] | Prepared":
+        if isinstance(index, slice):
+            return Prepared(self._clips[index])
+        return self._clips[index].prepared
 
 
 @dataclass(frozen=True)
@@ -111,11 +141,12 @@ def split_video(
 ) -> SplitVideo:
     """Write the clips of a video as `folder/{n:06d}.mp4` and say what they are.
 
+    What is prepared of a clip lies beside it, in a file that ends in .npy.
+
     A video that is damaged fails as a whole: ClipError, of one line that names the file and the
     reason, and none of its clips is left. `on_frame` is called after each packet or frame. Memory,
     whatever the length of the video: the sampled frames of the clips that are open at a time, and
-    8 bytes for each frame's time. `Clip.prepared` of all clips is held for the result, so frames of
-    long videos should be reduced by `prepare`.
+    8 bytes for each frame's time.
     """
     from dedup_assets.video.cutter import Cutter
 

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from dedup_assets.video import reading
 from dedup_assets.video.audio import Sound
-from dedup_assets.video.cut import Clip, Cutting, SplitVideo, VideoFacts
+from dedup_assets.video.cut import Clip, Cutting, SplitVideo, VideoFacts, prepared_file
 from dedup_assets.video.detection import find_scenes
 from dedup_assets.video.encoders import Encoder, check_encoder
 from dedup_assets.video.errors import ClipError
@@ -52,7 +52,8 @@ class Cutter:
                 self._run(container, files, timeline, plans, encoder)
         except BaseException:
             for number in range(len(plans)):
-                self._file(number).unlink(missing_ok=True)
+                for file in (self._file(number), prepared_file(self._file(number))):
+                    file.unlink(missing_ok=True)
             raise
         return SplitVideo(self._facts(timeline), tuple(self._done))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from av.packet import Packet
@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from dedup_assets.video.audio import Sound
-from dedup_assets.video.cut import Clip, Cutting
+from dedup_assets.video.cut import Clip, Cutting, prepared_file
 from dedup_assets.video.encoders import Encoder
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.plan import ClipPlan, Timeline
@@ -110,7 +110,7 @@ class OpenClip:
         if self._copy is not None:
             self._until = min(self.plan.end, self._timeline.end)
             self._start_frame = int(np.searchsorted(self._timeline.pts, self.plan.begin))
-        prepared = self._prepared()
+        self._prepare()
         tick = self._timeline.tick
         duration = float((self._until - self._first) * tick)
         if duration <= 0:
@@ -132,7 +132,6 @@ class OpenClip:
             codec=self._codec,
             bit_rate=round(8 * video_bytes / duration),
             bytes=self._path.stat().st_size,
-            prepared=prepared,
         )
 
     def abandon(self) -> None:
@@ -158,12 +157,14 @@ class OpenClip:
         index = np.searchsorted(pts, at, side="right")
         return max(at + 1, int(pts[index]) if index < len(pts) else self._timeline.end)
 
-    def _prepared(self) -> Any:
+    def _prepare(self) -> None:
         if self.plan.wanted is None:
-            return None
+            return
         if not self._samples:
             raise ClipError(f"{self._path}: no frame of {self.plan.span} decodes")
         missing = len(self.plan.wanted) - len(self._samples)
         frames = np.stack(self._samples + self._samples[-1:] * missing)
         self._samples.clear()
-        return frames if self._cutting.prepare is None else self._cutting.prepare(frames)
+        prepare = self._cutting.prepare
+        # To a file, since a long video has thousands of clips, and a model wants megabytes of each.
+        np.save(prepared_file(self._path), frames if prepare is None else prepare(frames))

@@ -51,8 +51,8 @@ class Embedder(Protocol):
     def embed(self, prepared: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
         """Embed what `prepare` gave for n clips: shape (n, dim), float32, on the host.
 
-        Rows have length 1. A row is zero where the clip says nothing (one grey, for the perceptual
-        description); later steps reject zero rows by name.
+        Rows have length 1. What is not needed at once is not read at once: `prepared` may read each
+        from a file.
 
         Raises:
             EmbedError: the model gives NaN, or the memory does not hold one clip.

@@ -66,11 +66,10 @@ class ModelEmbedder:
 
         A batch that runs out of device memory is halved, and later ones with it.
         """
-        frames = [self._checked(clip) for clip in prepared]
-        out = np.empty((len(frames), self.dim), np.float32)
+        out = np.empty((len(prepared), self.dim), np.float32)
         done = 0
-        while done < len(frames):
-            part = frames[done : done + self._at_once]
+        while done < len(prepared):
+            part = [self._checked(clip) for clip in prepared[done : done + self._at_once]]
             rows = self._attempt(part)
             if rows is None:
                 self._at_once = len(part) // 2
