@@ -28,7 +28,7 @@ from dedup_assets.video.embed.perceptual import PerceptualEmbedder
 from dedup_assets.video.errors import ClipError
 from dedup_assets_tests.conftest import bytes_of, write_inputs
 from dedup_assets_tests.s3 import S3Server
-from dedup_assets_tests.video.movies import regular, shown
+from dedup_assets_tests.video.movies import coloured, regular, shown
 
 RATE = Fraction(10)
 LOCAL = Engine()
@@ -352,11 +352,15 @@ def test_s3_on_both_sides(folders: Folders, s3: S3Server):
 @pytest.mark.slow
 def test_ray_writes_the_same_files(folders: Folders, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("ray")
-    folders.add("a.mp4", 3)
-    folders.add("b.mp4", 2)
-    folders.split()
-    other = folders.common(output_clip_path=str(folders.out.parent / "ray"))
-    assert run(other, Engine("ray")) == Done(2, 2, 3, {})
+    pytest.importorskip("scenedetect")
+    for name in ("a.mp4", "b.mp4"):
+        regular(folders.videos / name, 200, paint=coloured((100,)))
+    (folders.videos / "damaged.mp4").write_bytes(b"no video")
+    scenes = {"splitting_algorithm": "content"}
+    here = folders.split(**scenes)
+    other = folders.common(output_clip_path=str(folders.out.parent / "ray"), **scenes)
+    assert run(other, Engine("ray")) == here
+    assert (here.videos, here.split, here.clips, len(here.failed)) == (3, 2, 4, 1)
     assert contents(folders.out) == contents(folders.out.parent / "ray")
 
 

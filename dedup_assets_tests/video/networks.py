@@ -1,8 +1,15 @@
-"""A small network in the form of TransNetV2's file: a jump of brightness is a transition."""
+"""What finds scenes, where its library is installed.
+
+TransNetV2 has a small network in the form of its file: a jump of brightness is a transition.
+"""
 
 from pathlib import Path
 
 import pytest
+
+from dedup_assets.video.content import ContentCuts
+from dedup_assets.video.detectors import Detector
+from dedup_assets.video.transnet import TransNetV2
 
 
 def write_network(
@@ -47,3 +54,13 @@ def write_network(
     folder.mkdir(exist_ok=True)
     onnx.save(model, folder / "transnetv2.onnx")
     return folder
+
+
+def content_cuts() -> Detector:
+    pytest.importorskip("scenedetect", reason="needs scenedetect: pip install '.[scenes]'")
+    return ContentCuts()
+
+
+def transnet(folder: Path) -> Detector:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[transnetv2]'")
+    return TransNetV2(write_network(folder / "network"))

@@ -9,12 +9,16 @@ import pytest
 
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.cut import Cutting, prepared_file
+from dedup_assets.video.detectors import SceneCuts
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.sampling import Sampling
+from dedup_assets.video.scenes import SceneRules
 from dedup_assets.video.spans import FixedStride
 from dedup_assets_tests.video.movies import regular
+from dedup_assets_tests.video.networks import content_cuts, transnet
 
-CUTTING = Cutting(FixedStride(0.3, None, 0.1), sampling=Sampling(2, 2))
+STRIDE = FixedStride(0.3, None, 0.1)
+RULES = SceneRules(minimum_s=0, minimum_frames=0, crop_s=0)
 
 
 def _boxes(data: bytes) -> list[bytes]:
@@ -56,8 +60,11 @@ def _wholes(folder: Path) -> Iterator[bytes]:
         yield regular(folder / f"{name}.mp4", 16, **options).read_bytes()  # type: ignore[arg-type]
 
 
-def _try_all(folder: Path, count: int) -> tuple[int, int]:
+def _try_all(
+    folder: Path, count: int, splitting: FixedStride | SceneCuts = STRIDE
+) -> tuple[int, int]:
     """How many of so many damaged files were split, and how many refused."""
+    cutting = Cutting(splitting, sampling=Sampling(2, 2))
     wholes = list(_wholes(folder))
     path, clips = folder / "damaged.mp4", folder / "clips"
     fine = 0
@@ -65,7 +72,7 @@ def _try_all(folder: Path, count: int) -> tuple[int, int]:
         for seed in range(count):
             path.write_bytes(_damaged(wholes[seed % len(wholes)], np.random.default_rng(seed)))
             try:
-                split = splitter.split(path, clips, CUTTING)
+                split = splitter.split(path, clips, cutting)
             except ClipError as error:
                 assert str(error).startswith(f"{path}: "), (seed, str(error))
                 assert "\n" not in str(error), seed
@@ -83,6 +90,13 @@ def _try_all(folder: Path, count: int) -> tuple[int, int]:
 
 def test_damaged_files_are_split_or_refused(tmp_path: Path):
     fine, refused = _try_all(tmp_path, 60)
+    assert fine and refused
+
+
+@pytest.mark.parametrize("algorithm", ["content", "transnetv2"])
+def test_scenes_of_damaged_files_are_found_or_refused(tmp_path: Path, algorithm: str):
+    detector = content_cuts() if algorithm == "content" else transnet(tmp_path)
+    fine, refused = _try_all(tmp_path, 60, SceneCuts(detector, RULES))
     assert fine and refused
 
 

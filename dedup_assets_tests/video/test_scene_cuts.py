@@ -21,25 +21,15 @@ from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.scenes import SceneRules
 from dedup_assets.video.transnet import TransNetV2
 from dedup_assets_tests.video.movies import COLOURS, coloured, regular, write_video
-from dedup_assets_tests.video.networks import write_network
+from dedup_assets_tests.video.networks import content_cuts, transnet
 
 WHOLE = SceneRules(minimum_s=0, minimum_frames=0, crop_s=0)
 CUTS = (40, 95, 130)
 
 
-def _content() -> Detector:
-    pytest.importorskip("scenedetect", reason="needs scenedetect: pip install '.[scenes]'")
-    return ContentCuts()
-
-
-def _transnet(folder: Path) -> Detector:
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[transnetv2]'")
-    return TransNetV2(write_network(folder / "network"))
-
-
 @pytest.fixture(params=["content", "transnetv2"])
 def detector(request: pytest.FixtureRequest, tmp_path: Path) -> Detector:
-    return _content() if request.param == "content" else _transnet(tmp_path)
+    return content_cuts() if request.param == "content" else transnet(tmp_path)
 
 
 def movie(path: Path, frames: int, cuts: Sequence[int] = CUTS, **options: Any) -> Path:
@@ -64,7 +54,7 @@ def _split(path: Path, cutting: Cutting) -> SplitVideo:
 @pytest.mark.parametrize("turns", [0, 1])
 def test_content_cuts_hold_every_frame_once(tmp_path: Path, turns: int):
     path = movie(tmp_path / "a.mp4", 180, turns=turns)
-    split = _split(path, Cutting(SceneCuts(_content(), WHOLE)))
+    split = _split(path, Cutting(SceneCuts(content_cuts(), WHOLE)))
     assert frames_of(split) == [(0, 40), (40, 95), (95, 130), (130, 180)]
     assert [set(colours(clip.file)) for clip in split.clips] == [{0}, {1}, {2}, {3}]
     assert [clip.frames for clip in split.clips] == [40, 55, 35, 50]
@@ -72,7 +62,7 @@ def test_content_cuts_hold_every_frame_once(tmp_path: Path, turns: int):
 
 def test_transitions_of_transnetv2_are_in_no_clip(tmp_path: Path):
     path = movie(tmp_path / "a.mp4", 180)
-    split = _split(path, Cutting(SceneCuts(_transnet(tmp_path), WHOLE)))
+    split = _split(path, Cutting(SceneCuts(transnet(tmp_path), WHOLE)))
     assert frames_of(split) == [(0, 40), (41, 95), (96, 130), (131, 179)]
     assert [set(colours(clip.file)) for clip in split.clips] == [{0}, {1}, {2}, {3}]
 
@@ -128,13 +118,13 @@ def test_a_variable_rate_is_cut_at_times_of_frames(tmp_path: Path, detector: Det
 def test_long_scenes_give_clips_of_the_maximum(tmp_path: Path):
     path = movie(tmp_path / "a.mp4", 100, [70])
     rules = SceneRules(minimum_s=0.3, minimum_frames=0, maximum_s=1, crop_s=0.1)
-    split = _split(path, Cutting(SceneCuts(_content(), rules)))
+    split = _split(path, Cutting(SceneCuts(content_cuts(), rules)))
     assert frames_of(split) == [(3, 27), (33, 57), (73, 97)]
 
 
 def test_copies_are_cut_at_key_frames_between_scenes(tmp_path: Path):
     path = movie(tmp_path / "a.mp4", 180, options={"g": "10", "bf": "0", "sc_threshold": "0"})
-    split = _split(path, Cutting(SceneCuts(_content(), WHOLE), copy=True))
+    split = _split(path, Cutting(SceneCuts(content_cuts(), WHOLE), copy=True))
     assert frames_of(split) == [(0, 40), (40, 100), (100, 130), (130, 180)]
 
 
