@@ -52,6 +52,7 @@ class Splitter:
         self._free = threading.BoundedSemaphore(count)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
+        self._closed = False
 
     def split(self, path: Path, folder: Path, cutting: Cutting) -> SplitVideo:
         """`split_video` in a worker.
@@ -75,16 +76,20 @@ class Splitter:
                     raise ClipError(f"{path}: {error}") from None
                 raise
             with self._lock:
-                self._idle.append(worker)
+                kept = not self._closed
+                if kept:
+                    self._idle.append(worker)
+            if not kept:
+                worker.stop()
         if isinstance(result, str):
             raise ClipError(" ".join(result.split()))
         assert isinstance(result, SplitVideo)
         return result
 
     def close(self) -> None:
-        """End the workers that wait; call it when no thread is in `split` any more."""
+        """End the workers that wait, and each that is at work when it is done."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._closed = self._idle, [], True
         for worker in idle:
             worker.stop()
 

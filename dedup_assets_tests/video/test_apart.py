@@ -41,6 +41,11 @@ def pid(frames: np.ndarray) -> np.ndarray:
     return np.array(os.getpid())
 
 
+def slow_pid(frames: np.ndarray) -> np.ndarray:
+    time.sleep(0.5)
+    return np.array(os.getpid())
+
+
 def large(frames: np.ndarray) -> np.ndarray:
     return np.zeros(1 << 17, np.uint8)
 
@@ -93,6 +98,18 @@ def test_workers_are_used_again_and_shared_by_threads(video: Path, tmp_path: Pat
     for worker in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+def test_a_worker_ends_that_was_at_work_when_it_was_closed(video: Path, tmp_path: Path):
+    splitter = Splitter(1, timeout_s=60)
+    with ThreadPoolExecutor(1) as threads:
+        split = threads.submit(splitter.split, video, tmp_path / "clips", _cutting(slow_pid))
+        while not (tmp_path / "clips").exists():
+            time.sleep(0.01)
+        splitter.close()
+    worker = int(split.result().clips[0].prepared)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
 
 
 def test_error_of_a_file_keeps_the_worker(video: Path, tmp_path: Path):
