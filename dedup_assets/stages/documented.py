@@ -8,9 +8,10 @@ import pyarrow as pa
 from dedup_assets.errors import StaleError, first_line
 from dedup_assets.progress import track
 from dedup_assets.stages.duplicates import (
-    is_removed,
+    cut_by_cluster,
     list_columns,
     read_summary,
+    removed_at,
     require_duplicates,
 )
 from dedup_assets.stages.verify import Verdict
@@ -19,7 +20,7 @@ from dedup_assets.state.scores import ScoreLedger, pruning_table, read_scores
 from dedup_assets.state.snapshot import Snapshot
 from dedup_assets.store import layout, schemas
 from dedup_assets.store.filesystem import Store
-from dedup_assets.store.tables import read_table, to_frame, to_table
+from dedup_assets.store.tables import read_table, to_frame
 
 SAMPLED_CLUSTERS = 20
 _NAMED = 5
@@ -109,15 +110,17 @@ def _expected(
     table = read_scores(snapshot.store, ledger, _COLUMNS)
     start = 0
     for cluster, entry in ledger.clusters.items():
-        rows = table.slice(start, entry.rows)
+        if only is None or cluster in only:
+            rows = table.slice(start, entry.rows)
+            yield layout.scores(cluster), pruning_table(rows, id_type)
         start += entry.rows
-        if only is not None and cluster not in only:
-            continue
-        yield layout.scores(cluster), pruning_table(rows, id_type)
-        for eps in listed:
-            part = to_frame(rows).filter(is_removed(eps)).sort(schemas.ID)
-            counts[eps] += part.height
-            yield layout.unique_ids_part(eps, cluster), to_table(part, columns)
+    compared = [cluster for cluster in ledger.clusters if only is None or cluster in only]
+    frame = to_frame(table)
+    for eps in listed:
+        removed = removed_at(eps, frame)
+        counts[eps] += removed.height
+        for cluster, part in zip(compared, cut_by_cluster(removed, compared, columns), strict=True):
+            yield layout.unique_ids_part(eps, cluster), part
 
 
 def _holds(store: Store, name: str, expected: pa.Table) -> bool:

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -141,13 +143,12 @@ class _Lists:
 
     def add(self, clusters: range, rows: pl.DataFrame) -> None:
         """Write the lists of the clusters of a ledger, each sorted by id."""
-        listed = rows.filter(is_removed(self.eps)).sort(schemas.CLUSTER, schemas.ID)
+        listed = removed_at(self.eps, rows)
         self.removed += listed.height
         self.examples = _least_similar(
             pl.concat([self.examples, listed.select(self.examples.columns)])
         )
-        parts = listed.partition_by(schemas.CLUSTER, as_dict=True)
-        each = [(cluster, parts.get((cluster,), listed.clear())) for cluster in clusters]
+        each = zip(clusters, cut_by_cluster(listed, clusters, self._schema), strict=True)
         store = self.snapshot.store
         for cluster, (part, reused) in zip(
             clusters, store.map(lambda one: self._list(*one), each), strict=True
@@ -155,13 +156,13 @@ class _Lists:
             self.parts[cluster] = part
             self.reused += reused
 
-    def _list(self, cluster: int, rows: pl.DataFrame) -> tuple[tuple[str, int, int], bool]:
+    def _list(self, cluster: int, rows: pa.Table) -> tuple[tuple[str, int, int], bool]:
         """Write the list of a cluster, unless the one that is there is current."""
         name = layout.unique_ids_part(self.eps, cluster)
         expected = part_fingerprint(self.snapshot.cluster_prints[cluster], self.eps)
         size = self._sizes.get(name.rpartition("/")[2])
         found = self._found.parts.get(cluster) if self._found else None
-        known = found == (expected, rows.height, size)
+        known = found == (expected, rows.num_rows, size)
         if self._sizes_tell:
             reused = known
         elif size is None or (found is not None and found[0] == expected and not known):
@@ -170,9 +171,8 @@ class _Lists:
             info = read_info(self.snapshot.store, name)
             reused = (info or {}).get("fingerprint") == expected
         if not reused:
-            table = to_table(rows, self._schema)
-            size = write_table(self.snapshot.store, name, table, {"fingerprint": expected})
-        return (expected, rows.height, size or 0), reused
+            size = write_table(self.snapshot.store, name, rows, {"fingerprint": expected})
+        return (expected, rows.num_rows, size or 0), reused
 
     def commit(self) -> None:
         """Delete the lists of clusters that are no more, then write the ledger."""
@@ -195,6 +195,28 @@ def is_removed(eps: str) -> pl.Expr:
     """The one rule of removal: an earlier-ranked row is at least as similar as the threshold."""
     has_earlier = pl.col(schemas.ID) != pl.col(schemas.MAX_ID)
     return has_earlier & (pl.col(schemas.SCORE) >= pl.lit(score_threshold(eps), pl.Float32))
+
+
+def removed_at(eps: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of scores that ``eps`` removes, by cluster and id."""
+    return rows.filter(is_removed(eps)).sort(schemas.CLUSTER, schemas.ID)
+
+
+def cut_by_cluster(
+    listed: pl.DataFrame, clusters: Collection[int], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Of rows sorted by cluster, those of each cluster, in the columns of ``schema``.
+
+    They are converted at once: there may be more clusters than there are rows in one.
+    """
+    table = to_table(listed, schema)
+    column = listed[schemas.CLUSTER].to_numpy()
+    numbers = np.array(clusters)
+    starts = np.searchsorted(column, numbers, "left").tolist()
+    ends = np.searchsorted(column, numbers, "right").tolist()
+    for start, end in zip(starts, ends, strict=True):
+        # In one piece, since a file's pages end where a piece does.
+        yield table.slice(start, end - start).combine_chunks()
 
 
 def require_duplicates(snapshot: Snapshot, eps: str) -> str:

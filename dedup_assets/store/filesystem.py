@@ -8,6 +8,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
@@ -149,10 +150,15 @@ class Store:
         with self.write(name) as file:
             file.write(data)
 
+    @cached_property
+    def _temporary(self) -> Path:
+        """The folder of files that are being written, found to be below the root once."""
+        return self.local_path(f"{TEMPORARY}/x").parent
+
     @contextlib.contextmanager
     def _write_local(self, name: str) -> Iterator[IO[bytes]]:
         target = self.local_path(name)
-        folder = self.local_path(f"{TEMPORARY}/x").parent
+        folder = self._temporary
         temporary = folder / f"{socket.gethostname()}-{os.getpid()}-{next(_sequence)}"
         try:
             with _in_folder(folder, lambda: temporary.open("wb")) as file:
@@ -279,7 +285,7 @@ class Store:
         """Delete what processes of this host that are gone left half-written."""
         if not self.is_local:
             return
-        temporary = self.local_path(f"{TEMPORARY}/x").parent
+        temporary = self._temporary
         for leftover in temporary.glob(f"{socket.gethostname()}-*-*"):
             host, process, _ = leftover.name.rsplit("-", 2)
             ours = host == socket.gethostname() and process.isascii() and process.isdigit()

@@ -28,7 +28,7 @@ def absolute_path(path: str, root: Path) -> str:
 
 def is_below(path: str, folder: str) -> bool:
     """Whether one resolved path is another one, or lies below it."""
-    return Path(path).is_relative_to(folder)
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def refuse_outside(path: str, real: str, root: str) -> None:

@@ -18,6 +18,9 @@ ROWS_PER_GROUP = 10_000
 _ROWS_CONVERTED = 1 << 20
 _INFO_KEY = b"dedup_assets"
 
+#: Of less, a compressor takes longer to set up than the table takes to write.
+_BYTES_COMPRESSED = 4096
+
 
 def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) -> int:
     """Write ``table`` whole; equal content gives equal bytes. Returns its size in bytes.
@@ -25,18 +28,25 @@ def write_table(store: Store, name: str, table: pa.Table, info: dict[str, Any]) 
     ``info`` (what it was made from) goes into the footer as JSON. Vectors are stored plain: they
     neither compress nor repeat, and a dictionary makes them several times slower to read.
     """
-    return write_tables(store, name, table.schema, [table], info)
+    large = table.nbytes >= _BYTES_COMPRESSED
+    return write_tables(store, name, table.schema, [table], info, compressed=large)
 
 
 def write_tables(
-    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], info: dict[str, Any]
+    store: Store,
+    name: str,
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    info: dict[str, Any],
+    *,
+    compressed: bool = True,
 ) -> int:
     """As `write_table`, of a table that comes in parts of `ROWS_PER_GROUP` rows, the last less."""
     encoded = json.dumps(info, sort_keys=True).encode()
     schema = schema.with_metadata({_INFO_KEY: encoded})
     other = [field.name for field in schema if field.name != EMBEDDING]
-    compression: Any = "zstd"
-    if EMBEDDING in schema.names:
+    compression: Any = "zstd" if compressed else "none"
+    if compressed and EMBEDDING in schema.names:
         leaf = f"{EMBEDDING}.list.element"
         compression = {**dict.fromkeys(other, "zstd"), leaf: "none"}
     with store.write(name) as file:
