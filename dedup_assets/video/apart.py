@@ -15,15 +15,18 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from types import TracebackType
 from typing import IO, Any, Self
 
-from dedup_assets.video.cut import Cutting, SplitVideo
+from dedup_assets.video.cut import SCRATCH, Cutting, SplitVideo
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.worker import LENGTH, send
 
 #: Address space of a worker: 8k frames and their references fit several times.
 MEMORY = 8 << 30
+#: Without a limit: the driver of a GPU reserves more address space than there is memory.
+UNLIMITED = -1
 PIECE = 1 << 20
 #: Workers are as many as there are processors; the threads of a BLAS would wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -40,7 +43,8 @@ class Splitter:
     """At most `count` worker processes, started when needed and used for video after video.
 
     `split` may be called from any number of threads. A worker that makes no progress for
-    `timeout_s` seconds is killed; one may take `memory` bytes of address space.
+    `timeout_s` seconds is killed, and what it started with it; one may take `memory` bytes of
+    address space.
     """
 
     def __init__(self, count: int, *, timeout_s: float = 120, memory: int = MEMORY) -> None:
@@ -140,13 +144,19 @@ class _Worker:
         return answer
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._end()
         self._answers.close()
         self._log.close()
         # A request that it did not take is lost with it.
         with suppress(BrokenPipeError):
             self._requests.close()
+
+    def _end(self) -> int:
+        """Kill the worker, if it is alive, and what it started; returns its status."""
+        if self._process.returncode is None:
+            # Until it is waited for, no other process can have the number of its group.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
     def _read(self, timeout_s: float) -> bytes:
         (length,) = LENGTH.unpack(self._exactly(LENGTH.size, timeout_s))
@@ -167,7 +177,8 @@ class _Worker:
         return bytes(data)
 
     def _ended(self) -> _LostError:
-        status = self._process.wait()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        status = self._end()
         if status < 0:
             return _LostError(
                 f"the decoder crashed (signal {-status}, {signal.strsignal(-status)})"
@@ -184,3 +195,5 @@ def _clear(folder: Path) -> None:
     for pattern in ("[0-9]*.mp4", "[0-9]*.npy", ".[0-9]*.mp4.partial"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        rmtree(scratch)

@@ -16,6 +16,9 @@ from dedup_assets.video.encoders import DEFAULT_ENCODER
 from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride, Span
 
+#: Begins the name of a folder beside a clip, of a command that encodes it.
+SCRATCH = ".ffmpeg-"
+
 
 @dataclass(frozen=True)
 class Cutting:

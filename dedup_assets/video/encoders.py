@@ -81,6 +81,11 @@ def check_encoder(name: str) -> Encoder:
     raise ClipError(f"encoder {name!r} is absent: PyAV lacks it and {place}; {_present()}")
 
 
+def needs_hardware(name: str) -> bool:
+    """Whether an encoder runs on a GPU."""
+    return name.endswith("_nvenc")
+
+
 def _present() -> str:
     command = shutil.which("ffmpeg")
     outside = _of_command(command) if command is not None else frozenset()
@@ -105,7 +110,7 @@ def _refusal(name: str) -> str | None:
 
     Only those that need hardware are tried: the others print banners.
     """
-    if not name.endswith("_nvenc"):
+    if not needs_hardware(name):
         return None
     import av
     from av.error import FFmpegError

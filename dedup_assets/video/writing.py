@@ -19,13 +19,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dedup_assets.video.audio import Sound
-from dedup_assets.video.cut import Cutting
+from dedup_assets.video.cut import SCRATCH, Cutting
 from dedup_assets.video.encoders import Encoder
 from dedup_assets.video.errors import ClipError
 
 #: Without a limit on the wait for sound, which is written last, both are interleaved in the file.
 MP4 = {"movflags": "faststart", "max_interleave_delta": "0"}
-COMMAND_TIMEOUT_S = 600
+#: For what a command holds back at the end of a clip; below what `apart` waits for a frame, so that
+#: the error names the command.
+COMMAND_TIMEOUT_S = 100
 #: What PyAV and a pipe raise when the command that reads has ended.
 PIPE_ERRORS = (BrokenPipeError, FFmpegError)
 
@@ -71,6 +73,7 @@ class Mp4:
     """An mp4 with one video stream and, if `sound` is given, one of audio."""
 
     def __init__(self, path: Path, sound: Sound | None) -> None:
+        self.path = path
         self.container: OutputContainer = av.open(path, "w", format="mp4", options=MP4)
         self._sound = sound
         self._track: AudioStream | None = None
@@ -116,7 +119,7 @@ class Piping:
     def __init__(self, mp4: Mp4, encoder: Encoder, picture: Picture) -> None:
         assert encoder.command is not None
         self._mp4, self._name = mp4, encoder.name
-        self._folder = tempfile.TemporaryDirectory(prefix="dedup-assets-ffmpeg-")
+        self._folder = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=mp4.path.parent)
         self._video = Path(self._folder.name) / "video.mp4"
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
@@ -144,7 +147,7 @@ class Piping:
             self._process.stdin.close()
         except PIPE_ERRORS:
             raise self._failure() from None
-        if self._process.wait(COMMAND_TIMEOUT_S) != 0:
+        if self._status() != 0:
             raise self._failure()
         with av.open(self._video) as encoded:
             source = encoded.streams.video[0]
@@ -168,8 +171,16 @@ class Piping:
             self._process.stdin.close()
         self._folder.cleanup()
 
+    def _status(self) -> int:
+        try:
+            return self._process.wait(COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ClipError(
+                f"ffmpeg with {self._name} took more than {COMMAND_TIMEOUT_S} s to end a clip"
+            ) from None
+
     def _failure(self) -> ClipError:
-        status = self._process.wait(COMMAND_TIMEOUT_S)
+        status = self._status()
         said = self._log.read_text(errors="replace").strip().splitlines()
         return ClipError(
             f"ffmpeg with {self._name} ended with status {status}: {said[-1] if said else ''}"

@@ -130,19 +130,27 @@ def test_plan_of_nothing_says_so_and_exits_with_0() -> None:
     assert (code, json.loads(text)) == (0, [])
 
 
-def test_list_whose_check_did_not_pass_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("function", "name", "made"),
+    [
+        ("verify_conservation", "rows_conserved", "duplicate_ids ({eps})"),
+        ("verify_unique", "ids_unique", "similarity_histogram"),
+    ],
+)
+def test_what_did_not_pass_its_check_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, name: str, made: str
 ) -> None:
-    """Or the run after a failed one would find everything current, and exit with 0."""
+    """Or the run after a failed one would find it current, and go on or exit with 0."""
     settings = make_settings(tmp_path)
-    eps = settings.thresholds.eps_thresholds[0]
+    made = made.format(eps=settings.thresholds.eps_thresholds[0])
     with open_instance(tmp_path / "dagster") as instance:
         with monkeypatch.context() as patch:
             failing = Verdict(False, "rows are lost", {})
-            patch.setattr(checks, "verify_conservation", lambda *_: failing)
-            with pytest.raises(RunFailedError, match="rows_conserved failed: rows are lost"):
-                run_graph(settings, instance, planned(settings, instance))
+            patch.setattr(checks, function, lambda *_: failing)
+            for _ in range(2):
+                with pytest.raises(RunFailedError, match=f"{name} failed: rows are lost"):
+                    run_graph(settings, instance, planned(settings, instance))
         work = planned(settings, instance)
-        assert f"duplicate_ids ({eps}): its check rows_conserved did not pass" in map(str, work)
+        assert f"{made}: its check {name} did not pass" in map(str, work)
         run_graph(settings, instance, work)
         assert planned(settings, instance) == []

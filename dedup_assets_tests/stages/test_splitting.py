@@ -23,6 +23,7 @@ from dedup_assets.stages.splitting import plan, split
 from dedup_assets.stages.videos import Splitting, list_videos, refuse_other_clips, write_list
 from dedup_assets.store import processed
 from dedup_assets.store.inputs import InputFiles
+from dedup_assets.video import apart
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.embed.perceptual import PerceptualEmbedder
 from dedup_assets.video.errors import ClipError
@@ -347,6 +348,24 @@ def test_s3_on_both_sides(folders: Folders, s3: S3Server):
     s3.put("videos/b.mp4", path.read_bytes())
     assert run(common) == Done(1, 1, 2, {})
     assert len(s3.names("out/clips/")) == 2
+
+
+@pytest.mark.parametrize(
+    ("encoder", "memory"), [("libx264", apart.MEMORY), ("h264_nvenc", apart.UNLIMITED)]
+)
+def test_an_encoder_on_a_gpu_has_no_limit_of_address_space(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, encoder: str, memory: int
+):
+    """Its driver reserves more than there is memory."""
+    seen = []
+
+    def splitter(count: int, *, memory: int) -> Splitter:
+        seen.append(memory)
+        return Splitter(count, memory=memory)
+
+    monkeypatch.setattr(splitting, "Splitter", splitter)
+    assert split(folders.common(transcode_encoder=encoder), LOCAL, []) == []
+    assert seen == [memory]
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import os
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.errors import SettingsError
@@ -71,8 +73,22 @@ def test_afterwards_it_is_as_one_that_was_made_anew(settings: Settings, tmp_path
         snapshot = Snapshot(output, output.storage.open_output())
         build_histogram(snapshot)
         estimate_missed(snapshot)
-    assert bytes_of(settings.storage.output_path) == bytes_of(fresh.storage.output_path)
+    found, expected = (tables_of(s.storage.output_path) for s in (settings, fresh))
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
     assert plan_work(settings, results.store) == []
+
+
+def tables_of(folder: str) -> dict[str, object]:
+    """Files of an output: tables by their rows, since they may be compressed otherwise."""
+
+    def content(name: str, data: bytes) -> object:
+        if not name.endswith(".parquet"):
+            return data
+        table = pq.read_table(pa.BufferReader(data)).replace_schema_metadata(None)
+        return table.select([column for column in table.column_names if column != "bytes"])
+
+    return {name: content(name, data) for name, data in bytes_of(folder).items()}
 
 
 def test_the_plan_says_that_it_is_of_an_earlier_version(settings: Settings):

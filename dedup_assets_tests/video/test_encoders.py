@@ -1,16 +1,22 @@
 """Which encoders are taken, which are refused, and the way through a command."""
 
+import os
 import shutil
 import stat
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dedup_assets.video import encoders
+from dedup_assets.video.apart import Splitter
 from dedup_assets.video.cut import Cutting, split_video
 from dedup_assets.video.encoders import CODECS, ENCODERS, Encoder, check_encoder
 from dedup_assets.video.errors import ClipError
+from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
 from dedup_assets_tests.video.movies import regular, shown
 
@@ -94,6 +100,32 @@ def test_failure_of_the_command_is_told_in_its_words(
     with pytest.raises(ClipError, match="libopenh264 ended with status 1: Conversion failed!"):
         split_video(path, tmp_path / "clips", Cutting(STRIDE, encoder="libopenh264"))
     assert list((tmp_path / "clips").iterdir()) == []
+
+
+def test_a_command_ends_with_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It waits for the rest of the clip, beside files that nobody else would delete."""
+    _fake(tmp_path, monkeypatch)
+    path = regular(tmp_path / "a.mp4", 75)
+    cutting = Cutting(STRIDE, encoder="libopenh264", sampling=Sampling(2), prepare=hang)
+    with Splitter(1, timeout_s=3) as splitter, pytest.raises(ClipError, match="no progress for 3"):
+        splitter.split(path, tmp_path / "clips", cutting)
+    assert list((tmp_path / "clips").iterdir()) == []
+    assert _commands(tmp_path) == []
+
+
+def hang(frames: np.ndarray) -> np.ndarray:
+    assert len(_commands(Path(os.environ["PATH"]).parent)) == 1
+    time.sleep(60)
+    return frames
+
+
+def _commands(folder: Path) -> list[bytes]:
+    """Command lines of processes that write below a folder."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            lines.append(process.read_bytes())
+    return [line for line in lines if bytes(folder / "clips" / ".ffmpeg-") in line]
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg on PATH")

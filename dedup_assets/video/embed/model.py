@@ -1,5 +1,6 @@
 """An embedder that runs a torch model: batches by memory, checks what comes out."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,13 +60,19 @@ class ModelEmbedder:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         trial = [encoder.prepare(np.stack([noise] * encoder.sampling.count))]
         self.dim = self._trial(trial, dim)
+        self._lock = threading.Lock()
         self._at_once = batch_size or clips_at_once(encoder.device, partial(self._run, trial))
 
     def embed(self, prepared: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
         """Embed prepared clips, each of shape (t, h, w, 3), uint8; returns (n, dim), unit rows.
 
-        A batch that runs out of device memory is halved, and later ones with it.
+        A batch that runs out of device memory is halved, and later ones with it. Calls of several
+        threads take turns: a batch is as large as the memory allows.
         """
+        with self._lock:
+            return self._embed(prepared)
+
+    def _embed(self, prepared: Sequence[NDArray[np.generic]]) -> NDArray[np.float32]:
         out = np.empty((len(prepared), self.dim), np.float32)
         done = 0
         while done < len(prepared):
