@@ -190,7 +190,9 @@ def cut_by_ffmpeg(videos: str, out: str, command: str) -> dict[str, Any]:
         arguments = [command, "-loglevel", "error", "-threads", "1", "-i", str(video)]
         for start in starts:
             arguments += f"-ss {start} -t {CLIP_S} -c:v libx264 -b:v {BIT_RATE}".split()
-            arguments += [part for k, v in ENCODERS["libx264"].items() for part in (f"-{k}", v)]
+            arguments += [
+                part for k, v in ENCODERS["libx264"].options.items() for part in (f"-{k}", v)
+            ]
             arguments += ["-threads", "1", "-an", str(Path(out) / f"{video.stem}-{start}.mp4")]
         subprocess.run(arguments, check=True)
 

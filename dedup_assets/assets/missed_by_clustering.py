@@ -14,15 +14,11 @@ from dedup_assets.stages.histogram import shown_eps
 from dedup_assets.stages.missed import Missed, estimate_missed
 from dedup_assets.store import layout, schemas
 
-COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("eps", "string"),
-        dg.TableColumn(
-            "missed_share", "float", "duplicates whose only partners lie in other clusters"
-        ),
-        dg.TableColumn("missed", "string", "the same with its 95 % interval"),
-    ]
-)
+MISSED_COLUMNS = [
+    dg.TableColumn("missed_share", "float", "duplicates whose only partners lie in other clusters"),
+    dg.TableColumn("missed", "string", "the same with its 95 % interval"),
+]
+COLUMNS = dg.TableSchema(columns=[dg.TableColumn("eps", "string"), *MISSED_COLUMNS])
 
 
 def build_missed_by_clustering(settings: Settings) -> dg.AssetsDefinition:
@@ -46,7 +42,10 @@ def build_missed_by_clustering(settings: Settings) -> dg.AssetsDefinition:
                 all_rows=missed.rows,
                 compared_with_all=missed.compared_with_all,
                 compared_with_new=missed.compared_with_new,
-                missed_by_eps=table([_record(missed, eps) for eps in shown_eps(settings)], COLUMNS),
+                missed_by_eps=table(
+                    [{"eps": eps} | shown_share(missed, eps) for eps in shown_eps(settings)],
+                    COLUMNS,
+                ),
                 reused=missed.reused,
                 **{"dagster/column_schema": column_schema(schemas.missed(missed.id_type))},
             ),
@@ -56,10 +55,10 @@ def build_missed_by_clustering(settings: Settings) -> dg.AssetsDefinition:
     return missed_by_clustering
 
 
-def _record(missed: Missed, eps: str) -> dict[str, str | float | None]:
+def shown_share(missed: Missed, eps: str) -> dict[str, str | float | None]:
+    """What clustering misses at an eps, in `MISSED_COLUMNS`."""
     share = missed.at(eps).value
     return {
-        "eps": eps,
         "missed_share": None if share is None else round(share, 6),
         "missed": missed.describe(eps),
     }

@@ -10,6 +10,7 @@ from dedup_assets.assets.common import (
     stage,
     table,
 )
+from dedup_assets.assets.missed_by_clustering import MISSED_COLUMNS, shown_share
 from dedup_assets.assets.work import work_since_last_histogram
 from dedup_assets.graph import PAIRWISE_SCORES, SIMILARITY_HISTOGRAM
 from dedup_assets.partitions import register_eps
@@ -24,10 +25,6 @@ EPS_COLUMNS = [
     dg.TableColumn("similarity_at_least", "float"),
     dg.TableColumn("removed", "int"),
     dg.TableColumn("share_removed", "float"),
-]
-MISSED_COLUMNS = [
-    dg.TableColumn("missed_share", "float", "duplicates whose only partners lie in other clusters"),
-    dg.TableColumn("missed", "string", "the same with its 95 % interval"),
 ]
 
 
@@ -74,7 +71,5 @@ def _eps_table(
     if missed is None:
         return table(records, dg.TableSchema(columns=EPS_COLUMNS))
     for record in records:
-        share = missed.at(record["eps"])
-        record["missed_share"] = None if share.value is None else round(share.value, 6)
-        record["missed"] = missed.describe(record["eps"])
+        record |= shown_share(missed, record["eps"])
     return table(records, dg.TableSchema(columns=[*EPS_COLUMNS, *MISSED_COLUMNS]))

@@ -5,7 +5,6 @@ rows before it, and the rows after it, which may now have a better match. What c
 `dedup_assets.compute.pairwise.best_earlier_match` over the whole cluster to the last bit.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +38,6 @@ def update_matches(
     fresh: np.ndarray,
     *,
     memory_budget: int = DEFAULT_MEMORY_BUDGET,
-    on_rows: Callable[[int], None] | None = None,
 ) -> BestMatch:
     """Find each row's most similar earlier row, given the matches of rows that were there before.
 
@@ -55,8 +53,6 @@ def update_matches(
             `best_earlier_match` gives it; ignored where there is no match.
         fresh: of shape (n,), bool, host: rows that were not there when the matches were found.
         memory_budget: bytes the call may hold beside ``x`` and some 100 bytes a row.
-        on_rows: called in this thread with how many more rows are done; copies of rows are not
-            reported.
 
     Returns:
         BestMatch, on the device of ``x``, equal to ``best_earlier_match(x)``.
@@ -69,10 +65,10 @@ def update_matches(
     _check(x, known, known_score, fresh)
     changed = fresh | (known < 0)
     if changed.sum() > _WHOLE_FROM * len(x):
-        return best_earlier_match(x, memory_budget=memory_budget, on_rows=on_rows)
+        return best_earlier_match(x, memory_budget=memory_budget)
     advice = "raise n_clusters, so that clusters are smaller, or use device=cpu"
     with device_memory(array_module(x), f"beside {len(x)} rows", advice):
-        return _Update(x, known, known_score, fresh, memory_budget).run(on_rows)
+        return _Update(x, known, known_score, fresh, memory_budget).run()
 
 
 def _check(x: Any, known: np.ndarray, known_score: np.ndarray, fresh: np.ndarray) -> None:
@@ -155,18 +151,15 @@ class _Update:
         self._score = np.where(has_match, known_score, np.float32(-np.inf))
         self._index = np.where(has_match, known, len(x))
 
-    def run(self, on_rows: Callable[[int], None] | None) -> BestMatch:
+    def run(self) -> BestMatch:
         changed = self._distinct[self._changed[self._distinct]]
         each = self._x.shape[1] * 8 + 32 * self._threads  # packed, and in one line of a tile
         step = int(np.clip(self._budget // 4 // each, 8, _MOST_CHANGED))
         for begin in range(0, len(changed), step):
-            last = begin + step >= len(changed)
-            self._compare_with(changed[begin : begin + step], on_rows if last else None)
-        if len(changed) == 0 and on_rows is not None:
-            on_rows(len(self._distinct))
+            self._compare_with(changed[begin : begin + step])
         return self._result()
 
-    def _compare_with(self, rows: np.ndarray, on_rows: Callable[[int], None] | None) -> None:
+    def _compare_with(self, rows: np.ndarray) -> None:
         """Search all rows for these, and these for all other rows."""
         xp = self._xp
         quick = quick_format(xp)
@@ -184,8 +177,6 @@ class _Update:
 
         def keep(chunk: slice, found: list[TileBest]) -> None:
             self._keep(found)
-            if on_rows is not None:
-                on_rows(chunk.stop - chunk.start)
 
         def block(chunk: slice) -> list[TileBest]:
             return self._block(self._distinct[chunk], changed)

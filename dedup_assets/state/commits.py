@@ -132,18 +132,6 @@ def fragment_name(fragment: dict[str, Any]) -> str:
     return path.removeprefix(f"{layout.CLUSTERS}/")
 
 
-def fragment_path(store: Store, cluster: int, name: str) -> str:
-    """Where a committed fragment lies.
-
-    Raises:
-        StaleError: it is not there.
-    """
-    path = layout.fragment(cluster, name)
-    if not store.exists(path):
-        raise missing_fragment(store, path)
-    return path
-
-
 def missing_fragment(store: Store, path: str) -> StaleError:
     """What to say where a committed fragment is gone."""
     return StaleError(f"{store.url(path)} is missing; materialize cluster_partitions again")

@@ -33,12 +33,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 START = "import sys; sys.path[:] = {path!r}; from dedup_assets.video.worker import main; main({n})"
 
 
-def split_apart(path: Path, folder: Path, cutting: Cutting, *, timeout_s: float) -> SplitVideo:
-    """`split_video` in a process of its own; see `Splitter` for many videos."""
-    with Splitter(1, timeout_s=timeout_s) as splitter:
-        return splitter.split(path, folder, cutting)
-
-
 class Splitter:
     """At most `count` worker processes, started when needed and used for video after video.
 

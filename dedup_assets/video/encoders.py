@@ -9,31 +9,34 @@ from functools import lru_cache
 from dedup_assets.video.errors import ClipError
 
 DEFAULT_ENCODER = "libx264"
-#: Encoders that mp4 can hold and their options, which trade size for speed. No B-frames: with them
-#: the decoding order of a variable frame rate leaves an mp4 with a wrong duration.
-ENCODERS: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "veryfast", "bf": "0"},
-    "libx265": {"preset": "veryfast", "x265-params": "bframes=0:log-level=none:pools=none"},
-    "libopenh264": {},
-    "libvpx-vp9": {"deadline": "good", "cpu-used": "4", "auto-alt-ref": "0", "lag-in-frames": "0"},
-    "libsvtav1": {"preset": "8"},
-    "libaom-av1": {"cpu-used": "6", "lag-in-frames": "0"},
-    "mpeg4": {},
-    "h264_nvenc": {"rc": "vbr", "tune": "hq", "spatial-aq": "1", "bf": "0"},
-    "hevc_nvenc": {"rc": "vbr", "tune": "hq", "spatial_aq": "1", "bf": "0"},
-    "av1_nvenc": {"rc": "vbr", "tune": "hq", "spatial-aq": "1", "bf": "0"},
-}
-CODECS = {
-    "libx264": "h264",
-    "libx265": "hevc",
-    "libopenh264": "h264",
-    "libvpx-vp9": "vp9",
-    "libsvtav1": "av1",
-    "libaom-av1": "av1",
-    "mpeg4": "mpeg4",
-    "h264_nvenc": "h264",
-    "hevc_nvenc": "hevc",
-    "av1_nvenc": "av1",
+
+
+@dataclass(frozen=True)
+class Coding:
+    """The format that an encoder writes, such as h264, and its options."""
+
+    codec: str
+    options: dict[str, str]
+
+
+_NVENC = {"rc": "vbr", "tune": "hq", "bf": "0"}
+#: Encoders that mp4 can hold; their options trade size for speed. No B-frames: with them the
+#: decoding order of a variable frame rate leaves an mp4 with a wrong duration.
+ENCODERS = {
+    "libx264": Coding("h264", {"preset": "veryfast", "bf": "0"}),
+    "libx265": Coding(
+        "hevc", {"preset": "veryfast", "x265-params": "bframes=0:log-level=none:pools=none"}
+    ),
+    "libopenh264": Coding("h264", {}),
+    "libvpx-vp9": Coding(
+        "vp9", {"deadline": "good", "cpu-used": "4", "auto-alt-ref": "0", "lag-in-frames": "0"}
+    ),
+    "libsvtav1": Coding("av1", {"preset": "8"}),
+    "libaom-av1": Coding("av1", {"cpu-used": "6", "lag-in-frames": "0"}),
+    "mpeg4": Coding("mpeg4", {}),
+    "h264_nvenc": Coding("h264", {**_NVENC, "spatial-aq": "1"}),
+    "hevc_nvenc": Coding("hevc", {**_NVENC, "spatial_aq": "1"}),
+    "av1_nvenc": Coding("av1", {**_NVENC, "spatial-aq": "1"}),
 }
 #: MPEG-4 part 2 counts at most so many ticks a second; the others take any clock of a file.
 FINEST_CLOCK = {"mpeg4": 60_000}
@@ -48,12 +51,12 @@ class Encoder:
 
     @property
     def options(self) -> dict[str, str]:
-        return dict(ENCODERS[self.name])
+        return dict(ENCODERS[self.name].options)
 
     @property
     def codec(self) -> str:
         """The name of the format that it writes, such as h264."""
-        return CODECS[self.name]
+        return ENCODERS[self.name].codec
 
     @property
     def finest_clock(self) -> int:
@@ -119,7 +122,7 @@ def _refusal(name: str) -> str | None:
     assert isinstance(context, av.VideoCodecContext)  # what a video encoder's name gives
     context.width, context.height, context.pix_fmt = 320, 240, "yuv420p"
     context.framerate = Fraction(30)
-    context.options = ENCODERS[name]
+    context.options = dict(ENCODERS[name].options)
     try:
         context.open()
     except FFmpegError as error:

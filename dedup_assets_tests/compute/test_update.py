@@ -272,18 +272,6 @@ def test_a_call_holds_little_more_than_its_budget(rng: np.random.Generator, dist
     assert peak < budget + 100 * len(history.x), peak
 
 
-@pytest.mark.parametrize("new", [0, 200])
-def test_progress_counts_each_row_once(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, new: int
-):
-    monkeypatch.setattr(update, "_MOST_CHANGED", 50)
-    x = unit(rng.normal(size=(3000 + new, 8)))
-    history = after_change(x[:3000], x[3000:], inserted(rng, np.arange(3000), 3000, new))
-    heard: list[int] = []
-    history.update(on_rows=heard.append)
-    assert sum(heard) == len(x)
-
-
 def test_what_is_passed_is_not_changed_and_may_be_a_view(rng: np.random.Generator):
     history = random_change(rng, groups(rng, 1.0, 6), (100, 5, 10))
     arrays = (history.x, history.known, history.known_score, history.fresh)

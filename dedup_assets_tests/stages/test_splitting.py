@@ -282,7 +282,7 @@ def test_vectors_of_two_models_are_never_in_one_table(
             return -super().embed(prepared)
 
     monkeypatch.setattr(videos, "output_folder", lambda *_, **__: "other_embd_parquet")
-    monkeypatch.setattr(videos, "make_embedder", lambda *_, **__: Other("o", "other_embd_parquet"))
+    monkeypatch.setattr(videos, "make_embedder", lambda *_, **__: Other())
     assert run(other, limit=1).clips == 1
     (part,) = (folders.out / "other_embd_parquet").iterdir()
     assert pq.read_table(part).num_rows == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dedup_assets.video.apart import Splitter, split_apart
+from dedup_assets.video.apart import Splitter
 from dedup_assets.video.cut import Cutting, split_video
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.sampling import Sampling
@@ -62,7 +62,8 @@ def video(tmp_path: Path) -> Path:
 def test_result_is_that_of_this_process(video: Path, tmp_path: Path):
     here = split_video(video, tmp_path / "clips", Cutting(STRIDE))
     content = [clip.file.read_bytes() for clip in here.clips]
-    assert split_apart(video, tmp_path / "clips", Cutting(STRIDE), timeout_s=60) == here
+    with Splitter(1, timeout_s=60) as splitter:
+        assert splitter.split(video, tmp_path / "clips", Cutting(STRIDE)) == here
     assert [clip.file.read_bytes() for clip in here.clips] == content
 
 
@@ -126,7 +127,8 @@ def test_error_of_a_file_keeps_the_worker(video: Path, tmp_path: Path):
 def test_noise_of_libraries_is_not_printed(
     video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    split_apart(video, tmp_path / "clips", _cutting(pid), timeout_s=60)
+    with Splitter(1, timeout_s=60) as splitter:
+        splitter.split(video, tmp_path / "clips", _cutting(pid))
     assert capfd.readouterr() == ("", "")
 
 

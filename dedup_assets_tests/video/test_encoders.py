@@ -14,7 +14,7 @@ import pytest
 from dedup_assets.video import encoders
 from dedup_assets.video.apart import Splitter
 from dedup_assets.video.cut import Cutting, split_video
-from dedup_assets.video.encoders import CODECS, ENCODERS, Encoder, check_encoder
+from dedup_assets.video.encoders import Encoder, check_encoder
 from dedup_assets.video.errors import ClipError
 from dedup_assets.video.sampling import Sampling
 from dedup_assets.video.spans import FixedStride
@@ -74,10 +74,6 @@ def test_encoder_that_cannot_be_opened_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(encoders, "_refusal", lambda name: "Cannot load libcuda.so.1")
     with pytest.raises(ClipError, match=r"cannot be opened here: Cannot load libcuda\.so\.1"):
         check_encoder("h264_nvenc")
-
-
-def test_every_encoder_has_a_codec():
-    assert set(CODECS) == set(ENCODERS)
 
 
 def test_frames_go_through_a_command_with_their_times(

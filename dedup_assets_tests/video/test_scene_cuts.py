@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from dedup_assets.video.apart import split_apart
+from dedup_assets.video.apart import Splitter
 from dedup_assets.video.content import ContentCuts
 from dedup_assets.video.cut import Cutting, SplitVideo, split_video
 from dedup_assets.video.detectors import Detector, SceneCuts
@@ -132,7 +132,8 @@ def test_a_worker_finds_what_this_process_finds(tmp_path: Path, detector: Detect
     path = movie(tmp_path / "a.mp4", 180)
     cutting = Cutting(SceneCuts(detector, WHOLE), sampling=Sampling(2))
     here = _split(path, cutting)
-    there = split_apart(path, tmp_path / "clips", cutting, timeout_s=120)
+    with Splitter(1) as splitter:
+        there = splitter.split(path, tmp_path / "clips", cutting)
     assert frames_of(there) == frames_of(here)
     assert [clip.span for clip in there.clips] == [clip.span for clip in here.clips]
 

@@ -30,9 +30,7 @@ FPS = 2.0
 VARIANTS: dict[str, tuple[int, int]] = {"224p": (224, 256), "336p": (336, 768), "448p": (448, 768)}
 
 
-def load_cosmos(
-    folder: ModelFolder, resolution: str, name: str, output: str, device: "torch.device"
-) -> Encoder:
+def load_cosmos(folder: ModelFolder, resolution: str, name: str, device: "torch.device") -> Encoder:
     """Load nvidia/Cosmos-Embed1-{resolution}: bfloat16 on a GPU, float32 on a CPU.
 
     Frames are only scaled down when a clip is decoded; the publisher's processor does the rest, so
@@ -58,7 +56,6 @@ def load_cosmos(
     model, unloaded = load_model(folder, device, dtype)
     return Encoder(
         name=name,
-        folder=output,
         sampling=Sampling(FRAMES, FPS),
         prepare=partial(shrink_frames, shorter_side=side),
         forward=partial(_forward, model, processor, device, dtype),

@@ -31,7 +31,7 @@ METHODS = ("get_video_features", "get_image_features", "get_vision_features")
 Features = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
-def load_encoder(folder: ModelFolder, name: str, output: str, device: "torch.device") -> Encoder:
+def load_encoder(folder: ModelFolder, name: str, device: "torch.device") -> Encoder:
     """Load a model that encodes pictures or videos, in float32.
 
     A video model gets the frames in order. Of an image model the embeddings of the frames are
@@ -49,7 +49,6 @@ def load_encoder(folder: ModelFolder, name: str, output: str, device: "torch.dev
     forward = _video_forward if count else _image_forward
     return Encoder(
         name=name,
-        folder=output,
         sampling=Sampling(count or IMAGE_FRAMES, FPS),
         prepare=partial(fit_frames, geometry=geometry),
         forward=partial(forward, features, levels, device),

@@ -28,8 +28,6 @@ def make_embedder(
     model_dir: Path | None = None,
     device: str = "auto",
     trust_remote_code: bool = False,
-    resolution: str | None = None,
-    batch_size: int | None = None,
 ) -> Embedder:
     """Load an embedder.
 
@@ -38,20 +36,14 @@ def make_embedder(
         model_dir: folder of the model as on Hugging Face; `perceptual` needs none.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; `perceptual` runs on the CPU.
         trust_remote_code: lets Python files in `model_dir` run, with all your rights.
-        resolution: of cosmos-embed1: `224p`, `336p` (default) or `448p`.
-        batch_size: clips at once, >= 1; None chooses by the free memory.
 
     Raises:
-        ValueError: `batch_size` is below 1.
         EmbedError: a package, a file or a device is missing, the weights are pickles or do not fit
             the model, or the folder's code would have to run and is not trusted.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} should be >= 1, or None to choose it.")
-    kind, resolution = _parse(kind, resolution)
-    output = _folder(kind, resolution, model_dir)
+    kind, resolution = _parse(kind)
     if kind == PERCEPTUAL:
-        return PerceptualEmbedder(kind, output)
+        return PerceptualEmbedder()
     opened = open_internvideo if kind == INTERNVIDEO2 else open_folder
     model = opened(kind, model_dir, trusted=trust_remote_code)
     require_torch(kind)
@@ -59,24 +51,19 @@ def make_embedder(
     dim = None
     if kind == COSMOS:
         dim = VARIANTS[resolution][1]
-        encoder = load_cosmos(model, resolution, f"{kind}-{resolution}", output, place)
+        encoder = load_cosmos(model, resolution, f"{kind}-{resolution}", place)
     elif kind == INTERNVIDEO2:
         dim = DIM
-        encoder = load_internvideo(model, kind, output, place)
+        encoder = load_internvideo(model, kind, place)
     else:
-        encoder = load_encoder(model, _slug(model.path), output, place)
+        encoder = load_encoder(model, _slug(model.path), place)
     with explained(model):
-        return ModelEmbedder(encoder, dim=dim, batch_size=batch_size)
+        return ModelEmbedder(encoder, dim=dim)
 
 
-def output_folder(
-    kind: str, *, model_dir: Path | None = None, resolution: str | None = None
-) -> str:
+def output_folder(kind: str, *, model_dir: Path | None = None) -> str:
     """Name of the folder of an embedder's parquet files, as the peers name it; loads nothing."""
-    return _folder(*_parse(kind, resolution), model_dir)
-
-
-def _folder(kind: str, resolution: str, model_dir: Path | None) -> str:
+    kind, resolution = _parse(kind)
     if kind == COSMOS:
         return f"ce1_embd_{resolution}_parquet"
     if kind == INTERNVIDEO2:
@@ -86,26 +73,17 @@ def _folder(kind: str, resolution: str, model_dir: Path | None) -> str:
     return f"{kind}_embd_parquet"
 
 
-def _parse(kind: str, resolution: str | None) -> tuple[str, str]:
+def _parse(kind: str) -> tuple[str, str]:
     """A kind of `KINDS` and its resolution, empty for all but cosmos-embed1."""
     base, _, variant = kind.rpartition("-")
-    if base == COSMOS:
-        if resolution not in (None, variant):
-            raise EmbedError(f"algorithm {kind} and resolution={resolution} differ; give one")
-        kind, resolution = base, variant
+    if base == COSMOS and variant in VARIANTS:
+        return base, variant
     if kind not in KINDS:
         raise EmbedError(
             f"embedding algorithm {shown(kind)} should be one of {listed(KINDS)}; {COSMOS} takes a "
             f"resolution: {listed(f'{COSMOS}-{name}' for name in VARIANTS)}"
         )
-    if kind != COSMOS:
-        if resolution is not None:
-            raise EmbedError(f"resolution={shown(resolution)} is of {COSMOS}, not of {kind}")
-        return kind, ""
-    resolution = DEFAULT_RESOLUTION if resolution is None else resolution
-    if resolution not in VARIANTS:
-        raise EmbedError(f"resolution={shown(resolution)} should be one of {listed(VARIANTS)}")
-    return kind, resolution
+    return kind, DEFAULT_RESOLUTION if kind == COSMOS else ""
 
 
 def _slug(model_dir: Path) -> str:

@@ -26,11 +26,6 @@ class Embedder(Protocol):
         ...
 
     @property
-    def folder(self) -> str:
-        """The folder of its parquet files, as the peers name theirs."""
-        ...
-
-    @property
     def dim(self) -> int:
         """Length of a vector."""
         ...

@@ -41,9 +41,7 @@ def open_internvideo(kind: str, model_dir: Path | None, *, trusted: bool) -> Mod
     )
 
 
-def load_internvideo(
-    folder: ModelFolder, name: str, output: str, device: "torch.device"
-) -> Encoder:
+def load_internvideo(folder: ModelFolder, name: str, device: "torch.device") -> Encoder:
     """Load the model: bfloat16 on a GPU, float32 on a CPU."""
     import torch
 
@@ -56,7 +54,6 @@ def load_internvideo(
         )
     return Encoder(
         name=name,
-        folder=output,
         sampling=Sampling(FRAMES, FPS),
         prepare=partial(interpolate_frames, size=(SIDE, SIDE)),
         forward=partial(_forward, model, device, dtype),

@@ -28,14 +28,13 @@ class Encoder:
     """A loaded model and how clips get into it.
 
     Attributes:
-        name, folder, sampling, prepare: as of `Embedder`.
+        name, sampling, prepare: as of `Embedder`.
         forward: from prepared frames of n clips to a tensor of shape (n, dim).
         device: where the model is.
         unloaded: tensors of the model that hold random numbers, for want of weights.
     """
 
     name: str
-    folder: str
     sampling: Sampling
     prepare: Callable[[Frames], Frames]
     forward: Forward
@@ -46,14 +45,13 @@ class Encoder:
 class ModelEmbedder:
     """Embeds with an `Encoder`, as many clips at once as the memory holds."""
 
-    def __init__(self, encoder: Encoder, *, dim: int | None, batch_size: int | None) -> None:
+    def __init__(self, encoder: Encoder, *, dim: int | None, batch_size: int | None = None) -> None:
         """Embed one made-up clip, which tells the dimension and, on a GPU, the memory it takes.
 
         `dim` is what the model is known to give, None where it is not known before. `batch_size`
         is the number of clips at once, None to choose it by the free memory.
         """
         self.name = encoder.name
-        self.folder = encoder.folder
         self.sampling = encoder.sampling
         self.prepare = encoder.prepare
         self._encoder = encoder

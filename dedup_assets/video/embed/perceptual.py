@@ -18,12 +18,9 @@ LEAST_LENGTH = 1e-2
 class PerceptualEmbedder:
     """`prepare` does all the work: it gives shape (DIM,), float32."""
 
+    name = "perceptual"
     dim = DIM
     sampling = Sampling(N_SAMPLES)
-
-    def __init__(self, name: str, folder: str) -> None:
-        self.name = name
-        self.folder = folder
 
     @property
     def prepare(self) -> Prepare:

@@ -29,10 +29,7 @@ def test_cosmos_by_its_documented_way(side: int, tmp_path: Path, marker: Path) -
     embedder = make_embedder(
         f"cosmos-embed1-{side}p", model_dir=folder, device="cpu", trust_remote_code=True
     )
-    assert (embedder.name, embedder.folder) == (
-        f"cosmos-embed1-{side}p",
-        f"ce1_embd_{side}p_parquet",
-    )
+    assert embedder.name == f"cosmos-embed1-{side}p"
     assert (embedder.dim, embedder.sampling) == (COSMOS_DIMS[side], Sampling(8, 2.0))
     # Not larger than the input, so that nothing is done to them before the publisher's processor.
     frames = clips(2, 8, (96, 128)) + clips(1, 8, (128, 72))
@@ -116,7 +113,7 @@ def test_trusted_code_may_be_any_encoder_of_images(tmp_path: Path, marker: Path)
     folder = internvideo(tmp_path / "own", marker, dim=20, method=_IMAGE)
     tf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     embedder = make_embedder("transformers", model_dir=folder, trust_remote_code=True)
-    assert (embedder.dim, embedder.folder) == (20, "own_embd_parquet")
+    assert (embedder.dim, embedder.name) == (20, "own")
     assert marker.exists()
 
 
@@ -187,7 +184,7 @@ def test_internvideo_by_its_documented_way(tmp_path: Path, marker: Path) -> None
     """4 frames of 224 x 224, ImageNet's mean and deviation, `get_vid_feat`."""
     folder = internvideo(tmp_path / "InternVideo2-Stage2", marker)
     embedder = make_embedder("internvideo2", model_dir=folder, trust_remote_code=True)
-    assert (embedder.name, embedder.folder) == ("internvideo2", "iv2_embd_parquet")
+    assert embedder.name == "internvideo2"
     assert (embedder.dim, embedder.sampling) == (512, Sampling(4, 2.0))
     frames = clips(5, 4, (240, 320))
     rows = embedder.embed([embedder.prepare(clip) for clip in frames])

@@ -34,9 +34,7 @@ def same(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def embedder(model: Room, *, batch_size: int | None, dim: int | None = None) -> ModelEmbedder:
-    encoder = Encoder(
-        "mean", "mean_embd_parquet", Sampling(2), same, model, torch.device("cpu"), {}
-    )
+    encoder = Encoder("mean", Sampling(2), same, model, torch.device("cpu"), {})
     return ModelEmbedder(encoder, dim=dim, batch_size=batch_size)
 
 
