@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
@@ -16,12 +15,9 @@ from numpy.typing import NDArray
 
 from dedup_assets.video.errors import ClipError
 
-#: Encoders in order of preference; the options trade size for speed and keep the bytes repeatable.
-ENCODERS: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "superfast", "threads": "1"},
-    "libopenh264": {},
-    "mpeg4": {},
-}
+ENCODER = "libx264"
+#: They trade size for speed, and keep the bytes repeatable.
+OPTIONS = {"preset": "superfast", "threads": "1"}
 
 Write = Callable[[NDArray[np.uint8]], None]
 
@@ -36,11 +32,10 @@ def open_video(path: Path, *, fps: int, size: tuple[int, int], bit_rate: int) ->
     width, height = size
     if width % 2 or height % 2:
         raise ValueError(f"size={width}x{height} should be even: 4:2:0 halves both sides.")
-    encoder = pick_encoder()
     partial = path.with_name(f".{path.name}.partial")
     try:
         with av.open(partial, "w", format="mp4") as container:
-            stream = container.add_stream(encoder, rate=fps, options=ENCODERS[encoder])
+            stream = container.add_stream(ENCODER, rate=fps, options=OPTIONS)
             assert isinstance(stream, VideoStream)  # what a video encoder's name gives
             stream.width, stream.height = width, height
             stream.pix_fmt = "yuv420p"
@@ -55,21 +50,11 @@ def open_video(path: Path, *, fps: int, size: tuple[int, int], bit_rate: int) ->
             yield write
             container.mux(stream.encode(None))
         partial.replace(path)
+    except UnknownCodecError:
+        raise ClipError(
+            f"this build of PyAV lacks {ENCODER}; install the wheel from PyPI: pip install av"
+        ) from None
     except (av.error.FFmpegError, OSError) as error:
-        raise ClipError(f"{path}: cannot be written with {encoder}: {error.strerror}") from error
+        raise ClipError(f"{path}: cannot be written with {ENCODER}: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def pick_encoder() -> str:
-    """The first of `ENCODERS` that this build of FFmpeg has."""
-    for name in ENCODERS:
-        try:
-            Codec(name, "w")
-        except UnknownCodecError:
-            continue
-        return name
-    raise ClipError(
-        f"this build of PyAV has none of the encoders {', '.join(ENCODERS)}; "
-        "install the wheel from PyPI: pip install av"
-    )

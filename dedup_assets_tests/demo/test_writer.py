@@ -49,16 +49,10 @@ def test_odd_size_is_refused(tmp_path: Path) -> None:
         _write(tmp_path / "a.mp4", (33, 20))
 
 
-def test_other_encoder_is_used_where_the_first_is_absent(
+def test_build_without_the_encoder_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "ENCODERS", {"no-such-encoder": {}, "mpeg4": {}})
-    assert writer.pick_encoder() == "mpeg4"
-    _write(tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").exists()
-
-
-def test_build_without_encoders_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "ENCODERS", {"no-such-encoder": {}})
-    with pytest.raises(ClipError, match="none of the encoders no-such-encoder"):
-        writer.pick_encoder()
+    monkeypatch.setattr(writer, "ENCODER", "no-such-encoder")
+    with pytest.raises(ClipError, match="lacks no-such-encoder; install the wheel"):
+        _write(tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
