@@ -14,7 +14,7 @@ from dedup_assets.assets.common import asset_key
 from dedup_assets.checks import BLOCKING
 from dedup_assets.command.instance import has_instance, open_instance, use_instance
 from dedup_assets.command.settings_file import check_output
-from dedup_assets.graph import PARTITIONED, SCORING, SIMILARITY_HISTOGRAM, SPLITTING
+from dedup_assets.graph import PARTITIONED, SCORING, SPLITTING
 from dedup_assets.runs import eps_assets
 from dedup_assets.settings import Settings
 from dedup_assets.stages.plan import Work, plan_splitting, plan_work
@@ -127,9 +127,10 @@ def _unpassed(settings: Settings, instance: dg.DagsterInstance | None) -> list[W
     if instance is None:
         return []
     found = []
-    for eps in (None, *settings.thresholds.eps_thresholds):
-        whole = [asset_key(settings, SIMILARITY_HISTOGRAM)]
-        assets = whole if eps is None else eps_assets(settings, eps)
+    whole = [asset_key(settings, name) for name in BLOCKING if name not in PARTITIONED]
+    assets_of: dict[str | None, list[dg.AssetKey]] = {None: whole}
+    assets_of |= {eps: eps_assets(settings, eps) for eps in settings.thresholds.eps_thresholds}
+    for eps, assets in assets_of.items():
         checks = [dg.AssetCheckKey(a, name) for a in assets for name in BLOCKING[a.path[-1]]]
         latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             checks, None if eps is None else PartitionKeyFilter(key=eps)
@@ -137,9 +138,9 @@ def _unpassed(settings: Settings, instance: dg.DagsterInstance | None) -> list[W
         for check in checks:
             record = latest.get(check)
             if record is not None and record.status in _NOT_PASSED:
-                keys, of = ((), 0) if eps is None else ((eps,), 1)
+                keys = () if eps is None else (eps,)
                 reason = f"its check {check.name} did not pass"
-                found.append(Work(check.asset_key.path[-1], reason, keys, of))
+                found.append(Work(check.asset_key.path[-1], reason, keys, len(keys)))
     return found
 
 

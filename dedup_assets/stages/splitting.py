@@ -21,7 +21,7 @@ from dedup_assets.store.arrow import vectors_to_column
 from dedup_assets.store.filesystem import Store
 from dedup_assets.store.processed import Record
 from dedup_assets.store.tables import write_table
-from dedup_assets.video.apart import MEMORY, UNLIMITED, Splitter
+from dedup_assets.video.apart import MEMORY, Splitter
 from dedup_assets.video.cut import Clip, Prepared, SplitVideo
 from dedup_assets.video.encoders import check_encoder, needs_hardware
 from dedup_assets.video.errors import ClipError
@@ -115,8 +115,9 @@ def split(common: Splitting, engine: Engine, todo: list[Video]) -> list[Outcome]
 
 def _split(common: Splitting, tasks: Iterable[Video], advance: Advance) -> Iterator[Outcome]:
     threads = thread_count()
+    # The driver of a GPU reserves more address space than there is memory.
     on_gpu = needs_hardware(common.videos.transcode_encoder) and not common.videos.copy_video
-    with Splitter(threads, memory=UNLIMITED if on_gpu else MEMORY) as splitter:
+    with Splitter(threads, memory=None if on_gpu else MEMORY) as splitter:
         # One more than there are workers: while one video is written, the next is split.
         at_once = threads + 1
         for outcome in in_order(

@@ -25,8 +25,6 @@ from dedup_assets.video.worker import LENGTH, send
 
 #: Address space of a worker: 8k frames and their references fit several times.
 MEMORY = 8 << 30
-#: Without a limit: the driver of a GPU reserves more address space than there is memory.
-UNLIMITED = -1
 PIECE = 1 << 20
 #: Workers are as many as there are processors; the threads of a BLAS would wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -38,10 +36,10 @@ class Splitter:
 
     `split` may be called from any number of threads. A worker that makes no progress for
     `timeout_s` seconds is killed, and what it started with it; one may take `memory` bytes of
-    address space.
+    address space, or with None any.
     """
 
-    def __init__(self, count: int, *, timeout_s: float = 120, memory: int = MEMORY) -> None:
+    def __init__(self, count: int, *, timeout_s: float = 120, memory: int | None = MEMORY) -> None:
         if count < 1:
             raise ValueError(f"count={count} should be >= 1.")
         if not timeout_s > 0:
@@ -110,7 +108,7 @@ class _LostError(Exception):
 class _Worker:
     """One child process and its pipes."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int | None) -> None:
         # A file, since a pipe that nobody reads would stop a child that prints much.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         code = START.format(path=[part or str(Path.cwd()) for part in sys.path], n=memory)

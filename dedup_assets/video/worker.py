@@ -24,13 +24,13 @@ def send(pipe: IO[bytes], message: Any) -> None:
     pipe.flush()
 
 
-def main(memory: int) -> None:
+def main(memory: int | None) -> None:
     """Answer until stdin ends.
 
-    `memory`: bytes of address space that this process may have, -1 for no limit.
+    `memory`: bytes of address space that this process may have, None for no limit.
     """
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    if memory >= 0 and (most == resource.RLIM_INFINITY or memory < most):
+    if memory is not None and (most == resource.RLIM_INFINITY or memory < most):
         resource.setrlimit(resource.RLIMIT_AS, (memory, most))
     # Libraries that print must not print into the answers.
     answers = os.fdopen(os.dup(1), "wb")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedup_assets.demo.writer import open_video
-from dedup_assets.engine import Engine
+from dedup_assets.engine import Engine, session
 from dedup_assets.errors import InputError, SettingsError
 from dedup_assets.settings import Settings
 from dedup_assets.stages import splitting, videos
@@ -350,16 +350,14 @@ def test_s3_on_both_sides(folders: Folders, s3: S3Server):
     assert len(s3.names("out/clips/")) == 2
 
 
-@pytest.mark.parametrize(
-    ("encoder", "memory"), [("libx264", apart.MEMORY), ("h264_nvenc", apart.UNLIMITED)]
-)
+@pytest.mark.parametrize(("encoder", "memory"), [("libx264", apart.MEMORY), ("h264_nvenc", None)])
 def test_an_encoder_on_a_gpu_has_no_limit_of_address_space(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch, encoder: str, memory: int
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, encoder: str, memory: int | None
 ):
     """Its driver reserves more than there is memory."""
     seen = []
 
-    def splitter(count: int, *, memory: int) -> Splitter:
+    def splitter(count: int, *, memory: int | None) -> Splitter:
         seen.append(memory)
         return Splitter(count, memory=memory)
 
@@ -369,18 +367,23 @@ def test_an_encoder_on_a_gpu_has_no_limit_of_address_space(
 
 
 @pytest.mark.slow
-def test_ray_writes_the_same_files(folders: Folders, monkeypatch: pytest.MonkeyPatch):
+def test_ray_writes_the_same_files(folders: Folders):
     pytest.importorskip("ray")
     pytest.importorskip("scenedetect")
     for name in ("a.mp4", "b.mp4"):
         regular(folders.videos / name, 200, paint=coloured((100,)))
     (folders.videos / "damaged.mp4").write_bytes(b"no video")
-    scenes = {"splitting_algorithm": "content"}
-    here = folders.split(**scenes)
-    other = folders.common(output_clip_path=str(folders.out.parent / "ray"), **scenes)
-    assert run(other, Engine("ray")) == here
-    assert (here.videos, here.split, here.clips, len(here.failed)) == (3, 2, 4, 1)
-    assert contents(folders.out) == contents(folders.out.parent / "ray")
+    engine = Engine("ray")
+    with session(engine):
+        for algorithm, clips in (("fixed_stride", 8), ("content", 4)):
+            outputs = [folders.out.parent / f"{algorithm}-{name}" for name in ("local", "ray")]
+            here, there = (
+                run(folders.common(output_clip_path=str(out), splitting_algorithm=algorithm), e)
+                for out, e in zip(outputs, (LOCAL, engine), strict=True)
+            )
+            assert there == here
+            assert (here.videos, here.split, here.clips, len(here.failed)) == (3, 2, clips, 1)
+            assert contents(outputs[0]) == contents(outputs[1])
 
 
 def files_below(folder: Path) -> Iterator[Path]:
