@@ -11,7 +11,7 @@ from dedup_assets.settings.videos import Videos
 from dedup_assets.stages.splitting import check_cutting, plan
 from dedup_assets.stages.videos import list_videos
 from dedup_assets.video.errors import SceneError
-from dedup_assets_tests.stages.test_splitting import Done, Folders, names_to_do
+from dedup_assets_tests.stages.video_folders import Done, Folders, names_to_do
 from dedup_assets_tests.video.movies import coloured, regular
 from dedup_assets_tests.video.networks import write_network
 

@@ -4,8 +4,6 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,9 @@ import pytest
 from dedup_assets.demo.writer import open_video
 from dedup_assets.engine import Engine, session
 from dedup_assets.errors import InputError, SettingsError
-from dedup_assets.settings import Settings
 from dedup_assets.stages import splitting, videos
-from dedup_assets.stages.clip_embeddings import collect, failures, sort_records
-from dedup_assets.stages.splitting import plan, split
-from dedup_assets.stages.videos import Splitting, list_videos, refuse_other_clips, write_list
-from dedup_assets.store import processed
+from dedup_assets.stages.splitting import split
+from dedup_assets.stages.videos import list_videos, refuse_other_clips, write_list
 from dedup_assets.store.inputs import InputFiles
 from dedup_assets.video import apart
 from dedup_assets.video.apart import Splitter
@@ -29,70 +24,8 @@ from dedup_assets.video.embed.perceptual import PerceptualEmbedder
 from dedup_assets.video.errors import ClipError
 from dedup_assets_tests.conftest import bytes_of, write_inputs
 from dedup_assets_tests.s3 import S3Server
+from dedup_assets_tests.stages.video_folders import LOCAL, Done, Folders, names_to_do, run
 from dedup_assets_tests.video.movies import coloured, regular, shown
-
-RATE = Fraction(10)
-LOCAL = Engine()
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a run did: all videos, those split now, clips of all, and reasons of failures."""
-
-    videos: int
-    split: int
-    clips: int
-    failed: dict[str, str]
-
-
-def run(common: Splitting, engine: Engine = LOCAL, limit: int | None = None) -> Done:
-    """Split and collect, as the command and the assets do."""
-    listed = list_videos(common)
-    outcomes = split(common, engine, plan(common, listed, limit=limit).todo)
-    parts = collect(common, listed)
-    kept, _ = sort_records(listed, processed.records(common.store))
-    return Done(
-        len(listed.videos),
-        sum(outcome.reason is None for outcome in outcomes),
-        sum(part.clips for part in parts.values()),
-        failures(common.store, kept),
-    )
-
-
-def names_to_do(common: Splitting, limit: int | None = None) -> list[str]:
-    return [video.name for video in plan(common, list_videos(common), limit=limit).todo]
-
-
-class Folders:
-    """Videos, what they are split into, and how."""
-
-    def __init__(self, root: Path) -> None:
-        self.videos, self.out = root / "videos", root / "out"
-        self.videos.mkdir(parents=True)
-
-    def add(self, name: str, seconds: float) -> Path:
-        path = self.videos / name
-        path.parent.mkdir(exist_ok=True)
-        return regular(path, round(seconds * RATE), RATE)
-
-    def common(self, **settings: Any) -> Splitting:
-        values = {
-            "video_dir": str(self.videos),
-            "output_clip_path": str(self.out),
-            "output_path": str(self.out),
-            "n_clusters": 1,
-            "device": "cpu",
-            "fixed_stride_split_duration": 2.0,
-            "fixed_stride_min_clip_length_s": 0.5,
-        }
-        return Splitting(Settings.of(**values | settings))
-
-    def split(self, **settings: Any) -> Done:
-        return run(self.common(**settings))
-
-    def rows(self) -> list[dict[str, Any]]:
-        parts = sorted((self.out / "perceptual_embd_parquet").glob("part-*.parquet"))
-        return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
 @pytest.fixture
