@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.rounds import missing
 from dedup_assets.compute import kmeans
 from dedup_assets.compute.arrays import array_module
-from dedup_assets.compute.bfloat16 import has_bfloat16
-from dedup_assets.compute.products import Format, quick_format
+from dedup_assets.compute.bfloat16 import should_be_quicker
+from dedup_assets.compute.products import Format, fit_format
 from dedup_assets.compute.threads import thread_count
 
 OWN, OWN_FLOAT32 = "dedup_assets", "dedup_assets, float32"
@@ -114,13 +114,13 @@ def fit_own(task: Task, *, narrow: bool = True) -> Fit:
         move(rows, centroids)
 
     def wide(xp: Any, *, narrow: bool) -> Format:
-        return quick_format(xp, narrow=False)
+        return fit_format(xp, narrow=False)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.object(kmeans.Labels, "__init__", begun))
         stack.enter_context(patch.object(kmeans.Labels, "move", moved))
         if not narrow:
-            stack.enter_context(patch.object(kmeans, "quick_format", wide))
+            stack.enter_context(patch.object(kmeans, "fit_format", wide))
         start = time.perf_counter()
         kmeans.fit(task.x, task.clusters, seed=task.seed, max_iter=task.max_iter, tol=task.tol)
         seconds = time.perf_counter() - start
@@ -224,10 +224,10 @@ def fits(xp: Any, task: Task, longest_seeding: float) -> tuple[dict[str, Fitting
     skipped: dict[str, str] = {}
     if xp is not np:
         return taking_part, dict.fromkeys((FAISS, SKLEARN), "compared on a CPU only")
-    if has_bfloat16():
+    if should_be_quicker():
         taking_part[OWN_FLOAT32] = partial(fit_own, narrow=False)
     else:
-        skipped["bfloat16"] = "this processor has no bfloat16 units, or NumKong is missing"
+        skipped["bfloat16"] = "float32 is as quick on this processor, or NumKong is missing"
     reason = missing("faiss")
     if reason is None:
         taking_part[FAISS] = fit_faiss

@@ -25,7 +25,7 @@ from dedup_assets.compute.arrays import array_module, device_array_module, resol
 from dedup_assets.compute.assign import Assigner
 from dedup_assets.compute.missed import BestPartners
 from dedup_assets.compute.pairwise import best_earlier_match
-from dedup_assets.compute.products import quick_format, row_chunks
+from dedup_assets.compute.products import row_chunks, screen_format
 from dedup_assets.compute.threads import thread_count
 
 ROWS_HOST, ROWS_DEVICE = 20_000, 1_000_000
@@ -121,7 +121,7 @@ def _contestants(xp: Any, host: np.ndarray, clusters: int, queries: int) -> Iter
 def _products(x: Any, right: Any) -> Callable[[], None]:
     """Every row with every row of the right side."""
     xp = array_module(x)
-    quick = quick_format(xp)
+    quick = screen_format(xp)
     chunks = row_chunks(xp, len(x), len(right), x.shape[1], memory_budget=BUDGET)
 
     def call() -> None:

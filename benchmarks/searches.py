@@ -15,9 +15,9 @@ import numpy as np
 from benchmarks.peers import cosmos_arrays, cosmos_torch, nemo_arrays, nemo_torch
 from benchmarks.rounds import Contestant, missing
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET
-from dedup_assets.compute.bfloat16 import has_bfloat16
 from dedup_assets.compute.pairwise import _on_host, best_earlier_matches
 from dedup_assets.compute.plan import Plan
+from dedup_assets.compute.products import bfloat16_is_quicker
 from dedup_assets.compute.threads import thread_count
 
 EXACT, FAST = "exact", "fast"
@@ -56,8 +56,8 @@ def searches(xp: Any, x: Any, offsets: np.ndarray) -> Searches:
         contestants += _in_torch(xp, x, offsets)
     else:
         skipped = dict.fromkeys((f"{NEMO}, torch", f"{COSMOS}, torch"), reason)
-    if xp is np and not has_bfloat16():
-        skipped["bfloat16 screen"] = "this processor has no bfloat16 units, or NumKong is missing"
+    if xp is np and not bfloat16_is_quicker():
+        skipped["bfloat16 screen"] = "float32 is as quick on this processor, or NumKong is missing"
     return Searches(contestants, skipped)
 
 
@@ -73,7 +73,7 @@ def _own(xp: Any, x: Any, offsets: np.ndarray) -> list[Contestant]:
         return lambda: _on_host(x, offsets, plan, None, False)
 
     own = [Contestant(EXACT_FLOAT32, screened(True)), Contestant(FAST_FLOAT32, screened(False))]
-    if has_bfloat16():
+    if bfloat16_is_quicker():
         own += [Contestant(EXACT, public("exact")), Contestant(FAST, public("fast"))]
     return own
 

@@ -15,7 +15,7 @@ from dedup_assets.compute.exact import (
     squared_norms,
     widened,
 )
-from dedup_assets.compute.products import for_each, quick_format, row_chunks
+from dedup_assets.compute.products import for_each, row_chunks, screen_format
 from dedup_assets.compute.rescore import contenders, wide_side
 from dedup_assets.compute.threads import thread_count
 
@@ -57,7 +57,7 @@ class Assigner:
         threads = thread_count() if xp is np else 1
         self._budget = memory_budget
         self._centroids = centroids
-        self._format = quick_format(xp)
+        self._format = screen_format(xp)
         self._side = wide_side(centroids.shape[1], memory_budget // threads)
         with device_memory(xp, f"for {len(centroids)} centroids"):
             self._norms = squared_norms(centroids)

@@ -1,6 +1,7 @@
 """Products in bfloat16 on a CPU, by NumKong's kernels (AVX512-BF16, AMX, Arm).
 
-Twice the rate of float32 or more. What is rounded away is known exactly, so a bound follows.
+What is rounded away is known exactly, so a bound follows. Up to twice the rate of float32 or more,
+but on Intel's processors without AMX two thirds of it (``benchmarks.decisions``).
 """
 
 import functools
@@ -14,12 +15,18 @@ from dedup_assets.compute.exact import chunk_rows
 
 _TILED = ("sapphireamx", "graniteamx", "smebf16")
 _UNITS = ("genoa", "neonbfdot", "svebfdot", *_TILED)
+_SLOW = ("sapphire",)  # Intel's: what has AVX512-FP16 has AVX512-BF16 that is slower than float32
 _FEWEST_PADDED = 128
 
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 natively and NumKong can use it."""
     return _has_one_of(_UNITS)
+
+
+def should_be_quicker() -> bool:
+    """Whether processors of this kind multiply bfloat16 quicker than float32."""
+    return has_bfloat16() and (_has_one_of(_TILED) or not _has_one_of(_SLOW))
 
 
 def quick_width(columns: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, device_memory
 from dedup_assets.compute.exact import pair_squared_distances
 from dedup_assets.compute.labels import Labels
-from dedup_assets.compute.products import Format, for_each, quick_format, row_chunks
+from dedup_assets.compute.products import Format, fit_format, for_each, row_chunks
 from dedup_assets.compute.seeding import seed_centroids
 
 _NARROW_SPREAD = 0.05  # mean squared distance from the mean below which bfloat16 is too coarse
@@ -75,7 +75,7 @@ def fit(
         mean = x.mean(axis=0, dtype=xp.float64)
         spread = max(0.0, 1.0 - float(mean @ mean))
         narrow = spread > (_NARROW_SPREAD if xp is np else _NARROW_SPREAD_ON_DEVICE)
-        quick = quick_format(xp, narrow=narrow)
+        quick = fit_format(xp, narrow=narrow)
         centroids = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
         rows = Labels(x, centroids, quick, memory_budget)
         means = _Means(x, centroids, rows.label)

@@ -14,7 +14,7 @@ from dedup_assets.compute.arrays import (
     device_memory,
 )
 from dedup_assets.compute.kmeans import FIT_ADVICE, KMeansFit, inertia_of
-from dedup_assets.compute.products import quick_format
+from dedup_assets.compute.products import fit_format
 from dedup_assets.compute.seeding import seed_centroids
 
 _LEAST_TOL = 1e-30  # cuML refuses zero
@@ -71,7 +71,7 @@ def _fit(
 ) -> KMeansFit:
     xp = array_module(x)
     x = xp.ascontiguousarray(x)
-    quick = quick_format(xp)
+    quick = fit_format(xp)
     start = seed_centroids(x, n_clusters, quick, np.random.default_rng(seed), memory_budget)
     allocator = xp.cuda.get_allocator()
     try:

@@ -18,7 +18,7 @@ from dedup_assets.compute.arrays import DEFAULT_MEMORY_BUDGET, array_module, dev
 from dedup_assets.compute.bounds import LIMIT_ROUNDING
 from dedup_assets.compute.exact import squared_norms
 from dedup_assets.compute.pairwise import check_unit_length
-from dedup_assets.compute.products import quick_format
+from dedup_assets.compute.products import screen_format
 from dedup_assets.compute.rescore import Rows
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.compute.tiles import TileBest, TileSearch
@@ -71,7 +71,7 @@ class BestPartners:
         self._budget = memory_budget
         self._norms = squared_norms(queries)
         self._deviation = check_unit_length(self._norms)
-        self._format = quick_format(self._xp)
+        self._format = screen_format(self._xp)
         self._operands: dict[int, Any] = {}
         self._coarsest = self._row_of_largest_bound()
         nothing = np.full(len(queries), -np.inf, dtype=np.float32)

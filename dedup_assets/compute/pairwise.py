@@ -19,7 +19,6 @@ from dedup_assets.compute.arrays import (
     device_memory,
     to_host,
 )
-from dedup_assets.compute.bfloat16 import has_bfloat16
 from dedup_assets.compute.bfloat16 import residuals as bfloat16_residuals
 from dedup_assets.compute.bounds import cast_bound, screen_bound
 from dedup_assets.compute.cuda import Backend
@@ -30,7 +29,7 @@ from dedup_assets.compute.device_search import (
 )
 from dedup_assets.compute.exact import chunk_rows, squared_norms
 from dedup_assets.compute.plan import Plan
-from dedup_assets.compute.products import BFloat16, Blocks, Float32
+from dedup_assets.compute.products import BFloat16, Blocks, Float32, bfloat16_is_quicker
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.compute.triangle import Triangle, block_sizes
 
@@ -124,7 +123,7 @@ def best_earlier_matches(
         raise ValueError(f"offsets must ascend from 0 to {len(x)}, got {list(offsets)[:10]}")
     plan = Plan(precision == "exact", memory_budget, largest_tile)
     if xp is np:
-        return _on_host(np.ascontiguousarray(x), bounds, plan, on_rows, has_bfloat16())
+        return _on_host(np.ascontiguousarray(x), bounds, plan, on_rows, bfloat16_is_quicker())
     from dedup_assets.compute.cuda import CudaBackend
 
     advice = "raise n_clusters, so that clusters are smaller, or use device=cpu"

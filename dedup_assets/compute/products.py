@@ -5,6 +5,7 @@ bound is computed again in float64 (`dedup_assets.compute.rescore`, `exact`).
 """
 
 import functools
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
@@ -14,11 +15,13 @@ import numpy as np
 from dedup_assets.compute import bfloat16
 from dedup_assets.compute.arrays import array_module
 from dedup_assets.compute.bounds import cast_bound, screen_bound
-from dedup_assets.compute.threads import in_threads, thread_count
+from dedup_assets.compute.threads import in_threads, one_blas_thread, thread_count
 
 _PRODUCT_ON_HOST = 1 << 18  # elements of a product: it stays in the cache
 _PRODUCT_ON_DEVICE = 1 << 27
 _FEWEST_ROWS, _MOST_ROWS = 64, 4096
+_TRIED = (128, 508, 768)  # rows, columns and dimensions of a product that is timed: a millisecond
+_TRIES = 5
 
 
 class RightSide(Protocol):
@@ -61,13 +64,51 @@ class Format(Protocol):
         ...
 
 
-def quick_format(xp: ModuleType, *, narrow: bool = True) -> Format:
-    """The quickest format on a device; ``narrow=False`` keeps to float32."""
-    if narrow and xp is not np:
+def screen_format(xp: ModuleType) -> Format:
+    """The quickest format on a device, for what is the same in any: on a host it is measured."""
+    return _narrow(xp, bfloat16_is_quicker)
+
+
+def fit_format(xp: ModuleType, *, narrow: bool = True) -> Format:
+    """The format that k-means multiplies in; ``narrow=False`` keeps to float32.
+
+    Centroids show which one it was, and one seed is to give the same on one device. So it goes by
+    the kind of the processor, and not by a measurement, which may come out differently.
+    """
+    return _narrow(xp, bfloat16.should_be_quicker) if narrow else Float32()
+
+
+def _narrow(xp: ModuleType, on_host: Callable[[], bool]) -> Format:
+    if xp is not np:
         from dedup_assets.compute.float16 import Float16
 
         return Float16()
-    return BFloat16() if narrow and bfloat16.has_bfloat16() else Float32()
+    return BFloat16() if on_host() else Float32()
+
+
+@functools.cache
+def bfloat16_is_quicker() -> bool:
+    """Whether this host multiplies in bfloat16 quicker than in float32.
+
+    Both are tried in turns on one thread, for some milliseconds once a process, since what units
+    a processor has says little: those of some are half as quick as their float32.
+    """
+    if not bfloat16.has_bfloat16():
+        return False
+    rows, columns, dim = _TRIED
+    x = np.random.default_rng(0).standard_normal((rows + columns, dim), dtype=np.float32)
+    out = np.empty((rows, columns), dtype=np.float32)
+    formats: list[Format] = [BFloat16(), Float32()]
+    sides = [(form.operand(x[:rows]), form.right(x[rows:])) for form in formats]
+    seconds = np.empty((_TRIES, len(sides)))
+    with one_blas_thread():
+        for turn in range(_TRIES):
+            for number, (operand, right) in enumerate(sides):
+                began = time.perf_counter()
+                right.product(operand, out)
+                seconds[turn, number] = time.perf_counter() - began
+    narrow, wide = seconds.min(axis=0)
+    return bool(narrow < wide)
 
 
 def row_chunks(
@@ -124,7 +165,7 @@ class _Float32Right:
 
 
 class BFloat16:
-    """NumKong's kernels (AVX512-BF16, AMX, Arm): twice the rate of float32 or more."""
+    """NumKong's kernels (AVX512-BF16, AMX, Arm): up to twice the rate of float32, or more."""
 
     packs = True
 

@@ -20,7 +20,7 @@ from dedup_assets.compute.pairwise import (
     first_identical,
     lengths,
 )
-from dedup_assets.compute.products import Format, RightSide, quick_format, row_chunks
+from dedup_assets.compute.products import Format, RightSide, row_chunks, screen_format
 from dedup_assets.compute.rescore import Rows
 from dedup_assets.compute.threads import in_threads, thread_count
 from dedup_assets.compute.tiles import TileBest, TileSearch
@@ -162,7 +162,7 @@ class _Update:
     def _compare_with(self, rows: np.ndarray) -> None:
         """Search all rows for these, and these for all other rows."""
         xp = self._xp
-        quick = quick_format(xp)
+        quick = screen_format(xp)
         right = quick.right(self._x[xp.asarray(rows)])
         changed = _Changed(rows, np.flatnonzero(self._fresh[rows]), quick, right)
         # A third, since beside a product there may be its copy for other rows and what is near.

@@ -12,6 +12,7 @@ from dedup_assets.compute.assign import Assignment, nearest_centroids
 from dedup_assets_tests.compute.oracle import exact_cosine, exact_dot
 from dedup_assets_tests.conftest import unit
 
+pytestmark = pytest.mark.usefixtures("each_screen")
 BUDGETS = (1, 5_000, 1 << 30)
 
 

@@ -15,6 +15,7 @@ from dedup_assets.compute.missed import BestPartners
 from dedup_assets_tests.compute.oracle import best_partners
 from dedup_assets_tests.conftest import unit
 
+pytestmark = pytest.mark.usefixtures("each_screen")
 Side = list[tuple[int, float] | None]
 BUDGETS = (1, 20_000, 1 << 30)
 

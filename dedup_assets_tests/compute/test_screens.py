@@ -17,14 +17,8 @@ from dedup_assets.compute.plan import Plan
 from dedup_assets.compute.products import BFloat16
 from dedup_assets.compute.rescore import contenders
 from dedup_assets_tests.compute.oracle import best_earlier_by_product
+from dedup_assets_tests.compute.screens import SCREENS, needs_bfloat16
 from dedup_assets_tests.conftest import unit
-
-HAS_BFLOAT16 = bfloat16.has_bfloat16()
-needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="no bfloat16 units here")
-SCREENS = [
-    pytest.param(False, id="float32"),
-    pytest.param(True, id="bfloat16", marks=needs_bfloat16),
-]
 
 
 def search(x: np.ndarray, bfloat16: bool, *sizes: int, tile: int | None = None) -> BestMatch:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from dedup_assets.compute import seeding
-from dedup_assets.compute.products import quick_format
+from dedup_assets.compute.products import fit_format
 from dedup_assets.compute.seeding import seed_centroids
 from dedup_assets_tests.conftest import unit
 
 
 def seeded(x: np.ndarray, n_clusters: int, seed: int = 0) -> np.ndarray:
-    return seed_centroids(x, n_clusters, quick_format(np), np.random.default_rng(seed), 1 << 28)
+    return seed_centroids(x, n_clusters, fit_format(np), np.random.default_rng(seed), 1 << 28)
 
 
 def rows_of(x: np.ndarray, chosen: np.ndarray) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from dedup_assets.compute import bfloat16, pairwise, rescore, update
+from dedup_assets.compute import pairwise, products, rescore, update
 from dedup_assets.compute.pairwise import BestMatch, best_earlier_match
 from dedup_assets.compute.update import update_matches
 from dedup_assets_tests.compute.histories import (
@@ -21,7 +21,7 @@ from dedup_assets_tests.compute.histories import (
     random_change,
 )
 from dedup_assets_tests.compute.oracle import best_earlier
-from dedup_assets_tests.compute.test_screens import SCREENS
+from dedup_assets_tests.compute.screens import SCREENS
 from dedup_assets_tests.conftest import unit
 
 EAST, NORTH, WEST, SOUTH = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], dtype=np.float32)
@@ -138,8 +138,8 @@ def test_new_row_after_all_others_changes_none_of_them():
 @given(history=histories(), budget=st.sampled_from(BUDGETS), most=st.sampled_from([8, 2048]))
 def test_update_equals_the_whole_search(narrow: bool, history: History, budget: int, most: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bfloat16, "has_bfloat16", lambda: narrow)
-        patch.setattr(pairwise, "has_bfloat16", lambda: narrow)
+        patch.setattr(products, "bfloat16_is_quicker", lambda: narrow)
+        patch.setattr(pairwise, "bfloat16_is_quicker", lambda: narrow)
         patch.setattr(update, "_MOST_CHANGED", most)
         found = history.update(memory_budget=budget)
     assert_same(found, best_earlier_match(history.x))
@@ -157,7 +157,7 @@ def test_many_rows_in_several_blocks_and_passes(
     distance: float,
     sizes: tuple[int, int, int],
 ):
-    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda: narrow)
+    monkeypatch.setattr(products, "bfloat16_is_quicker", lambda: narrow)
     history = random_change(rng, groups(rng, distance, 48), sizes)
     expected = best_earlier_match(history.x)
     assert_same(history.update(), expected)
@@ -189,10 +189,10 @@ class CountingProducts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.elements = 0
-        real = update.quick_format
+        real = update.screen_format
         counts = self
 
-        def quick_format(xp: Any) -> Any:
+        def screen_format(xp: Any) -> Any:
             made = real(xp)
             right = made.right
 
@@ -211,7 +211,7 @@ class CountingProducts:
             made.right = counted
             return made
 
-        monkeypatch.setattr(update, "quick_format", quick_format)
+        monkeypatch.setattr(update, "screen_format", screen_format)
 
 
 def test_products_are_of_all_rows_with_changed_ones_only(
