@@ -7,13 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_CGROUP = Path("/sys/fs/cgroup")
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 and 1
 
 _guard = threading.Lock()
 _holders = 0
@@ -25,9 +29,9 @@ _of_thread = threading.local()
 def thread_count() -> int:
     """Processors this process may use, and no more than its linear algebra is limited to.
 
-    So OMP_NUM_THREADS, threadpoolctl and a CPU affinity all hold for what is not BLAS as well. A
-    limit of `one_blas_thread` says nothing to other threads than those of `in_threads`, which are
-    one each.
+    So OMP_NUM_THREADS, threadpoolctl, a CPU affinity and the CPU limit of a container all hold for
+    what is not BLAS as well. A limit of `one_blas_thread` says nothing to other threads than those
+    of `in_threads`, which are one each.
     """
     if getattr(_of_thread, "computes", False):
         return 1
@@ -35,13 +39,32 @@ def thread_count() -> int:
         return _unlimited if _holders else _count()
 
 
-def _count() -> int:
+def processor_count() -> int:
+    """Processors this process may use, by its CPU affinity and the CPU limit of its container."""
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every platform
         processors = os.cpu_count() or 1
+    return min(processors, _quota() or processors)
+
+
+def _count() -> int:
     limits = [library["num_threads"] for library in _blas().info()]
-    return max(1, min([processors, *limits]))
+    return max(1, min([processor_count(), *limits]))
+
+
+@functools.cache
+def _quota() -> int | None:
+    """Processors that the CPU limit of the container amounts to, rounded up; None without one."""
+    for names in _QUOTAS:
+        try:
+            words = " ".join((_CGROUP / name).read_text() for name in names).split()
+            quota, period = int(words[0]), int(words[1])
+        except (OSError, ValueError, IndexError):  # another version, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return -(-quota // period)
+    return None
 
 
 @contextmanager
@@ -77,8 +100,10 @@ def in_threads(
     ends the work: tasks that have not begun are dropped, and it is raised here.
     """
     if threads == 1:
-        for task in tasks:
-            on_done(task, function(task))
+        # BLAS may have begun with as many threads as the machine has processors.
+        with one_blas_thread() if thread_count() == 1 else nullcontext():
+            for task in tasks:
+                on_done(task, function(task))
         return
     with one_blas_thread():
         executor = ThreadPoolExecutor(

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import logging
-import os
 import re
 import socket
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dedup_assets.compute.threads import processor_count
 from dedup_assets.engine import C, Engine, R, T, Work
 from dedup_assets.engine.worker import own_version, run_task
 from dedup_assets.errors import DedupError, EngineError, first_line, one_line
@@ -184,7 +184,7 @@ def _connect(ray: Any, engine: Engine) -> None:
         quiet |= {
             "address": "local",
             "include_dashboard": False,
-            "num_cpus": len(os.sched_getaffinity(0)),
+            "num_cpus": processor_count(),
             "_node_ip_address": _LOOPBACK,
         }
     else:

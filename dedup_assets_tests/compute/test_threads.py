@@ -2,9 +2,11 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from dedup_assets.compute import threads
 from dedup_assets.compute.threads import in_order, in_threads, one_blas_thread, thread_count
@@ -27,6 +29,51 @@ def test_thread_count_follows_the_affinity_of_the_process():
         assert thread_count() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(threads, "_blas", lambda: ThreadpoolController().select(user_api="none"))
+    threads._quota.cache_clear()
+    yield tmp_path
+    threads._quota.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "400000 100000\n"}, 4),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu.max": "12800000 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({"cpu.max": ""}, 64),
+        ({}, 64),
+    ],
+)
+def test_thread_count_follows_the_limit_of_the_container(
+    cgroup: Path, files: dict[str, str], expected: int
+):
+    for name, text in files.items():
+        (cgroup / name).parent.mkdir(exist_ok=True)
+        (cgroup / name).write_text(text)
+    assert thread_count() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
+def test_work_of_a_process_with_one_processor_keeps_blas_to_one_thread():
+    before, allowed, within = blas_threads(), os.sched_getaffinity(0), []
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        in_threads(lambda task: blas_threads(), range(1), 1, lambda _, count: within.append(count))
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert within == [{1}]
+    assert blas_threads() == before
 
 
 def test_work_beside_threads_that_compute_has_its_own_number_of_them():
